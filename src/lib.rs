@@ -1,0 +1,1 @@
+//! Restante, a durable store-and-forward message broker.
