@@ -5,5 +5,6 @@
 
 mod ids;
 pub mod payload;
+pub mod state;
 
 pub use ids::{Lsn, Offset, Origin, QueueId, Seq, SessionNo, UnixMillis};
