@@ -1,7 +1,9 @@
 //! The state store: the fold's result as of a checkpoint, so that a restart replays a tail and not the whole log.
 //!
-//!     engine ─▶ dirty rows ─▶ StateBatch ─▶ checkpoint() ─▶ one atomic batch ─▶ flush ─▶ fsync ─▶ Ok: durable
-//!     restart ─▶ get("m/ckpt"), scan("q/") … ─▶ replay of the log from there
+//! ```text
+//! engine ─▶ dirty rows ─▶ StateBatch ─▶ checkpoint() ─▶ one atomic batch ─▶ flush ─▶ fsync ─▶ Ok: durable
+//! restart ─▶ get("m/ckpt"), scan("q/") … ─▶ replay of the log from there
+//! ```
 //!
 //! It is a cache, never the truth: the log alone rebuilds it, and its directory may be deleted while the broker is
 //! stopped. So a store that fails once is given up and not repaired: every later call is refused, and the next
@@ -33,9 +35,9 @@ pub use sled_store::{Opened, SetAside, SledStore};
 pub const KEY_BYTES_MAX: usize = 256;
 
 /// The longest value that a store takes, in bytes.
-// 64 KiB: a leaf of sled's tree holds about 16 rows and must stay below a quarter of its segment, or it becomes a file
-// of its own that sled neither syncs nor misses when it is gone (see `SEGMENT_BYTES` in sled_store.rs).
-pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+// 24 KiB: 20 rows of it, the most that a leaf of sled's tree holds, stay below a quarter of `SEGMENT_BYTES`
+// (sled_store.rs says why they must). A chunk of 1024 references with all its columns fits.
+pub const VALUE_BYTES_MAX: usize = 24 * 1024;
 
 /// What [`StateStore::scan`] shows rows to: it takes a key and its value, and answers `Break` when it has seen enough.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;

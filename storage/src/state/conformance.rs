@@ -280,7 +280,7 @@ fn an_empty_batch_asks_nothing_of_a_disk<S: Subject>() {
 fn rows_take_room<S: Subject>() {
     let subject = S::new();
     let mut rows = StateBatch::new();
-    for row in 0..20u64 {
+    for row in 0..40u64 {
         rows.put(row.to_be_bytes(), noise(row, VALUE_BYTES_MAX));
     }
     let bytes = rows.bytes();
@@ -524,17 +524,28 @@ fn a_store_in_use_is_not_set_aside() {
 #[test]
 fn no_page_becomes_a_file_of_its_own() {
     let subject = OnDisk::new();
-    for round in 0..4u64 {
+    let row = |seed: u64, row: u64| {
+        let mut key = vec![0x55; KEY_BYTES_MAX - 8];
+        key.extend(row.to_be_bytes());
+        (key, noise(seed, VALUE_BYTES_MAX))
+    };
+    for round in 0..6u64 {
         let mut rows = StateBatch::new();
-        for row in 0..60u64 {
-            rows.put(row.to_be_bytes(), noise(round * 60 + row, VALUE_BYTES_MAX));
+        for number in 0..100 {
+            let (key, value) = row(round * 100 + number, number);
+            // Thinned out in every other round, so that leaves merge before they fill again.
+            if round % 2 == 1 && number % 7 != 0 {
+                rows.remove(key);
+            } else {
+                rows.put(key, value);
+            }
         }
         subject.store().checkpoint(rows).unwrap();
+        assert_eq!(
+            fs::read_dir(subject.path().join("blobs")).unwrap().count(),
+            0
+        );
     }
-    assert_eq!(
-        fs::read_dir(subject.path().join("blobs")).unwrap().count(),
-        0
-    );
 }
 
 const CHILD_DIR: &str = "RESTANTE_STATE_TEST_CHILD_DIR";
