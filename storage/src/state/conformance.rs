@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -509,6 +510,31 @@ fn a_damaged_file_is_an_error_or_a_fresh_store_and_never_a_panic() {
             opened.store.checkpoint(one_generation(30)).unwrap();
         }
     }
+}
+
+#[test]
+fn half_a_checkpoint_is_never_opened() {
+    let mut subject = OnDisk::new();
+    for first in (0..1000u64).step_by(100) {
+        let mut rows = StateBatch::new();
+        (first..first + 100).for_each(|row| rows.put(row.to_be_bytes(), noise(row, 8000)));
+        subject.store().checkpoint(rows).unwrap();
+    }
+    // Opened again, it has no page in memory: the batch meets the damage after it has changed other pages.
+    subject = subject.reopened();
+    let db = fs::OpenOptions::new()
+        .write(true)
+        .open(subject.path().join("db"))
+        .unwrap();
+    let middle = db.metadata().unwrap().len() / 2;
+    db.write_all_at(&[0xAB; 300_000], middle).unwrap();
+    let mut rows = StateBatch::new();
+    (0..1000u64).for_each(|row| rows.put(row.to_be_bytes(), "new"));
+    let failure = subject.store().checkpoint(rows);
+    assert!(failure.is_err());
+    subject.store = None;
+    let refusal = SledStore::open(&subject.path());
+    assert!(matches!(refusal, Err(StateError::Broken)), "{refusal:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! database is leaked and not dropped, since dropping it flushes.
 //!
 //! Always, each with a test of its name in `state/conformance.rs`:
-//! - `a_killed_process_leaves_whole_checkpoints`.
+//! - `a_killed_process_leaves_whole_checkpoints`, and `half_a_checkpoint_is_never_opened`.
 //! - `what_cannot_be_opened_is_set_aside`: a start never fails for what is in this directory.
 //! - `no_page_becomes_a_file_of_its_own`.
 //!
