@@ -15,7 +15,7 @@
 //! - `a_killed_process_leaves_whole_checkpoints` (sled only): all rows of a batch or none, and all that was promised.
 //!
 //! Not here: what a row means (the engine), when a checkpoint is made, which log segments it frees. Keys and files:
-//! STATE-FORMAT.md. No row for each message, and as few as can be above [`VALUE_BYTES_WHOLE`].
+//! STATE-FORMAT.md. No row for each message, and no row larger than [`VALUE_BYTES_MAX`].
 
 use std::error::Error;
 use std::io;
@@ -29,19 +29,15 @@ mod sled_store;
 mod conformance;
 
 pub use memory::{CrashTo, Failure, MemoryStore};
-pub use sled_store::{Opened, SetAside, SledStore, set_aside};
+pub use sled_store::{Opened, SetAside, SledStore};
 
 /// The longest key that a store takes, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// The longest value that a store takes, in bytes. Rows are meant to be a hundred times smaller.
-pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
-
-/// Up to here a value is as safe as its checkpoint. A row with a longer one may be missing after a power cut although
-/// others of the same checkpoint are there: its owner must be able to tell.
+/// The longest value that a store takes, in bytes.
 // 24 KiB: 20 rows of it, the most that a leaf of sled's tree holds, stay below a quarter of `SEGMENT_BYTES`
-// (sled_store.rs says why they must). A chunk of 1024 references and an index page of 1024 chunks fit.
-pub const VALUE_BYTES_WHOLE: usize = 24 * 1024;
+// (sled_store.rs says why they must). A chunk of 1024 references with all its columns fits.
+pub const VALUE_BYTES_MAX: usize = 24 * 1024;
 
 /// What [`StateStore::scan`] shows rows to: it takes a key and its value, and answers `Break` when it has seen enough.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
@@ -71,8 +67,7 @@ pub trait StateStore: Send + Sync {
     /// As [`get`](StateStore::get); some rows may have been shown by then.
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
 
-    /// Writes `batch` as one: after a crash all of it is there, or nothing of it ([`VALUE_BYTES_WHOLE`] has the one
-    /// exception). Durable when it returns `Ok`.
+    /// Writes `batch` as one: after a crash all of it is there, or nothing of it. Durable when it returns `Ok`.
     ///
     /// An empty batch does nothing.
     ///

@@ -1,7 +1,7 @@
 //! The state store on disk: one tree of sled 0.34, used only in the ways that were measured to hold.
 //!
 //! ```text
-//! checkpoint ─▶ apply_batch ─▶ fsync of new files in blobs/ ─▶ flush ─▶ fsync of db ─▶ Ok
+//! checkpoint ─▶ apply_batch ─▶ flush ─▶ fsync of new files in blobs/ ─▶ fsync of db ─▶ Ok
 //!      └─ any error or panic ─▶ file BROKEN ─▶ every later call and the next open are refused
 //! ```
 //!
@@ -43,7 +43,7 @@ const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 ///
 /// A page above a quarter of it becomes a file in `blobs/`, and if that file is missing after a power cut sled drops
 /// the page without a word: half a checkpoint. A leaf splits above 16 rows and a merge can add 4 more, so 2 MiB hold
-/// any leaf of rows of `VALUE_BYTES_WHOLE`; by default, rows of 8 kB are too large already. 8 MiB needed twice the disk
+/// any leaf of rows of `VALUE_BYTES_MAX`; by default, rows of 8 kB are too large already. 8 MiB needed twice the disk
 /// and three times the memory for 10,000 rows of 8 kB in motion.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 
@@ -141,7 +141,9 @@ impl SledStore {
             Err(error) if lies_in_the_contents(&error) => error,
             opened_or_hopeless => return opened_or_hopeless,
         };
-        let moved_to = set_aside(dir, now)?;
+        let moved_to = free_name(dir, now);
+        fs::rename(dir, &moved_to).map_err(io_error("set aside", dir))?;
+        sync_parent(dir)?;
         let opened = SledStore::open(dir)?;
         Ok(Opened {
             set_aside: Some(SetAside { moved_to, because }),
@@ -183,14 +185,13 @@ impl SledStore {
         self.db()?;
         let batch = into_sled(batch);
         guarded("write a checkpoint", || db.apply_batch(batch))?;
-        self.sync_new_blobs(&mut synced_blobs)?;
         guarded("flush a checkpoint", || db.flush())?;
+        self.sync_new_blobs(&mut synced_blobs)?;
         let path = self.dir.join(DB);
         self.db_file.sync_all().map_err(io_error("sync", &path))
     }
 
-    /// Only rows above `VALUE_BYTES_WHOLE` make any, see [`SEGMENT_BYTES`]. Before the flush: what it writes names them.
-    /// sled may have written some of that already, which is why such a row can still be lost.
+    /// None is expected, see [`SEGMENT_BYTES`]; one that is there all the same must last.
     fn sync_new_blobs(&self, synced: &mut HashSet<OsString>) -> Result<(), StateError> {
         let blobs = self.dir.join("blobs");
         let mut present = HashSet::new();
@@ -269,17 +270,6 @@ impl Drop for SledStore {
             );
         }
     }
-}
-
-/// Moves a store's directory out of the way, to `DIR.bad-<now>` or the next number that is free; durable on return.
-///
-/// # Errors
-/// [`StateError::Io`]: it is where it was, or its new name may not last.
-pub fn set_aside(dir: &Path, now: UnixMillis) -> Result<PathBuf, StateError> {
-    let moved_to = free_name(dir, now);
-    fs::rename(dir, &moved_to).map_err(io_error("set aside", dir))?;
-    sync_parent(dir)?;
-    Ok(moved_to)
 }
 
 fn into_sled(batch: StateBatch) -> sled::Batch {
