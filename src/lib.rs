@@ -1,1 +1,6 @@
-//! Restante, a durable store-and-forward message broker.
+//! Restante, a durable store-and-forward message broker: the library behind the `restante` program.
+
+pub mod access;
+pub mod broker;
+pub mod message;
+pub mod refusal;
