@@ -122,8 +122,10 @@ pub struct Engine {
 }
 
 /// Addresses in the log were checked against the configuration of their day.
-const LIMITS: AddressLimits =
-    AddressLimits { bytes_max: AddressLimits::BYTES_CEILING, segments_max: AddressLimits::BYTES_CEILING };
+const LIMITS: AddressLimits = AddressLimits {
+    bytes_max: AddressLimits::BYTES_CEILING,
+    segments_max: AddressLimits::BYTES_CEILING,
+};
 
 impl Engine {
     /// An engine that has applied nothing, for a log with segments of that size.
@@ -168,7 +170,10 @@ impl Engine {
 
     /// The offsets that the log's writer is to give next.
     pub fn next_offsets(&self) -> impl Iterator<Item = (QueueId, Offset)> + '_ {
-        self.queues.values().filter(|queue| !is_transient(queue.id)).map(|queue| (queue.id, queue.next))
+        self.queues
+            .values()
+            .filter(|queue| !is_transient(queue.id))
+            .map(|queue| (queue.id, queue.next))
     }
 
     /// The routes of every realm, if they changed since the last call.
@@ -214,7 +219,11 @@ impl Engine {
 
     fn consumers_of(&self, session: SessionNo) -> impl Iterator<Item = ConsumerId> + '_ {
         self.consumers.iter().filter_map(move |(id, consumer)| {
-            consumer.session.as_ref().is_some_and(|(number, _)| *number == session).then_some(*id)
+            consumer
+                .session
+                .as_ref()
+                .is_some_and(|(number, _)| *number == session)
+                .then_some(*id)
         })
     }
 
@@ -264,13 +273,17 @@ impl Engine {
         time: UnixMillis,
         expires: Option<UnixMillis>,
     ) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
         queue.push_held(record, time, expires);
         self.touch(id);
     }
 
     fn remove_queue(&mut self, id: QueueId) {
-        let Some(queue) = self.queues.remove(&id) else { return };
+        let Some(queue) = self.queues.remove(&id) else {
+            return;
+        };
         self.unroute(&queue);
         for consumer in queue.live.consumers.iter().copied() {
             self.consumers.remove(&consumer);
@@ -281,7 +294,9 @@ impl Engine {
 
     fn unroute(&mut self, queue: &Queue) {
         let Some(handle) = &queue.handle else { return };
-        let Some(routes) = self.routes.get_mut(&handle.realm) else { return };
+        let Some(routes) = self.routes.get_mut(&handle.realm) else {
+            return;
+        };
         let bindings: Vec<&str> = match &queue.def {
             Some(def) => def.bindings.iter().map(String::as_str).collect(),
             None => vec![&handle.name],

@@ -112,7 +112,8 @@ impl Refs {
         put(&mut self.bytes, slot, it.bytes);
         put(&mut self.times, slot, it.time.get());
         if let Some(expires) = it.expires {
-            self.expires.resize(self.lsns.len().max(self.expires.len()), 0);
+            self.expires
+                .resize(self.lsns.len().max(self.expires.len()), 0);
             put(&mut self.expires, slot, expires.get());
         }
     }
@@ -123,7 +124,12 @@ impl Refs {
             lsn: Lsn::new(lsn),
             bytes: self.bytes.get(slot).copied()?,
             time: UnixMillis::new(self.times.get(slot).copied()?),
-            expires: self.expires.get(slot).copied().filter(|at| *at != 0).map(UnixMillis::new),
+            expires: self
+                .expires
+                .get(slot)
+                .copied()
+                .filter(|at| *at != 0)
+                .map(UnixMillis::new),
         })
     }
 }
@@ -222,7 +228,9 @@ impl Chunk {
     }
 
     pub(super) fn is_pending(&self, slot: u64) -> bool {
-        self.pending.get((slot / 64) as usize).is_some_and(|word| word & (1 << (slot % 64)) != 0)
+        self.pending
+            .get((slot / 64) as usize)
+            .is_some_and(|word| word & (1 << (slot % 64)) != 0)
     }
 
     /// The reference at `slot`, pending or not. The body must be resident.
@@ -257,7 +265,9 @@ impl Chunk {
 
     /// Slots with a history, ascending.
     pub(super) fn marks(&self) -> impl Iterator<Item = (u64, &Mark)> {
-        self.marks.iter().map(|(slot, mark)| (u64::from(*slot), mark))
+        self.marks
+            .iter()
+            .map(|(slot, mark)| (u64::from(*slot), mark))
     }
 
     /// The first pending slot at or after `from`.
@@ -291,7 +301,10 @@ impl Chunk {
 
     /// Lets go of the references, which the state store holds.
     pub(super) fn evict(&mut self) {
-        assert!(!self.body_dirty, "a chunk is let go of only once the state store holds it");
+        assert!(
+            !self.body_dirty,
+            "a chunk is let go of only once the state store holds it"
+        );
         self.refs = None;
     }
 
@@ -306,7 +319,9 @@ impl Chunk {
 
     /// The body's row: count, then for each slot the LSN, size, time (and expiry) as differences, in varints.
     pub(super) fn body_row(&self) -> Vec<u8> {
-        let Some(refs) = &self.refs else { return Vec::new() };
+        let Some(refs) = &self.refs else {
+            return Vec::new();
+        };
         let mut row = Vec::with_capacity(refs.lsns.len() * 6 + 8);
         varint(&mut row, refs.lsns.len() as u64);
         row.push(u8::from(!refs.expires.is_empty()));
@@ -339,7 +354,10 @@ impl Chunk {
             varint(&mut row, u64::from(mark.acquired));
             varint(&mut row, u64::from(mark.failed));
             row.push(mark.dying.as_ref().map_or(0, |dying| dying.cause.number()));
-            let reason = mark.dying.as_ref().and_then(|dying| dying.reason.as_deref());
+            let reason = mark
+                .dying
+                .as_ref()
+                .and_then(|dying| dying.reason.as_deref());
             varint(&mut row, reason.map_or(0, |text| text.len() as u64 + 1));
             row.extend_from_slice(reason.unwrap_or_default().as_bytes());
         }
@@ -360,18 +378,28 @@ impl Chunk {
             let (cause, rest) = row.split_first()?;
             row = rest;
             let reason_bytes = read_varint(&mut row)?;
-            let (text, rest) = row.split_at_checked(usize::try_from(reason_bytes.saturating_sub(1)).ok()?)?;
+            let (text, rest) =
+                row.split_at_checked(usize::try_from(reason_bytes.saturating_sub(1)).ok()?)?;
             row = rest;
             let reason = (reason_bytes > 0).then(|| String::from_utf8_lossy(text).into_owned());
             let dying = Cause::from_number(*cause).map(|cause| Dying { cause, reason });
-            self.marks.insert(slot, Mark { acquired, failed, dying });
+            self.marks.insert(
+                slot,
+                Mark {
+                    acquired,
+                    failed,
+                    dying,
+                },
+            );
         }
         row.is_empty().then_some(())
     }
 }
 
 fn read_body(mut row: &[u8]) -> Option<Refs> {
-    let slots = usize::try_from(read_varint(&mut row)?).ok().filter(|slots| *slots as u64 <= SLOTS)?;
+    let slots = usize::try_from(read_varint(&mut row)?)
+        .ok()
+        .filter(|slots| *slots as u64 <= SLOTS)?;
     let (expiring, rest) = row.split_first()?;
     row = rest;
     let mut refs = Refs::default();
@@ -390,7 +418,11 @@ fn read_body(mut row: &[u8]) -> Option<Refs> {
         last_lsn = last_lsn.wrapping_add(unzigzag(lsn - 1));
         let bytes = u32::try_from(read_varint(&mut row)?).ok()?;
         last_time = last_time.wrapping_add(unzigzag(read_varint(&mut row)?));
-        let expires = if *expiring != 0 { read_varint(&mut row)? } else { 0 };
+        let expires = if *expiring != 0 {
+            read_varint(&mut row)?
+        } else {
+            0
+        };
         refs.set(
             slot,
             Ref {
@@ -453,7 +485,10 @@ mod tests {
         chunk.set(4, reference(9000, Some(1_800_000_000_000)));
         chunk.set(1023, reference(5000, None)); // relocated messages lie out of order
         chunk.mark_mut(4).failed = 2;
-        chunk.mark_mut(4).dying = Some(Dying { cause: Cause::Rejected, reason: Some("no such customer".into()) });
+        chunk.mark_mut(4).dying = Some(Dying {
+            cause: Cause::Rejected,
+            reason: Some("no such customer".into()),
+        });
         chunk
     }
 
@@ -473,7 +508,10 @@ mod tests {
         chunk.clear(3);
         let row = chunk.marks_row();
         let read = Chunk::stored(&row, crc32fast::hash(&row), 0, None).unwrap();
-        assert_eq!((read.pending, read.n_pending, &read.marks), (chunk.pending, 2, &chunk.marks));
+        assert_eq!(
+            (read.pending, read.n_pending, &read.marks),
+            (chunk.pending, 2, &chunk.marks)
+        );
     }
 
     #[test]
@@ -502,9 +540,16 @@ mod tests {
     fn the_first_expiry_is_that_of_what_is_pending() {
         let mut chunk = sample();
         chunk.set(5, reference(9500, Some(1_700_000_000_001)));
-        assert_eq!(chunk.expires_min(), Some(UnixMillis::new(1_700_000_000_001)));
+        assert_eq!(
+            chunk.expires_min(),
+            Some(UnixMillis::new(1_700_000_000_001))
+        );
         chunk.clear(5);
         chunk.refresh_expires_min();
-        assert_eq!(chunk.expires_min(), None, "slot 4 is on its way out already");
+        assert_eq!(
+            chunk.expires_min(),
+            None,
+            "slot 4 is on its way out already"
+        );
     }
 }

@@ -63,14 +63,27 @@ impl Engine {
         it.live.consumers.push(id);
         it.live.exclusive = exclusive.then_some(id);
         self.next_consumer += 1;
-        self.consumers.insert(id, Consumer { queue, sent: 0, limit: 0, session, active: true });
+        self.consumers.insert(
+            id,
+            Consumer {
+                queue,
+                sent: 0,
+                limit: 0,
+                session,
+                active: true,
+            },
+        );
         Ok(id)
     }
 
     /// Ends a consumer. What it had in flight comes back through the log (see [`Engine::take_errands`]).
     pub fn remove_consumer(&mut self, id: ConsumerId) {
-        let Some(consumer) = self.consumers.remove(&id) else { return };
-        let Some(queue) = self.queues.get_mut(&consumer.queue) else { return };
+        let Some(consumer) = self.consumers.remove(&id) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(&consumer.queue) else {
+            return;
+        };
         queue.live.consumers.retain(|other| *other != id);
         if queue.live.exclusive == Some(id) {
             queue.live.exclusive = None;
@@ -81,7 +94,9 @@ impl Engine {
 
     /// Raises how many deliveries a consumer may have been sent since it was activated; never lowers it.
     pub fn credit(&mut self, id: ConsumerId, limit: u64) {
-        let Some(consumer) = self.consumers.get_mut(&id) else { return };
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
         if limit <= consumer.limit {
             return;
         }
@@ -92,9 +107,13 @@ impl Engine {
 
     /// After a resume: `offsets` (ascending) stay with the consumer; all else it had goes back.
     pub fn hold(&mut self, id: ConsumerId, offsets: &[Offset]) {
-        let Some(consumer) = self.consumers.get(&id) else { return };
+        let Some(consumer) = self.consumers.get(&id) else {
+            return;
+        };
         let queue_id = consumer.queue;
-        let Some(queue) = self.queues.get_mut(&queue_id) else { return };
+        let Some(queue) = self.queues.get_mut(&queue_id) else {
+            return;
+        };
         for offset in offsets {
             // Free for the taking after a crash; with somebody else it stays with them.
             if queue.is_pending(*offset)
@@ -105,7 +124,9 @@ impl Engine {
                 queue.live.in_flight.insert(*offset, id);
             }
         }
-        self.give_back(queue_id, |holder, offset| holder == id && offsets.binary_search(&offset).is_err());
+        self.give_back(queue_id, |holder, offset| {
+            holder == id && offsets.binary_search(&offset).is_err()
+        });
         self.touch(queue_id);
     }
 
@@ -114,17 +135,30 @@ impl Engine {
     pub fn resume_consumers(&mut self, session: SessionNo) -> Vec<Resumed> {
         let auto_settle = |name: &str| {
             let session = self.sessions.get(&session);
-            session.and_then(|it| it.consumer(name)).is_some_and(|consumer| consumer.auto_settle)
+            session
+                .and_then(|it| it.consumer(name))
+                .is_some_and(|consumer| consumer.auto_settle)
         };
         let mut resumed: Vec<Resumed> = Vec::new();
         for (id, consumer) in &self.consumers {
-            let Some((number, name)) = &consumer.session else { continue };
+            let Some((number, name)) = &consumer.session else {
+                continue;
+            };
             if *number != session {
                 continue;
             }
-            let mut in_flight: Vec<Offset> = self.queues.get(&consumer.queue).map_or_else(Vec::new, |queue| {
-                queue.live.in_flight.iter().filter(|(_, holder)| *holder == id).map(|(offset, _)| *offset).collect()
-            });
+            let mut in_flight: Vec<Offset> =
+                self.queues
+                    .get(&consumer.queue)
+                    .map_or_else(Vec::new, |queue| {
+                        queue
+                            .live
+                            .in_flight
+                            .iter()
+                            .filter(|(_, holder)| *holder == id)
+                            .map(|(offset, _)| *offset)
+                            .collect()
+                    });
             in_flight.sort_unstable();
             resumed.push(Resumed {
                 id: *id,
@@ -161,9 +195,13 @@ impl Engine {
     }
 
     fn dispatch_queue(&mut self, id: QueueId, now: UnixMillis) {
-        let Some(mut queue) = self.queues.remove(&id) else { return };
+        let Some(mut queue) = self.queues.remove(&id) else {
+            return;
+        };
         while let Some(consumer) = self.next_consumer_of(&mut queue) {
-            let Some(offset) = queue.next_ready() else { break };
+            let Some(offset) = queue.next_ready() else {
+                break;
+            };
             self.hand_out(&mut queue, offset, consumer, now);
         }
         self.queues.insert(id, queue);
@@ -185,25 +223,45 @@ impl Engine {
     }
 
     fn hand_out(&mut self, queue: &mut Queue, offset: Offset, to: ConsumerId, now: UnixMillis) {
-        let Some(entry) = queue.entry(offset, &*self.bodies) else { return };
-        if queue.expiry(entry.time, entry.expires).is_some_and(|at| at <= now) {
+        let Some(entry) = queue.entry(offset, &*self.bodies) else {
+            return;
+        };
+        if queue
+            .expiry(entry.time, entry.expires)
+            .is_some_and(|at| at <= now)
+        {
             self.expiring.push((queue.id, offset));
             return;
         }
         if let Place::Log { lsn, .. } = &entry.place {
-            assert!(*lsn < self.applied, "only what is durable is delivered: {lsn} is not below {}", self.applied);
+            assert!(
+                *lsn < self.applied,
+                "only what is durable is delivered: {lsn} is not below {}",
+                self.applied
+            );
         }
         queue.live.in_flight.insert(offset, to);
         if let Some(consumer) = self.consumers.get_mut(&to) {
             consumer.sent += 1;
         }
-        let attempt = queue.mark(offset).map_or(0, |mark| mark.acquired).saturating_add(1);
-        self.effects.push(Effect::Deliver { consumer: to, queue: queue.id, offset, attempt, place: entry.place });
+        let attempt = queue
+            .mark(offset)
+            .map_or(0, |mark| mark.acquired)
+            .saturating_add(1);
+        self.effects.push(Effect::Deliver {
+            consumer: to,
+            queue: queue.id,
+            offset,
+            attempt,
+            place: entry.place,
+        });
     }
 
     /// Puts on the list of what is to come back, through the log where the queue is durable, what `which` picks.
     fn give_back(&mut self, id: QueueId, which: impl Fn(ConsumerId, Offset) -> bool) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
         let mut back: Vec<Offset> = queue
             .live
             .in_flight
@@ -218,13 +276,16 @@ impl Engine {
         if super::queue::is_transient(id) {
             self.return_offsets(id, &back);
         } else {
-            self.lost.extend(back.into_iter().map(|offset| (id, offset)));
+            self.lost
+                .extend(back.into_iter().map(|offset| (id, offset)));
         }
     }
 
     /// Makes offsets ready again that were in flight, counting one acquisition each.
     pub(super) fn return_offsets(&mut self, id: QueueId, offsets: &[Offset]) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
         for offset in offsets {
             if let Some(mark) = queue.mark_mut(*offset) {
                 mark.acquired = mark.acquired.saturating_add(1);
@@ -235,7 +296,9 @@ impl Engine {
     }
 
     pub(super) fn touch(&mut self, id: QueueId) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
         if !queue.live.touched {
             queue.live.touched = true;
             self.touched.push(id);
@@ -245,8 +308,12 @@ impl Engine {
     /// What has expired by `now`, at most about `limit` of it: messages whose own time is up in any place, and those
     /// whose queue's time to live is up, from its head.
     pub(super) fn collect_expired(&mut self, now: UnixMillis, limit: usize) {
-        let due: Vec<(UnixMillis, QueueId, u64)> =
-            self.expiries.range(..=(now, QueueId::new(u64::MAX), u64::MAX)).copied().take(limit / 64 + 1).collect();
+        let due: Vec<(UnixMillis, QueueId, u64)> = self
+            .expiries
+            .range(..=(now, QueueId::new(u64::MAX), u64::MAX))
+            .copied()
+            .take(limit / 64 + 1)
+            .collect();
         for key in due {
             self.expiries.remove(&key);
             self.expire_in_chunk(key.1, key.2, now);
@@ -259,19 +326,26 @@ impl Engine {
     }
 
     fn expire_in_chunk(&mut self, id: QueueId, number: u64, now: UnixMillis) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
-        let Some(chunk) = queue.resident(number, &*self.bodies) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        let Some(chunk) = queue.resident(number, &*self.bodies) else {
+            return;
+        };
         chunk.refresh_expires_min();
         let mut from = 0;
         let mut later: Option<UnixMillis> = None;
         while let Some(slot) = chunk.next_pending(from) {
             from = slot + 1;
-            let Some(expires) = chunk.get(slot).and_then(|it| it.expires) else { continue };
+            let Some(expires) = chunk.get(slot).and_then(|it| it.expires) else {
+                continue;
+            };
             if chunk.mark(slot).is_some_and(|mark| mark.dying.is_some()) {
                 continue;
             }
             if expires <= now {
-                self.expiring.push((id, Offset::new(number * super::chunk::SLOTS + slot)));
+                self.expiring
+                    .push((id, Offset::new(number * super::chunk::SLOTS + slot)));
             } else {
                 later = Some(later.map_or(expires, |at| at.min(expires)));
             }
@@ -282,15 +356,21 @@ impl Engine {
     }
 
     fn expire_from_head(&mut self, id: QueueId, now: UnixMillis, limit: usize) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
         let mut from = Offset::ZERO;
         for _ in 0..limit {
-            let Some(offset) = queue.next_pending(from) else { return };
+            let Some(offset) = queue.next_pending(from) else {
+                return;
+            };
             from = offset.next();
             if queue.mark(offset).is_some_and(|mark| mark.dying.is_some()) {
                 continue;
             }
-            let Some(entry) = queue.entry(offset, &*self.bodies) else { return };
+            let Some(entry) = queue.entry(offset, &*self.bodies) else {
+                return;
+            };
             let by_queue = queue.expiry(entry.time, None);
             if by_queue.is_none_or(|at| at > now) {
                 return;
@@ -303,14 +383,26 @@ impl Engine {
     }
 
     fn expire_held(&mut self, now: UnixMillis) {
-        let ids: Vec<QueueId> = self.queues.keys().rev().take_while(|id| super::queue::is_transient(**id)).copied().collect();
+        let ids: Vec<QueueId> = self
+            .queues
+            .keys()
+            .rev()
+            .take_while(|id| super::queue::is_transient(**id))
+            .copied()
+            .collect();
         for id in ids {
-            let Some(queue) = self.queues.get_mut(&id) else { continue };
+            let Some(queue) = self.queues.get_mut(&id) else {
+                continue;
+            };
             let mut from = Offset::ZERO;
             while let Some(offset) = queue.next_pending(from) {
                 from = offset.next();
-                let Some(entry) = queue.entry(offset, &*self.bodies) else { break };
-                if entry.expires.is_some_and(|at| at <= now) && !queue.live.in_flight.contains_key(&offset) {
+                let Some(entry) = queue.entry(offset, &*self.bodies) else {
+                    break;
+                };
+                if entry.expires.is_some_and(|at| at <= now)
+                    && !queue.live.in_flight.contains_key(&offset)
+                {
                     let _gone = queue.take(offset, &*self.bodies);
                     self.dropped.push((id, Cause::Expired));
                 }

@@ -84,16 +84,29 @@ impl Engine {
         let mut errands = Vec::new();
         self.collect_expired(now, limit * 64);
         let lost = std::mem::take(&mut self.lost);
-        settle_errands(lost, &mut errands, |offsets| Settle { returned: offsets, ..Settle::default() });
+        settle_errands(lost, &mut errands, |offsets| Settle {
+            returned: offsets,
+            ..Settle::default()
+        });
         let mut expiring = std::mem::take(&mut self.expiring);
         expiring.retain(|(queue, offset)| self.expire_in_memory(*queue, *offset));
-        settle_errands(expiring, &mut errands, |offsets| Settle { expired: offsets, ..Settle::default() });
+        settle_errands(expiring, &mut errands, |offsets| Settle {
+            expired: offsets,
+            ..Settle::default()
+        });
         self.move_errands(limit, &mut errands);
-        let over: Vec<SessionNo> =
-            self.detached.iter().filter(|(_, at)| **at <= now).map(|(session, _)| *session).take(limit).collect();
+        let over: Vec<SessionNo> = self
+            .detached
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(session, _)| *session)
+            .take(limit)
+            .collect();
         for session in over {
             self.detached.remove(&session);
-            errands.push(Errand::End(EndSession { session: session.get() }));
+            errands.push(Errand::End(EndSession {
+                session: session.get(),
+            }));
         }
         errands
     }
@@ -117,8 +130,13 @@ impl Engine {
     }
 
     fn move_errands(&mut self, limit: usize, errands: &mut Vec<Errand>) {
-        let waiting: Vec<(QueueId, Offset)> =
-            self.dying.iter().filter(|key| !self.moving.contains(key)).take(limit).copied().collect();
+        let waiting: Vec<(QueueId, Offset)> = self
+            .dying
+            .iter()
+            .filter(|key| !self.moving.contains(key))
+            .take(limit)
+            .copied()
+            .collect();
         for (id, offset) in waiting {
             if let Some(it) = self.move_of(id, offset) {
                 self.moving.insert((id, offset));
@@ -154,7 +172,11 @@ impl Engine {
 
     /// Below this LSN the log holds nothing that is needed, as far as the checkpoint at `checkpointed` covers.
     pub fn needed_from(&self, checkpointed: Lsn) -> Lsn {
-        let first_live = self.live_in_segment.keys().next().map(|segment| Lsn::new(segment * self.segment_bytes));
+        let first_live = self
+            .live_in_segment
+            .keys()
+            .next()
+            .map(|segment| Lsn::new(segment * self.segment_bytes));
         let homes = self
             .queues
             .values()
@@ -167,23 +189,35 @@ impl Engine {
     /// Definitions that alone keep the log from letting go of its oldest segments, which begin at `oldest`: to be
     /// written again.
     pub fn take_rewrites(&mut self, oldest: Lsn, checkpointed: Lsn, limit: usize) -> Vec<Errand> {
-        let first_live = self.live_in_segment.keys().next().map(|segment| Lsn::new(segment * self.segment_bytes));
+        let first_live = self
+            .live_in_segment
+            .keys()
+            .next()
+            .map(|segment| Lsn::new(segment * self.segment_bytes));
         let could_go_to = first_live.map_or(checkpointed, |lsn| lsn.min(checkpointed));
         let boundary = Lsn::new(could_go_to.get() / self.segment_bytes * self.segment_bytes);
         if boundary <= oldest {
             return Vec::new();
         }
         let as_of = self.applied.get();
-        let queues = self.queues.values().filter(|queue| queue.home < boundary).filter_map(|queue| {
-            let mut def = queue.def.clone()?;
-            def.as_of = as_of;
-            Some(Errand::Queue(def))
-        });
-        let sessions = self.sessions.values().filter(|session| session.home < boundary).filter_map(|session| {
-            let mut def = session.whole()?;
-            def.as_of = as_of;
-            Some(Errand::Session(def))
-        });
+        let queues = self
+            .queues
+            .values()
+            .filter(|queue| queue.home < boundary)
+            .filter_map(|queue| {
+                let mut def = queue.def.clone()?;
+                def.as_of = as_of;
+                Some(Errand::Queue(def))
+            });
+        let sessions = self
+            .sessions
+            .values()
+            .filter(|session| session.home < boundary)
+            .filter_map(|session| {
+                let mut def = session.whole()?;
+                def.as_of = as_of;
+                Some(Errand::Session(def))
+            });
         queues.chain(sessions).take(limit).collect()
     }
 
@@ -225,7 +259,9 @@ fn settle_errands(
     offsets.dedup();
     for of_queue in offsets.chunk_by(|a, b| a.0 == b.0) {
         for part in of_queue.chunks(OFFSETS_MAX) {
-            let Some((queue, _)) = part.first() else { continue };
+            let Some((queue, _)) = part.first() else {
+                continue;
+            };
             let mut record = settle(ranges(part.iter().map(|(_, offset)| *offset)));
             record.queue = queue.get();
             errands.push(Errand::Settle(record));

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use restante_storage::payload::{
     Advance, Binding, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession, Settle,
 };
@@ -26,7 +25,12 @@ impl Engine {
     /// # Panics
     /// If `record` is not beyond what was applied: an order that only our own bug can break.
     pub fn apply(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        assert!(record.lsn() >= self.applied, "{} was applied before {}", self.applied, record.lsn());
+        assert!(
+            record.lsn() >= self.applied,
+            "{} was applied before {}",
+            self.applied,
+            record.lsn()
+        );
         self.applied = record.end();
         let fresh = record.origin().is_none_or(|origin| {
             let known = self.session_mut(origin.session);
@@ -44,7 +48,9 @@ impl Engine {
             Kind::EndSession => self.end_session(record),
             Kind::Consume => self.consume(record),
             Kind::Cancel => self.cancel(record),
-            Kind::Advance => decode::<Advance>(record).and_then(|it| Refusal::from_number(it.refusal)),
+            Kind::Advance => {
+                decode::<Advance>(record).and_then(|it| Refusal::from_number(it.refusal))
+            }
             Kind::SegmentEnd => None,
         };
         if let Some(origin) = record.origin() {
@@ -61,8 +67,12 @@ impl Engine {
     /// The past is over: what was met but never defined belongs to queues and sessions that are gone.
     pub fn finish_replay(&mut self, now: UnixMillis) {
         self.replaying = false;
-        let undefined: Vec<QueueId> =
-            self.queues.values().filter(|queue| queue.def.is_none()).map(|queue| queue.id).collect();
+        let undefined: Vec<QueueId> = self
+            .queues
+            .values()
+            .filter(|queue| queue.def.is_none())
+            .map(|queue| queue.id)
+            .collect();
         for id in undefined {
             if let Some(queue) = self.queues.remove(&id) {
                 self.forget_contents(&queue);
@@ -73,25 +83,39 @@ impl Engine {
         for number in sessions {
             self.revive(number, now);
         }
-        self.dying.retain(|(queue, _)| self.queues.contains_key(queue));
+        self.dying
+            .retain(|(queue, _)| self.queues.contains_key(queue));
         self.effects.clear();
     }
 
     /// A session's consumers after a restart: nobody is there yet, and what they had in flight is not known.
     fn revive(&mut self, number: SessionNo, now: UnixMillis) {
-        let Some(session) = self.sessions.get(&number) else { return };
+        let Some(session) = self.sessions.get(&number) else {
+            return;
+        };
         let expiry_ms = session.def.as_ref().map_or(0, |def| def.expiry_ms);
         self.detached.insert(number, now.saturating_add(expiry_ms));
         for consumer in session.consumers.clone() {
             let id = ConsumerId(self.next_consumer);
-            let Some(queue) = self.queues.get_mut(&QueueId::new(consumer.queue)) else { continue };
+            let Some(queue) = self.queues.get_mut(&QueueId::new(consumer.queue)) else {
+                continue;
+            };
             self.next_consumer += 1;
             queue.live.consumers.push(id);
             if consumer.exclusive {
                 queue.live.exclusive = Some(id);
             }
             let session = Some((number, consumer.name));
-            self.consumers.insert(id, Consumer { queue: queue.id, sent: 0, limit: 0, session, active: false });
+            self.consumers.insert(
+                id,
+                Consumer {
+                    queue: queue.id,
+                    sent: 0,
+                    limit: 0,
+                    session,
+                    active: false,
+                },
+            );
         }
     }
 
@@ -120,11 +144,16 @@ impl Engine {
             expires: record.expires(),
         };
         for (id, offset) in record.targets() {
-            let Some(queue) = self.queue_mut(id) else { continue };
+            let Some(queue) = self.queue_mut(id) else {
+                continue;
+            };
             queue.push(offset, it);
             let number = chunk_of(offset);
             if let Some(at) = it.expires
-                && queue.chunks().and_then(|chunks| chunks.get(&number)?.expires_min()).is_some_and(|min| min == at)
+                && queue
+                    .chunks()
+                    .and_then(|chunks| chunks.get(&number)?.expires_min())
+                    .is_some_and(|min| min == at)
             {
                 self.expiries.insert((at, id, number));
             }
@@ -153,7 +182,9 @@ impl Engine {
         for offset in offsets(&it.expired) {
             let _gone_before = self.give_up(id, offset, Cause::Expired, None);
         }
-        let returned: Vec<Offset> = offsets(&it.returned).filter(|offset| self.is_pending(id, *offset)).collect();
+        let returned: Vec<Offset> = offsets(&it.returned)
+            .filter(|offset| self.is_pending(id, *offset))
+            .collect();
         for offset in &returned {
             self.dirty.chunks.insert((id, chunk_of(*offset)));
         }
@@ -180,7 +211,9 @@ impl Engine {
     }
 
     fn is_pending(&self, id: QueueId, offset: Offset) -> bool {
-        self.queues.get(&id).is_some_and(|queue| queue.is_pending(offset))
+        self.queues
+            .get(&id)
+            .is_some_and(|queue| queue.is_pending(offset))
     }
 
     /// A consumer has accepted it; whether it was still there to be accepted.
@@ -194,8 +227,12 @@ impl Engine {
 
     /// Takes a message out for good; whether it was there.
     fn take(&mut self, id: QueueId, offset: Offset) -> bool {
-        let Some(queue) = self.queues.get_mut(&id) else { return false };
-        let Some(it) = queue.take(offset, &*self.bodies) else { return false };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return false;
+        };
+        let Some(it) = queue.take(offset, &*self.bodies) else {
+            return false;
+        };
         self.dying.remove(&(id, offset));
         if let Some(it) = it {
             self.dirty.chunks.insert((id, chunk_of(offset)));
@@ -221,9 +258,13 @@ impl Engine {
         if self.is_dying(id, offset) {
             return false;
         }
-        let Some(queue) = self.queues.get_mut(&id) else { return false };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return false;
+        };
         let max_attempts = queue.def.as_ref().map_or(0, |def| def.max_attempts);
-        let Some(mark) = queue.mark_mut(offset) else { return false };
+        let Some(mark) = queue.mark_mut(offset) else {
+            return false;
+        };
         mark.acquired = mark.acquired.saturating_add(1);
         mark.failed = mark.failed.saturating_add(1);
         let too_often = max_attempts > 0 && mark.failed >= max_attempts;
@@ -239,8 +280,13 @@ impl Engine {
     /// The queue gives a message up: it goes to the dead-letter address, or is dropped where there is none. Whether it
     /// was there.
     fn give_up(&mut self, id: QueueId, offset: Offset, cause: Cause, reason: Option<&str>) -> bool {
-        let Some(queue) = self.queues.get_mut(&id) else { return false };
-        let has_dead_letter = queue.def.as_ref().is_some_and(|def| def.dead_letter.is_some());
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return false;
+        };
+        let has_dead_letter = queue
+            .def
+            .as_ref()
+            .is_some_and(|def| def.dead_letter.is_some());
         if !has_dead_letter {
             let there = self.take(id, offset);
             if there && !self.replaying {
@@ -248,11 +294,16 @@ impl Engine {
             }
             return there;
         }
-        let Some(mark) = queue.mark_mut(offset) else { return false };
+        let Some(mark) = queue.mark_mut(offset) else {
+            return false;
+        };
         if mark.dying.is_some() {
             return false;
         }
-        mark.dying = Some(Dying { cause, reason: reason.map(str::to_owned) });
+        mark.dying = Some(Dying {
+            cause,
+            reason: reason.map(str::to_owned),
+        });
         queue.live.in_flight.remove(&offset);
         queue.live.returned.remove(&offset);
         self.dying.insert((id, offset));
@@ -262,9 +313,16 @@ impl Engine {
 
     fn define_queue(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let mut def = decode::<DefineQueue>(record)?;
-        let id = if def.id == 0 { QueueId::new(record.lsn().get()) } else { QueueId::new(def.id) };
+        let id = if def.id == 0 {
+            QueueId::new(record.lsn().get())
+        } else {
+            QueueId::new(def.id)
+        };
         let as_of = Lsn::new(std::mem::take(&mut def.as_of));
-        let by_name = self.routes.get(def.realm.as_str()).and_then(|routes| routes.names.get(def.name.as_str()));
+        let by_name = self
+            .routes
+            .get(def.realm.as_str())
+            .and_then(|routes| routes.names.get(def.name.as_str()));
         if def.id == 0 && by_name.is_some() {
             return None; // two clients asked for it at once: the first has made it
         }
@@ -279,7 +337,11 @@ impl Engine {
         if as_of > Lsn::ZERO && queue.def.is_some() {
             queue.home = as_of; // written again: it says nothing new
         } else {
-            queue.home = if as_of > Lsn::ZERO { as_of } else { record.lsn() };
+            queue.home = if as_of > Lsn::ZERO {
+                as_of
+            } else {
+                record.lsn()
+            };
             self.set_definition(id, def);
         }
         self.dirty.queues.insert(id);
@@ -288,7 +350,9 @@ impl Engine {
 
     /// Gives a queue its definition, new or changed, and routes to it.
     pub(super) fn set_definition(&mut self, id: QueueId, def: DefineQueue) {
-        let Some(mut queue) = self.queues.remove(&id) else { return };
+        let Some(mut queue) = self.queues.remove(&id) else {
+            return;
+        };
         self.unroute(&queue);
         let realm: Arc<str> = def.realm.as_str().into();
         self.remove_usurper(id, &def);
@@ -302,7 +366,9 @@ impl Engine {
             bytes: queue.bytes.into(),
         });
         let routes = self.routes.entry(realm).or_default();
-        routes.names.insert(Arc::clone(&handle.name), Arc::clone(&handle));
+        routes
+            .names
+            .insert(Arc::clone(&handle.name), Arc::clone(&handle));
         for filter in &def.bindings {
             if let Ok(filter) = Filter::parse(filter, LIMITS) {
                 routes.bindings.bind(&filter, Arc::clone(&handle));
@@ -317,7 +383,11 @@ impl Engine {
         queue.handle = Some(handle);
         queue.def = Some(def);
         self.queues.insert(id, queue);
-        for (lsn, change) in self.queues.get_mut(&id).map(|queue| std::mem::take(&mut queue.meanwhile)).unwrap_or_default()
+        for (lsn, change) in self
+            .queues
+            .get_mut(&id)
+            .map(|queue| std::mem::take(&mut queue.meanwhile))
+            .unwrap_or_default()
         {
             let home = self.queues.get(&id).map_or(Lsn::ZERO, |queue| queue.home);
             if lsn > home {
@@ -329,7 +399,10 @@ impl Engine {
     /// Where the log's beginning is gone, a definition that once lost against this one may have been taken for the
     /// first of its name.
     fn remove_usurper(&mut self, id: QueueId, def: &DefineQueue) {
-        let holder = self.routes.get(def.realm.as_str()).and_then(|routes| routes.names.get(def.name.as_str()));
+        let holder = self
+            .routes
+            .get(def.realm.as_str())
+            .and_then(|routes| routes.names.get(def.name.as_str()));
         if let Some(other) = holder.map(|handle| handle.id).filter(|other| *other != id) {
             self.remove_queue(other);
             self.dirty.queues.insert(other);
@@ -350,13 +423,25 @@ impl Engine {
         self.expiries.retain(|(_, other, _)| *other != id);
         self.lost.retain(|(other, _)| *other != id);
         self.expiring.retain(|(other, _)| *other != id);
-        let numbers: Vec<u64> = queue.chunks().map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
+        let numbers: Vec<u64> = queue
+            .chunks()
+            .map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
         let mut whole = Queue::durable(id);
-        let Some(chunks) = whole.chunks_mut() else { return };
-        chunks.extend(queue.chunks().into_iter().flatten().map(|(number, chunk)| (*number, chunk.clone())));
+        let Some(chunks) = whole.chunks_mut() else {
+            return;
+        };
+        chunks.extend(
+            queue
+                .chunks()
+                .into_iter()
+                .flatten()
+                .map(|(number, chunk)| (*number, chunk.clone())),
+        );
         for number in numbers {
             self.dirty.chunks.insert((id, number));
-            let Some(chunk) = whole.resident(number, &*self.bodies) else { continue };
+            let Some(chunk) = whole.resident(number, &*self.bodies) else {
+                continue;
+            };
             let mut from = 0;
             let mut gone = Vec::new();
             while let Some(slot) = chunk.next_pending(from) {
@@ -371,18 +456,28 @@ impl Engine {
 
     fn bind(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let it = decode::<Binding>(record)?;
-        self.record_binding(record.lsn(), QueueId::new(it.queue), BindingChange::Bound(it.filter));
+        self.record_binding(
+            record.lsn(),
+            QueueId::new(it.queue),
+            BindingChange::Bound(it.filter),
+        );
         None
     }
 
     fn unbind(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let it = decode::<Binding>(record)?;
-        self.record_binding(record.lsn(), QueueId::new(it.queue), BindingChange::Unbound(it.filter));
+        self.record_binding(
+            record.lsn(),
+            QueueId::new(it.queue),
+            BindingChange::Unbound(it.filter),
+        );
         None
     }
 
     fn record_binding(&mut self, lsn: Lsn, id: QueueId, change: BindingChange) {
-        let Some(queue) = self.queue_mut(id) else { return };
+        let Some(queue) = self.queue_mut(id) else {
+            return;
+        };
         if queue.def.is_none() {
             queue.meanwhile.push((lsn, change));
         } else {
@@ -392,19 +487,27 @@ impl Engine {
     }
 
     fn change_binding(&mut self, id: QueueId, change: BindingChange) {
-        let Some(queue) = self.queues.get_mut(&id) else { return };
-        let (Some(def), Some(handle)) = (&mut queue.def, &queue.handle) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        let (Some(def), Some(handle)) = (&mut queue.def, &queue.handle) else {
+            return;
+        };
         let routes = self.routes.entry(Arc::clone(&handle.realm)).or_default();
         self.routes_changed = true;
         match change {
             BindingChange::Bound(text) => {
-                let Ok(filter) = Filter::parse(&text, LIMITS) else { return };
+                let Ok(filter) = Filter::parse(&text, LIMITS) else {
+                    return;
+                };
                 if routes.bindings.bind(&filter, Arc::clone(handle)) {
                     def.bindings.push(text);
                 }
             }
             BindingChange::Unbound(text) => {
-                let Ok(filter) = Filter::parse(&text, LIMITS) else { return };
+                let Ok(filter) = Filter::parse(&text, LIMITS) else {
+                    return;
+                };
                 routes.bindings.unbind(&filter, handle);
                 def.bindings.retain(|other| *other != text);
             }
@@ -413,9 +516,16 @@ impl Engine {
 
     fn define_session(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let mut def = decode::<DefineSession>(record)?;
-        let number = if def.number == 0 { SessionNo::new(record.lsn().get()) } else { SessionNo::new(def.number) };
+        let number = if def.number == 0 {
+            SessionNo::new(record.lsn().get())
+        } else {
+            SessionNo::new(def.number)
+        };
         let uuid = Uuid::from_slice(&def.uuid).ok()?;
-        let session = self.sessions.entry(number).or_insert_with(|| Session::unknown(number));
+        let session = self
+            .sessions
+            .entry(number)
+            .or_insert_with(|| Session::unknown(number));
         match &mut session.def {
             // Written again: its count and consumers are better known than the record knew them.
             Some(known) => {
@@ -449,18 +559,24 @@ impl Engine {
 
     fn consume(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let consumer = decode::<Consume>(record)?.consumer?;
-        self.session_mut(record.origin()?.session)?.record(record.lsn(), Change::Began(consumer));
+        self.session_mut(record.origin()?.session)?
+            .record(record.lsn(), Change::Began(consumer));
         None
     }
 
     fn cancel(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let name = decode::<Cancel>(record)?.consumer;
         let number = record.origin()?.session;
-        self.session_mut(number)?.record(record.lsn(), Change::Ended(name.clone()));
+        self.session_mut(number)?
+            .record(record.lsn(), Change::Ended(name.clone()));
         let ended: Vec<ConsumerId> = self
             .consumers
             .iter()
-            .filter(|(_, it)| it.session.as_ref().is_some_and(|(session, other)| *session == number && *other == name))
+            .filter(|(_, it)| {
+                it.session
+                    .as_ref()
+                    .is_some_and(|(session, other)| *session == number && *other == name)
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
@@ -508,5 +624,7 @@ fn decode<M: prost::Message + Default>(record: &RecordRef<'_>) -> Option<M> {
 /// The offsets of ranges as they stand in a record: first, last, first, last …
 fn offsets(ranges: &[u64]) -> impl Iterator<Item = Offset> + '_ {
     let (pairs, _) = ranges.as_chunks::<2>();
-    pairs.iter().flat_map(|[first, last]| (*first..=*last).map(Offset::new))
+    pairs
+        .iter()
+        .flat_map(|[first, last]| (*first..=*last).map(Offset::new))
 }

@@ -188,7 +188,10 @@ impl Queue {
             next: first,
             n_messages: 0,
             bytes: 0,
-            live: Live { cursor: first, ..Live::default() },
+            live: Live {
+                cursor: first,
+                ..Live::default()
+            },
             handle: None,
             meanwhile: Vec::new(),
             contents,
@@ -211,28 +214,48 @@ impl Queue {
 
     /// Puts a message of the log at its offset.
     pub(super) fn push(&mut self, offset: Offset, it: Ref) {
-        let Contents::Durable(chunks) = &mut self.contents else { return };
-        chunks.entry(chunk_of(offset)).or_insert_with(Chunk::new).set(slot_of(offset), it);
+        let Contents::Durable(chunks) = &mut self.contents else {
+            return;
+        };
+        chunks
+            .entry(chunk_of(offset))
+            .or_insert_with(Chunk::new)
+            .set(slot_of(offset), it);
         self.n_messages += 1;
         self.bytes += u64::from(it.bytes);
         self.publish_depth();
     }
 
     /// Puts a message that lives in memory at the end.
-    pub(super) fn push_held(&mut self, record: Bytes, time: UnixMillis, expires: Option<UnixMillis>) {
-        let Contents::Transient(held) = &mut self.contents else { return };
+    pub(super) fn push_held(
+        &mut self,
+        record: Bytes,
+        time: UnixMillis,
+        expires: Option<UnixMillis>,
+    ) {
+        let Contents::Transient(held) = &mut self.contents else {
+            return;
+        };
         self.n_messages += 1;
         self.bytes += record.len() as u64;
-        held.insert(self.next, Held { record, time, expires, mark: Mark::default() });
+        held.insert(
+            self.next,
+            Held {
+                record,
+                time,
+                expires,
+                mark: Mark::default(),
+            },
+        );
         self.next = self.next.next();
         self.publish_depth();
     }
 
     pub(super) fn is_pending(&self, offset: Offset) -> bool {
         match &self.contents {
-            Contents::Durable(chunks) => {
-                chunks.get(&chunk_of(offset)).is_some_and(|chunk| chunk.is_pending(slot_of(offset)))
-            }
+            Contents::Durable(chunks) => chunks
+                .get(&chunk_of(offset))
+                .is_some_and(|chunk| chunk.is_pending(slot_of(offset))),
             Contents::Transient(held) => held.contains_key(&offset),
         }
     }
@@ -250,7 +273,9 @@ impl Queue {
             return None;
         }
         match &mut self.contents {
-            Contents::Durable(chunks) => Some(chunks.get_mut(&chunk_of(offset))?.mark_mut(slot_of(offset))),
+            Contents::Durable(chunks) => {
+                Some(chunks.get_mut(&chunk_of(offset))?.mark_mut(slot_of(offset)))
+            }
             Contents::Transient(held) => held.get_mut(&offset).map(|held| &mut held.mark),
         }
     }
@@ -263,12 +288,23 @@ impl Queue {
         match &self.contents {
             Contents::Durable(_) => {
                 let it = self.reference(offset, bodies)?;
-                let place = Place::Log { lsn: it.lsn, bytes: it.bytes };
-                Some(Entry { place, time: it.time, expires: it.expires })
+                let place = Place::Log {
+                    lsn: it.lsn,
+                    bytes: it.bytes,
+                };
+                Some(Entry {
+                    place,
+                    time: it.time,
+                    expires: it.expires,
+                })
             }
             Contents::Transient(held) => {
                 let held = held.get(&offset)?;
-                Some(Entry { place: Place::Memory(held.record.clone()), time: held.time, expires: held.expires })
+                Some(Entry {
+                    place: Place::Memory(held.record.clone()),
+                    time: held.time,
+                    expires: held.expires,
+                })
             }
         }
     }
@@ -291,7 +327,9 @@ impl Queue {
                 self.bytes -= it.map_or(0, |it| u64::from(it.bytes));
             }
             Contents::Transient(held) => {
-                self.bytes -= held.remove(&offset).map_or(0, |held| held.record.len() as u64);
+                self.bytes -= held
+                    .remove(&offset)
+                    .map_or(0, |held| held.record.len() as u64);
             }
         }
         self.n_messages -= 1;
@@ -306,10 +344,15 @@ impl Queue {
         match &self.contents {
             Contents::Durable(chunks) => {
                 let (number, slot) = (chunk_of(from), slot_of(from));
-                let here = chunks.get(&number).and_then(|chunk| chunk.next_pending(slot)).map(|slot| (number, slot));
+                let here = chunks
+                    .get(&number)
+                    .and_then(|chunk| chunk.next_pending(slot))
+                    .map(|slot| (number, slot));
                 let (number, slot) = here.or_else(|| {
                     let mut later = chunks.range(number + 1..);
-                    later.find_map(|(number, chunk)| chunk.next_pending(0).map(|slot| (*number, slot)))
+                    later.find_map(|(number, chunk)| {
+                        chunk.next_pending(0).map(|slot| (*number, slot))
+                    })
                 })?;
                 Some(Offset::new(number * SLOTS + slot))
             }
@@ -320,7 +363,9 @@ impl Queue {
     /// The chunks that have not left memory, or whose first expiry is to be computed anew, need their references.
     pub(super) fn resident(&mut self, number: u64, bodies: &dyn Bodies) -> Option<&mut Chunk> {
         let id = self.id;
-        let Contents::Durable(chunks) = &mut self.contents else { return None };
+        let Contents::Durable(chunks) = &mut self.contents else {
+            return None;
+        };
         let chunk = chunks.get_mut(&number)?;
         if !chunk.is_resident()
             && let Err(Damaged) = chunk.load(&bodies.body(id, number))
@@ -337,7 +382,11 @@ impl Queue {
     }
 
     /// When a message that was taken at `time` and asked for `expires` is gone from this queue.
-    pub(super) fn expiry(&self, time: UnixMillis, expires: Option<UnixMillis>) -> Option<UnixMillis> {
+    pub(super) fn expiry(
+        &self,
+        time: UnixMillis,
+        expires: Option<UnixMillis>,
+    ) -> Option<UnixMillis> {
         let ttl = self.def.as_ref().map_or(0, |def| def.ttl_ms);
         let by_queue = (ttl > 0).then(|| time.saturating_add(ttl));
         match (by_queue, expires) {
@@ -347,7 +396,8 @@ impl Queue {
     }
 
     fn reference(&mut self, offset: Offset, bodies: &dyn Bodies) -> Option<Ref> {
-        self.resident(chunk_of(offset), bodies)?.get(slot_of(offset))
+        self.resident(chunk_of(offset), bodies)?
+            .get(slot_of(offset))
     }
 
     pub(super) fn publish_depth(&self) {

@@ -9,7 +9,6 @@
 //! store that lost or mixed rows is found out and rebuilt from the log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use prost::Message;
 use restante_storage::payload::{DefineQueue, DefineSession};
@@ -108,19 +107,28 @@ impl Engine {
         let mut rows = Vec::new();
         let pages = self.chunk_rows(&mut rows);
         for (queue, page) in pages {
-            let value = self.queues.get(&queue).and_then(|queue| page_row(queue, page));
+            let value = self
+                .queues
+                .get(&queue)
+                .and_then(|queue| page_row(queue, page));
             self.summed(&mut rows, page_key(queue, page), value);
         }
         for id in std::mem::take(&mut self.dirty.queues) {
-            let value = self.queues.get(&id).filter(|queue| queue.def.is_some()).map(queue_row);
+            let value = self
+                .queues
+                .get(&id)
+                .filter(|queue| queue.def.is_some())
+                .map(queue_row);
             self.summed(&mut rows, key(b"q/", id.get()), value);
         }
         for number in std::mem::take(&mut self.dirty.sessions) {
             let value = self.sessions.get(&number).and_then(session_row);
             self.summed(&mut rows, key(b"s/", number.get()), value);
         }
-        let segments: BTreeSet<u64> =
-            std::mem::take(&mut self.dirty.segments).into_iter().map(|segment| segment / SEGMENTS_PAGE).collect();
+        let segments: BTreeSet<u64> = std::mem::take(&mut self.dirty.segments)
+            .into_iter()
+            .map(|segment| segment / SEGMENTS_PAGE)
+            .collect();
         for page in segments {
             let value = self.segments_row(page);
             self.summed(&mut rows, key(b"g/", page), value);
@@ -134,15 +142,24 @@ impl Engine {
             segment_bytes: self.segment_bytes,
         };
         rows.push((CKPT_KEY.to_vec(), Some(row.encode_to_vec())));
-        Checkpoint { lsn: self.applied, rows }
+        Checkpoint {
+            lsn: self.applied,
+            rows,
+        }
     }
 
     /// Bodies and marks of the chunks that changed; gives the index pages that change with them.
-    fn chunk_rows(&mut self, rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) -> BTreeSet<(QueueId, u64)> {
+    fn chunk_rows(
+        &mut self,
+        rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> BTreeSet<(QueueId, u64)> {
         let mut pages = BTreeSet::new();
         for (id, number) in std::mem::take(&mut self.dirty.chunks) {
             pages.insert((id, number / PAGE));
-            let chunk = self.queues.get_mut(&id).and_then(|queue| queue.chunks_mut()?.get_mut(&number));
+            let chunk = self
+                .queues
+                .get_mut(&id)
+                .and_then(|queue| queue.chunks_mut()?.get_mut(&number));
             let Some(chunk) = chunk else {
                 rows.push((chunk_key(b"b/", id, number), None));
                 rows.push((chunk_key(b"a/", id, number), None));
@@ -162,19 +179,31 @@ impl Engine {
         pages
     }
 
-    fn summed(&mut self, rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn summed(
+        &mut self,
+        rows: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>,
+        key: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) {
         let old = match &value {
             Some(value) => self.dirty.sums.insert(key.clone(), row_sum(&key, value)),
             None => self.dirty.sums.remove(&key),
         };
         let new = value.as_ref().map_or(0, |value| row_sum(&key, value));
-        self.dirty.sum = self.dirty.sum.wrapping_sub(old.unwrap_or(0)).wrapping_add(new);
+        self.dirty.sum = self
+            .dirty
+            .sum
+            .wrapping_sub(old.unwrap_or(0))
+            .wrapping_add(new);
         rows.push((key, value));
     }
 
     fn segments_row(&self, page: u64) -> Option<Vec<u8>> {
         let mut row = Vec::new();
-        for (segment, count) in self.live_in_segment.range(page * SEGMENTS_PAGE..(page + 1) * SEGMENTS_PAGE) {
+        for (segment, count) in self
+            .live_in_segment
+            .range(page * SEGMENTS_PAGE..(page + 1) * SEGMENTS_PAGE)
+        {
             varint(&mut row, *segment);
             varint(&mut row, *count);
         }
@@ -185,9 +214,15 @@ impl Engine {
     pub fn evict(&mut self) {
         for queue in self.queues.values_mut() {
             let (head, tail) = (chunk_of(queue.live.cursor), chunk_of(queue.next));
-            let Some(chunks) = queue.chunks_mut() else { continue };
+            let Some(chunks) = queue.chunks_mut() else {
+                continue;
+            };
             for (number, chunk) in chunks.iter_mut() {
-                if *number != tail && !(head..=head + 1).contains(number) && !chunk.body_dirty && chunk.is_resident() {
+                if *number != tail
+                    && !(head..=head + 1).contains(number)
+                    && !chunk.body_dirty
+                    && chunk.is_resident()
+                {
                     chunk.evict();
                 }
             }
@@ -206,7 +241,9 @@ impl Engine {
         scan: &mut dyn FnMut(&[u8], &mut dyn FnMut(&[u8], &[u8])),
         get: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Result<Option<Self>, Damage> {
-        let Some(row) = get(CKPT_KEY) else { return Ok(None) };
+        let Some(row) = get(CKPT_KEY) else {
+            return Ok(None);
+        };
         let row = CheckpointRow::decode(row.as_slice()).map_err(|_| Damage::Row)?;
         if row.node != node.as_bytes() || row.segment_bytes != segment_bytes {
             return Err(Damage::Foreign);
@@ -296,7 +333,10 @@ impl Engine {
                     self.dying.insert((id, Offset::new(number * SLOTS + slot)));
                 }
             }
-            self.queues.get_mut(&id)?.chunks_mut()?.insert(number, chunk);
+            self.queues
+                .get_mut(&id)?
+                .chunks_mut()?
+                .insert(number, chunk);
         }
         Some(())
     }
@@ -304,7 +344,8 @@ impl Engine {
     fn load_session(&mut self, number: SessionNo, value: &[u8]) -> Option<()> {
         let row = SessionRow::decode(value).ok()?;
         let mut def = row.whole?;
-        self.session_ids.insert(Uuid::from_slice(&def.uuid).ok()?, number);
+        self.session_ids
+            .insert(Uuid::from_slice(&def.uuid).ok()?, number);
         let mut session = Session::unknown(number);
         session.home = Lsn::new(row.home);
         session.seq = Seq::new(std::mem::take(&mut def.seq));
@@ -318,7 +359,8 @@ impl Engine {
     fn load_segments(&mut self, mut value: &[u8]) -> Option<()> {
         while !value.is_empty() {
             let segment = read_varint(&mut value)?;
-            self.live_in_segment.insert(segment, read_varint(&mut value)?);
+            self.live_in_segment
+                .insert(segment, read_varint(&mut value)?);
         }
         Some(())
     }
@@ -327,12 +369,20 @@ impl Engine {
     pub fn all_rows(&mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut rows = BTreeMap::new();
         let bodies = &*self.bodies;
-        for queue in self.queues.values_mut().filter(|queue| !is_transient(queue.id)) {
+        for queue in self
+            .queues
+            .values_mut()
+            .filter(|queue| !is_transient(queue.id))
+        {
             let id = queue.id;
             rows.insert(key(b"q/", id.get()), queue_row(queue));
-            let numbers: Vec<u64> = queue.chunks().map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
+            let numbers: Vec<u64> = queue
+                .chunks()
+                .map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
             for number in numbers {
-                let Some(chunk) = queue.resident(number, bodies) else { continue };
+                let Some(chunk) = queue.resident(number, bodies) else {
+                    continue;
+                };
                 rows.insert(chunk_key(b"b/", id, number), chunk.body_row());
                 rows.insert(chunk_key(b"a/", id, number), chunk.marks_row());
             }
@@ -340,8 +390,16 @@ impl Engine {
         for session in self.sessions.values() {
             rows.extend(session_row(session).map(|row| (key(b"s/", session.number.get()), row)));
         }
-        for segment in self.live_in_segment.keys().map(|segment| segment / SEGMENTS_PAGE).collect::<BTreeSet<u64>>() {
-            rows.extend(self.segments_row(segment).map(|row| (key(b"g/", segment), row)));
+        for segment in self
+            .live_in_segment
+            .keys()
+            .map(|segment| segment / SEGMENTS_PAGE)
+            .collect::<BTreeSet<u64>>()
+        {
+            rows.extend(
+                self.segments_row(segment)
+                    .map(|row| (key(b"g/", segment), row)),
+            );
         }
         rows
     }
@@ -353,11 +411,13 @@ impl Engine {
 
     /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
     #[cfg(test)]
-    pub(super) fn pending(&mut self) -> BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>> {
+    pub(super) fn pending(&mut self) -> BTreeMap<std::sync::Arc<str>, Vec<(u64, u64, u32, bool)>> {
         let bodies = &*self.bodies;
         let mut all = BTreeMap::new();
         for queue in self.queues.values_mut() {
-            let Some(handle) = queue.handle.clone() else { continue };
+            let Some(handle) = queue.handle.clone() else {
+                continue;
+            };
             let mut waiting = Vec::new();
             let mut from = Offset::ZERO;
             while let Some(offset) = queue.next_pending(from) {
@@ -369,7 +429,7 @@ impl Engine {
                 let mark = queue.mark(offset).cloned().unwrap_or_default();
                 waiting.push((offset.get(), lsn, mark.failed, mark.dying.is_some()));
             }
-            all.insert(Arc::clone(&handle.name), waiting);
+            all.insert(handle.name.clone(), waiting);
         }
         all
     }
@@ -387,7 +447,13 @@ fn queue_row(queue: &Queue) -> Vec<u8> {
 }
 
 fn session_row(session: &Session) -> Option<Vec<u8>> {
-    Some(SessionRow { whole: Some(session.whole()?), home: session.home.get() }.encode_to_vec())
+    Some(
+        SessionRow {
+            whole: Some(session.whole()?),
+            home: session.home.get(),
+        }
+        .encode_to_vec(),
+    )
 }
 
 fn page_row(queue: &Queue, page: u64) -> Option<Vec<u8>> {
@@ -421,7 +487,12 @@ fn page_key(queue: QueueId, page: u64) -> Vec<u8> {
 }
 
 fn chunk_key(prefix: &[u8; 2], queue: QueueId, number: u64) -> Vec<u8> {
-    [prefix.as_slice(), &queue.get().to_be_bytes(), &number.to_be_bytes()].concat()
+    [
+        prefix.as_slice(),
+        &queue.get().to_be_bytes(),
+        &number.to_be_bytes(),
+    ]
+    .concat()
 }
 
 fn take_u64(input: &mut &[u8]) -> Option<u64> {

@@ -101,12 +101,19 @@ impl Session {
     }
 
     pub(super) fn refuse(&mut self, seq: Seq, refusal: Refusal) {
-        self.failures.push(Failure { seq: seq.get(), refusal: refusal.number() });
+        self.failures.push(Failure {
+            seq: seq.get(),
+            refusal: refusal.number(),
+        });
     }
 
     fn trim_failures(&mut self) {
         let oldest = self.seq.get().saturating_sub(WINDOW_MAX);
-        if self.failures.first().is_some_and(|failure| failure.seq <= oldest) {
+        if self
+            .failures
+            .first()
+            .is_some_and(|failure| failure.seq <= oldest)
+        {
             self.failures.retain(|failure| failure.seq > oldest);
         }
     }
