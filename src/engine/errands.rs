@@ -111,6 +111,11 @@ impl Engine {
         errands
     }
 
+    /// Whether there is anything to be written that does not merely wait for its time.
+    pub fn has_errands(&self) -> bool {
+        !self.lost.is_empty() || !self.expiring.is_empty() || self.dying.len() > self.moving.len()
+    }
+
     /// How many messages were dropped since the last call, by queue and why.
     pub fn take_dropped(&mut self) -> Vec<(QueueId, Cause)> {
         std::mem::take(&mut self.dropped)

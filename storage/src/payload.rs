@@ -141,6 +141,9 @@ pub struct SessionConsumer {
     /// Whether no other consumer may take from the queue.
     #[prost(bool, tag = "4")]
     pub exclusive: bool,
+    /// The filter of a consumer that listens to a topic and has no queue; else empty.
+    #[prost(string, tag = "5")]
+    pub filter: String,
 }
 
 /// A session that outlives its sockets, whole (kind `DefineSession`): a new one, or one written again.
