@@ -283,9 +283,8 @@ fn the_schema_and_the_tables_agree() {
     let mut message = "";
     for line in include_str!("../../proto/mbws.proto").lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["message" | "enum", name, "{"] => message = name,
-            _ => {}
+        if let ["message" | "enum", name, "{"] = words[..] {
+            message = name;
         }
         let Some(at) = words.iter().position(|word| *word == "=") else {
             continue;
