@@ -1,1 +1,3 @@
 //! Restante, a durable store-and-forward message broker.
+
+pub mod access;
