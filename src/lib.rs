@@ -1,3 +1,4 @@
 //! Restante, a durable store-and-forward message broker.
 
 pub mod access;
+pub mod config;
