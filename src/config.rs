@@ -36,7 +36,7 @@ use std::time::Duration;
 pub use fault::{Fault, Faults, Problem, Source};
 use settings::{Layers, Setting, Settings};
 pub use types::{
-    Admin, Limits, Log, LogFormat, Mbws, QueueLimits, QueuePolicy, Queues, Storage, Sync,
+    Admin, Limits, Log, LogFormat, Mbws, QueueLimits, QueuePolicy, Queues, Storage, SyncPolicy,
 };
 
 use crate::access::Rule;
@@ -45,7 +45,7 @@ use crate::access::Rule;
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the broker shall do. Made by [`Config::load`]; every value is within its range.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The folder of everything that must survive.
     pub data: PathBuf,
@@ -104,7 +104,7 @@ impl Config {
         }
     }
 
-    /// All settings in force, as a file that [`Config::load`] reads to the same.
+    /// All settings as they were loaded, as a file that [`Config::load`] reads to the same.
     pub fn effective_yaml(&self) -> String {
         render::effective(&self.settings)
     }
@@ -119,15 +119,6 @@ impl Default for Config {
     /// What holds without a file and variables.
     fn default() -> Config {
         types::config(Layers::new().finish().0)
-    }
-}
-
-/// Alike in every setting, wherever each came from.
-impl PartialEq for Config {
-    fn eq(&self, other: &Config) -> bool {
-        schema::KEYS
-            .iter()
-            .all(|key| self.settings.get(key.path) == other.settings.get(key.path))
     }
 }
 

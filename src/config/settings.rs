@@ -48,6 +48,20 @@ pub(super) type Entry = BTreeMap<&'static str, Setting>;
 #[derive(Debug, Clone)]
 pub(super) struct Settings(BTreeMap<&'static str, (Setting, Source)>);
 
+/// Alike in every value, wherever each came from.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Settings) -> bool {
+        let values = |settings: &'_ Settings| -> Vec<_> {
+            settings
+                .0
+                .iter()
+                .map(|(path, (value, _))| (*path, value.clone()))
+                .collect()
+        };
+        values(self) == values(other)
+    }
+}
+
 impl Settings {
     /// The value of `path`.
     pub(super) fn get(&self, path: &'static str) -> &Setting {

@@ -35,7 +35,7 @@ fn an_empty_file_is_the_default() {
     let config = Config::load(None, []).unwrap();
     assert_eq!(config.listen, ["127.0.0.1:7300".parse().unwrap()]);
     assert_eq!(config.storage.segment_bytes, 64 << 20);
-    assert_eq!(config.storage.sync, Sync::Always);
+    assert_eq!(config.storage.sync, SyncPolicy::Always);
     assert_eq!(config.limits.session_expiry, Duration::from_hours(24 * 7));
     assert_eq!(config.limits.address_bytes, 1024);
     assert_eq!(config.limits.publish_rate, None);
@@ -121,7 +121,7 @@ fn shapes_are_checked() {
 fn keys_may_be_dotted_but_not_twice() {
     assert_eq!(
         loads("storage.sync: never\n", &[]).storage.sync,
-        Sync::Never
+        SyncPolicy::Never
     );
     check(
         "storage.sync: never\nstorage: {sync: never}\n",
@@ -158,7 +158,7 @@ fn the_environment_wins_over_the_file() {
             ("RESTANTE_TEST_SLOW", "10"),
         ],
     );
-    assert_eq!(config.storage.sync, Sync::Interval);
+    assert_eq!(config.storage.sync, SyncPolicy::Interval);
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.queues.policies.len(), 1);
 }

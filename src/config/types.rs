@@ -22,7 +22,7 @@ pub struct Admin {
 
 /// When written records are made to survive a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// Before each confirm.
     Always,
     /// Every [`Storage::sync_interval`]; confirms do not wait for it.
@@ -35,8 +35,8 @@ pub enum Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     /// When records are synced.
-    pub sync: Sync,
-    /// How often, with [`Sync::Interval`].
+    pub sync: SyncPolicy,
+    /// How often, with [`SyncPolicy::Interval`].
     pub sync_interval: Duration,
     /// The size of one segment; at least [`Limits::frame_bytes`].
     pub segment_bytes: u64,
@@ -181,9 +181,9 @@ pub(super) fn config(settings: Settings) -> Config {
 fn storage(s: &Settings) -> Storage {
     Storage {
         sync: match text(s, "storage.sync").as_str() {
-            "always" => Sync::Always,
-            "interval" => Sync::Interval,
-            _ => Sync::Never,
+            "always" => SyncPolicy::Always,
+            "interval" => SyncPolicy::Interval,
+            _ => SyncPolicy::Never,
         },
         sync_interval: span(s, "storage.sync-interval"),
         segment_bytes: size(s, "storage.segment-bytes"),
