@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod config;
 pub mod engine;
 pub mod message;
 pub mod refusal;
