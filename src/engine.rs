@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 pub use chunk::Cause;
 pub use dispatch::{ConsumerId, Resumed};
-pub use errands::{Errand, Move, QueueReport};
 pub(crate) use errands::ranges;
+pub use errands::{Errand, Move, QueueReport};
 pub use queue::{Bodies, Place, QueueHandle, is_transient};
 use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
 pub use rows::{CKPT_KEY, Checkpoint, Damage};

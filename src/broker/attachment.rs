@@ -15,8 +15,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use restante_proto::mbws::Ranges;
-use restante_storage::payload::{self, DefineQueue, EndSession, SessionConsumer};
-use restante_storage::{Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp};
+use restante_storage::payload::{self, EndSession, SessionConsumer};
+use restante_storage::{
+    Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp,
+};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -98,8 +100,14 @@ struct Consumer {
 }
 
 enum ConsumerKind {
-    Queue { id: ConsumerId, queue: QueueId },
-    Topic { subscriber: Arc<Subscriber>, filter: Filter },
+    Queue {
+        id: ConsumerId,
+        queue: QueueId,
+    },
+    Topic {
+        subscriber: Arc<Subscriber>,
+        filter: Filter,
+    },
 }
 
 /// What became of a call at once.
@@ -157,7 +165,10 @@ impl Attachment {
             for offset in &consumer.in_flight {
                 in_hand.insert(offset.get());
             }
-            let kind = ConsumerKind::Queue { id: consumer.id, queue: consumer.queue };
+            let kind = ConsumerKind::Queue {
+                id: consumer.id,
+                queue: consumer.queue,
+            };
             self.add(consumer.name.as_str().into(), kind, consumer.auto_settle, 0);
             if let Some(known) = self.consumers.get_mut(consumer.name.as_str()) {
                 (known.in_hand, known.trusted) = (in_hand, true);
@@ -166,7 +177,11 @@ impl Attachment {
         for (name, filter, subscriber) in it.topics {
             self.add(name, ConsumerKind::Topic { subscriber, filter }, true, 0);
         }
-        let failed = it.whole.failures.iter().filter_map(|it| Some((it.seq, Refusal::from_number(it.refusal)?)));
+        let failed = it
+            .whole
+            .failures
+            .iter()
+            .filter_map(|it| Some((it.seq, Refusal::from_number(it.refusal)?)));
         Attached {
             session: self.uuid,
             resumed,
@@ -211,7 +226,9 @@ impl Attachment {
             self.shared.stats.refused(self.protocol, refusal);
         }
         if self.session.is_some() {
-            let advance = payload::Advance { refusal: refusal.map_or(0, Refusal::number) };
+            let advance = payload::Advance {
+                refusal: refusal.map_or(0, Refusal::number),
+            };
             self.push(tag, Kind::Advance, &advance);
         } else if let Some(refusal) = refusal {
             self.failed.push((tag, refusal));
@@ -221,7 +238,10 @@ impl Attachment {
 
     /// Puts a record without targets into the batch.
     fn push(&mut self, tag: u64, kind: Kind, envelope: &dyn restante_storage::EncodeEnvelope) {
-        let draft = Draft { origin: self.origin(tag), ..Draft::new(kind, now(), envelope) };
+        let draft = Draft {
+            origin: self.origin(tag),
+            ..Draft::new(kind, now(), envelope)
+        };
         // Definitions and settlements are far below the limits that could refuse them: the frame's limit is lower.
         if let Err(refused) = self.push_draft(tag, &draft) {
             tracing::error!(%refused, ?kind, "a record that must fit did not");
@@ -230,7 +250,10 @@ impl Attachment {
 
     pub(super) fn origin(&self, tag: u64) -> Option<Origin> {
         let session = self.session.filter(|_| tag > 0)?;
-        Some(Origin { session, seq: Seq::new(tag) })
+        Some(Origin {
+            session,
+            seq: Seq::new(tag),
+        })
     }
 
     /// Puts a record into the batch, which goes to the log first where it is full.
@@ -360,7 +383,12 @@ impl Attachment {
         for answer in answers {
             self.answered(answer.tag, answer.made);
         }
-        while let Some((serial, _, since)) = self.in_log.front().copied().filter(|(serial, ..)| *serial <= applied) {
+        while let Some((serial, _, since)) = self
+            .in_log
+            .front()
+            .copied()
+            .filter(|(serial, ..)| *serial <= applied)
+        {
             self.shared.stats.confirm_latency(since.elapsed());
             self.in_log.pop_front();
             self.applied(serial);
@@ -369,7 +397,10 @@ impl Attachment {
         self.flush();
         events.extend(cancelled.into_iter().filter_map(|name| {
             let gone = self.consumers.remove(&name)?;
-            Some(Event::Cancelled { consumer: gone.name, why: Refusal::NoRoute })
+            Some(Event::Cancelled {
+                consumer: gone.name,
+                why: Refusal::NoRoute,
+            })
         }));
         self.confirm(&mut events);
         if !self.ended {
@@ -386,8 +417,15 @@ impl Attachment {
     }
 
     fn confirm(&mut self, events: &mut Vec<Event>) {
-        let first_open = self.in_log.iter().map(|(_, first, _)| *first).chain(self.batch_first).min();
-        let upto = first_open.map_or(self.called, |first| self.called.min(first.saturating_sub(1)));
+        let first_open = self
+            .in_log
+            .iter()
+            .map(|(_, first, _)| *first)
+            .chain(self.batch_first)
+            .min();
+        let upto = first_open.map_or(self.called, |first| {
+            self.called.min(first.saturating_sub(1))
+        });
         if upto <= self.confirmed {
             return;
         }
@@ -403,7 +441,9 @@ impl Attachment {
         let parcels = self.fetch.take(&self.outbox, bytes_max);
         let mut auto: HashMap<QueueId, Vec<Offset>> = HashMap::new();
         for (parcel, delivery) in parcels {
-            let Some(consumer) = self.consumers.get_mut(&parcel.name) else { continue };
+            let Some(consumer) = self.consumers.get_mut(&parcel.name) else {
+                continue;
+            };
             consumer.drained += 1;
             if let Some(queue) = parcel.queue {
                 if consumer.auto_settle {
@@ -414,11 +454,20 @@ impl Attachment {
             }
             events.extend(delivery.map(|delivery| Event::Delivery(Box::new(delivery))));
         }
-        self.shared.stats.delivered(self.protocol, events.len() as u64);
+        self.shared
+            .stats
+            .delivered(self.protocol, events.len() as u64);
         for (queue, mut offsets) in auto {
             offsets.sort_unstable();
             let accepted = crate::engine::ranges(offsets.into_iter());
-            self.push_settle(0, payload::Settle { queue: queue.get(), accepted, ..payload::Settle::default() });
+            self.push_settle(
+                0,
+                payload::Settle {
+                    queue: queue.get(),
+                    accepted,
+                    ..payload::Settle::default()
+                },
+            );
         }
         self.flush();
         self.grant();
@@ -427,9 +476,13 @@ impl Attachment {
     /// Lets the engine hand out more, where much of what it handed out was drained.
     fn grant(&mut self) {
         for consumer in self.consumers.values_mut() {
-            let ConsumerKind::Queue { id, .. } = &consumer.kind else { continue };
+            let ConsumerKind::Queue { id, .. } = &consumer.kind else {
+                continue;
+            };
             let wanted = consumer.limit.min(consumer.drained.saturating_add(AHEAD));
-            if wanted > consumer.granted && (wanted == consumer.limit || wanted - consumer.granted >= AHEAD / 4) {
+            if wanted > consumer.granted
+                && (wanted == consumer.limit || wanted - consumer.granted >= AHEAD / 4)
+            {
                 consumer.granted = wanted;
                 self.shared.ask(Ask::Credit(*id, wanted));
             }
@@ -450,7 +503,9 @@ impl Attachment {
 
     fn run_deferred(&mut self) {
         while self.waits.is_none() {
-            let Some((tag, call)) = self.deferred.pop_front() else { return };
+            let Some((tag, call)) = self.deferred.pop_front() else {
+                return;
+            };
             self.run(tag, call);
         }
     }
@@ -479,20 +534,33 @@ impl Attachment {
 
     /// After a resume, before credit: what the client still has in hand; all else of that consumer goes back.
     pub fn hold(&mut self, consumer: &str, offsets: &Ranges) {
-        let Some(known) = self.consumers.get_mut(consumer) else { return self.gone(consumer) };
-        let ConsumerKind::Queue { id, .. } = &known.kind else { return };
+        let Some(known) = self.consumers.get_mut(consumer) else {
+            return self.gone(consumer);
+        };
+        let ConsumerKind::Queue { id, .. } = &known.kind else {
+            return;
+        };
         if !std::mem::take(&mut known.trusted) || offsets.count() > HOLD_MAX {
             return; // only the first word after a resume counts
         }
         known.in_hand = offsets.clone();
-        let offsets = offsets.iter().flat_map(|(first, last)| (first..=last).map(Offset::new)).collect();
+        let offsets = offsets
+            .iter()
+            .flat_map(|(first, last)| (first..=last).map(Offset::new))
+            .collect();
         self.shared.ask(Ask::Hold(*id, offsets));
     }
 
     fn gone(&mut self, consumer: &str) {
-        let waits_for_it = self.deferred.iter().any(|(_, call)| matches!(call, Call::Consume(wish) if wish.consumer == consumer));
+        let waits_for_it = self
+            .deferred
+            .iter()
+            .any(|(_, call)| matches!(call, Call::Consume(wish) if wish.consumer == consumer));
         if !waits_for_it {
-            self.events.push(Event::Cancelled { consumer: consumer.into(), why: Refusal::NoSuchConsumer });
+            self.events.push(Event::Cancelled {
+                consumer: consumer.into(),
+                why: Refusal::NoSuchConsumer,
+            });
         }
     }
 
@@ -505,7 +573,11 @@ impl Attachment {
         }
         match wish.source {
             Source::Topic => self.consume_topic(tag, wish),
-            Source::Queue => match wish.address.strip_prefix('~').filter(|name| !name.contains('/')) {
+            Source::Queue => match wish
+                .address
+                .strip_prefix('~')
+                .filter(|name| !name.contains('/'))
+            {
                 Some(name) => self.consume_temporary(tag, wish, name),
                 None => self.consume_queue(tag, wish),
             },
@@ -516,12 +588,19 @@ impl Attachment {
         let Ok(address) = Address::parse(&wish.address, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadAddress);
         };
-        let own_temporary = self.temporary.values().any(|handle| *handle.name == *address.as_str());
+        let own_temporary = self
+            .temporary
+            .values()
+            .any(|handle| *handle.name == *address.as_str());
         if !own_temporary && !self.may(crate::access::Verb::Consume, &address) {
             return Outcome::Refused(Refusal::Denied);
         }
         let routes = self.shared.routes.load();
-        let handle = routes.queues.get(&self.realm).and_then(|realm| realm.names.get(address.as_str())).cloned();
+        let handle = routes
+            .queues
+            .get(&self.realm)
+            .and_then(|realm| realm.names.get(address.as_str()))
+            .cloned();
         match handle {
             Some(handle) => self.ask_consumer(tag, wish, handle.id),
             None if self.declared_for == tag || !self.shared.settings.create_on_consume => {
@@ -541,7 +620,12 @@ impl Attachment {
             return Outcome::Refused(Refusal::BadAddress);
         }
         let (realm, outbox) = (Arc::clone(&self.realm), Arc::clone(&self.outbox));
-        self.shared.ask(Ask::AddTransientQueue { realm, name: full.into(), outbox, tag });
+        self.shared.ask(Ask::AddTransientQueue {
+            realm,
+            name: full.into(),
+            outbox,
+            tag,
+        });
         self.waits = Some(Waits::Answer);
         Outcome::Waits
     }
@@ -603,8 +687,15 @@ impl Attachment {
     }
 
     fn has_consumer(&mut self, tag: u64, id: ConsumerId, queue: QueueId) {
-        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else { return };
-        self.add(wish.consumer.as_str().into(), ConsumerKind::Queue { id, queue }, wish.auto_settle, 0);
+        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
+            return;
+        };
+        self.add(
+            wish.consumer.as_str().into(),
+            ConsumerKind::Queue { id, queue },
+            wish.auto_settle,
+            0,
+        );
         if self.session.is_none() || is_transient(queue) {
             self.finish(tag, None);
             self.credit(&wish.consumer, wish.limit);
@@ -625,20 +716,44 @@ impl Attachment {
 
     /// A durable session's consumer goes to the log.
     fn begin(&mut self, tag: u64, consumer: SessionConsumer) {
-        self.push(tag, Kind::Consume, &payload::Consume { consumer: Some(consumer) });
+        self.push(
+            tag,
+            Kind::Consume,
+            &payload::Consume {
+                consumer: Some(consumer),
+            },
+        );
         self.called = tag;
         self.flush();
     }
 
     fn subscribed(&mut self, tag: u64, subscriber: Arc<Subscriber>) {
-        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else { return };
-        let Ok(filter) = Filter::parse(&wish.address, self.shared.settings.address) else { return };
-        self.add(wish.consumer.as_str().into(), ConsumerKind::Topic { subscriber, filter }, true, wish.limit);
+        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
+            return;
+        };
+        let Ok(filter) = Filter::parse(&wish.address, self.shared.settings.address) else {
+            return;
+        };
+        self.add(
+            wish.consumer.as_str().into(),
+            ConsumerKind::Topic { subscriber, filter },
+            true,
+            wish.limit,
+        );
         if self.session.is_none() {
             return self.finish(tag, None);
         }
         let (name, filter) = (wish.consumer, wish.address);
-        self.begin(tag, SessionConsumer { name, queue: 0, auto_settle: true, exclusive: false, filter });
+        self.begin(
+            tag,
+            SessionConsumer {
+                name,
+                queue: 0,
+                auto_settle: true,
+                exclusive: false,
+                filter,
+            },
+        );
     }
 
     fn add(&mut self, name: Arc<str>, kind: ConsumerKind, auto_settle: bool, limit: u64) {
@@ -664,33 +779,55 @@ impl Attachment {
         };
         let queue = *queue;
         let mut all = true;
-        let mut in_hand = |ranges: &Ranges| take_in_hand(&mut consumer.in_hand, consumer.trusted, ranges, &mut all);
+        let mut in_hand = |ranges: &Ranges| {
+            take_in_hand(&mut consumer.in_hand, consumer.trusted, ranges, &mut all)
+        };
         let record = payload::Settle {
             queue: queue.get(),
             accepted: in_hand(&wish.accepted),
             released: in_hand(&wish.released),
             rejected: in_hand(&wish.rejected),
-            reason: wish.reason.as_deref().map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
-            refusal: if all { 0 } else { Refusal::NoSuchDelivery.number() },
+            reason: wish
+                .reason
+                .as_deref()
+                .map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
+            refusal: if all {
+                0
+            } else {
+                Refusal::NoSuchDelivery.number()
+            },
             ..payload::Settle::default()
         };
         self.shared.stats.settled(&record);
         if record.accepted.is_empty() && record.released.is_empty() && record.rejected.is_empty() {
-            return if all { Outcome::Done } else { Outcome::Refused(Refusal::NoSuchDelivery) };
+            return if all {
+                Outcome::Done
+            } else {
+                Outcome::Refused(Refusal::NoSuchDelivery)
+            };
         }
         if !is_transient(queue) {
             self.push(tag, Kind::Settle, &record);
             return Outcome::Logged;
         }
         self.push_settle(tag, record);
-        if all { Outcome::Done } else { Outcome::Refused(Refusal::NoSuchDelivery) }
+        if all {
+            Outcome::Done
+        } else {
+            Outcome::Refused(Refusal::NoSuchDelivery)
+        }
     }
 
     fn push_settle(&mut self, tag: u64, settle: payload::Settle) {
         let queue = QueueId::new(settle.queue);
         if is_transient(queue) {
             let outbox = Arc::clone(&self.outbox);
-            self.shared.ask(Ask::SettleTransient { queue, settle, outbox, tag });
+            self.shared.ask(Ask::SettleTransient {
+                queue,
+                settle,
+                outbox,
+                tag,
+            });
         } else {
             self.push(tag, Kind::Settle, &settle);
         }
@@ -704,7 +841,13 @@ impl Attachment {
         if self.session.is_none() {
             return Outcome::Done;
         }
-        self.push(tag, Kind::Cancel, &payload::Cancel { consumer: name.to_owned() });
+        self.push(
+            tag,
+            Kind::Cancel,
+            &payload::Cancel {
+                consumer: name.to_owned(),
+            },
+        );
         Outcome::Logged
     }
 
@@ -722,12 +865,18 @@ impl Attachment {
     /// Writes down a queue for `address`; the call that wants it is tried again once it is there.
     pub(super) fn declare(&mut self, tag: u64, address: &Address) -> Outcome {
         let routes = self.shared.routes.load();
-        let n_queues = routes.queues.get(&self.realm).map_or(0, |realm| realm.names.len());
+        let n_queues = routes
+            .queues
+            .get(&self.realm)
+            .map_or(0, |realm| realm.names.len());
         if n_queues >= self.shared.settings.queues_per_realm {
             return Outcome::Refused(Refusal::TooMany);
         }
         let def = self.shared.settings.queue_definition(&self.realm, address);
-        let draft = Draft { stamp: Stamp::Floor, ..Draft::new(Kind::DefineQueue, now(), &def) };
+        let draft = Draft {
+            stamp: Stamp::Floor,
+            ..Draft::new(Kind::DefineQueue, now(), &def)
+        };
         if self.push_draft(0, &draft).is_err() {
             return Outcome::Refused(Refusal::BadAddress);
         }
@@ -740,7 +889,13 @@ impl Attachment {
     pub fn end(mut self) {
         self.expiry_ms = 0;
         if let Some(session) = self.session {
-            self.push(0, Kind::EndSession, &EndSession { session: session.get() });
+            self.push(
+                0,
+                Kind::EndSession,
+                &EndSession {
+                    session: session.get(),
+                },
+            );
             self.flush();
             self.submit_stalled_now();
         }
@@ -752,7 +907,8 @@ impl Drop for Attachment {
         self.flush();
         self.submit_stalled_now();
         for consumer in self.consumers.values() {
-            let is_kept = self.session.is_some() && matches!(consumer.kind, ConsumerKind::Queue { .. });
+            let is_kept =
+                self.session.is_some() && matches!(consumer.kind, ConsumerKind::Queue { .. });
             if !is_kept || self.in_memory(consumer) {
                 self.shut(consumer);
             }
@@ -763,7 +919,11 @@ impl Drop for Attachment {
         if let Some(session) = self.session {
             let ends_at = now().saturating_add(self.expiry_ms);
             let outbox = Arc::clone(&self.outbox);
-            self.shared.ask(Ask::Detach { session, outbox, ends_at });
+            self.shared.ask(Ask::Detach {
+                session,
+                outbox,
+                ends_at,
+            });
         }
         self.shared.left(&self.outbox);
     }
@@ -791,7 +951,12 @@ fn take_in_hand(in_hand: &mut Ranges, trusted: bool, ranges: &Ranges, all: &mut 
             continue;
         }
         let mut found: SmallVec<[(u64, u64); 4]> = SmallVec::new();
-        found.extend(in_hand.iter().filter(|(f, l)| *f <= last && *l >= first).map(|(f, l)| (f.max(first), l.min(last))));
+        found.extend(
+            in_hand
+                .iter()
+                .filter(|(f, l)| *f <= last && *l >= first)
+                .map(|(f, l)| (f.max(first), l.min(last))),
+        );
         *all &= found.iter().map(|(f, l)| l - f + 1).sum::<u64>() == last - first + 1;
         for (f, l) in found {
             in_hand.remove_range(f, l);

@@ -33,7 +33,7 @@ use crate::refusal::Refusal;
 
 /// What comes back with a batch of records.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Whose it is; none: the keeper's.
     pub(super) from: Option<Arc<Outbox>>,
     /// Its number among that client's batches, from 1.
@@ -91,22 +91,65 @@ pub(super) struct NewConsumer {
 /// Everything that the core does for others.
 pub(super) enum Ask {
     Commit(Commit<Batch>),
-    Direct { queues: SmallVec<[QueueId; 2]>, record: Bytes, time: UnixMillis, expires: Option<UnixMillis> },
+    Direct {
+        queues: SmallVec<[QueueId; 2]>,
+        record: Bytes,
+        time: UnixMillis,
+        expires: Option<UnixMillis>,
+    },
     AddConsumer(NewConsumer),
     RemoveConsumer(ConsumerId),
     Credit(ConsumerId, u64),
     Hold(ConsumerId, Vec<Offset>),
-    SettleTransient { queue: QueueId, settle: Settle, outbox: Arc<Outbox>, tag: u64 },
-    AddTransientQueue { realm: Arc<str>, name: Arc<str>, outbox: Arc<Outbox>, tag: u64 },
+    SettleTransient {
+        queue: QueueId,
+        settle: Settle,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    AddTransientQueue {
+        realm: Arc<str>,
+        name: Arc<str>,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
     RemoveTransientQueue(QueueId),
-    Subscribe { realm: Arc<str>, filter: Filter, outbox: Arc<Outbox>, name: Arc<str>, limit: u64, tag: u64 },
-    Unsubscribe { realm: Arc<str>, filter: Filter, subscriber: Arc<Subscriber> },
-    Find { uuid: Uuid, reply: oneshot::Sender<Option<Found>> },
-    Detach { session: SessionNo, outbox: Arc<Outbox>, ends_at: UnixMillis },
-    Errands { limit: usize, reply: Sender<Vec<Errand>> },
+    Subscribe {
+        realm: Arc<str>,
+        filter: Filter,
+        outbox: Arc<Outbox>,
+        name: Arc<str>,
+        limit: u64,
+        tag: u64,
+    },
+    Unsubscribe {
+        realm: Arc<str>,
+        filter: Filter,
+        subscriber: Arc<Subscriber>,
+    },
+    Find {
+        uuid: Uuid,
+        reply: oneshot::Sender<Option<Found>>,
+    },
+    Detach {
+        session: SessionNo,
+        outbox: Arc<Outbox>,
+        ends_at: UnixMillis,
+    },
+    Errands {
+        limit: usize,
+        reply: Sender<Vec<Errand>>,
+    },
     MoveFailed(QueueId, Offset),
-    Checkpoint { node: Uuid, reply: Sender<Checkpoint> },
-    Checkpointed { lsn: Lsn, oldest: Lsn, reply: Sender<(Lsn, Vec<Errand>)> },
+    Checkpoint {
+        node: Uuid,
+        reply: Sender<Checkpoint>,
+    },
+    Checkpointed {
+        lsn: Lsn,
+        oldest: Lsn,
+        reply: Sender<(Lsn, Vec<Errand>)>,
+    },
     Report(oneshot::Sender<Vec<QueueReport>>),
     Stop,
 }
@@ -205,9 +248,15 @@ impl Core {
     fn handle(&mut self, ask: Ask) {
         match ask {
             Ask::Commit(commit) => self.apply(commit),
-            Ask::Direct { queues, record, time, expires } => {
+            Ask::Direct {
+                queues,
+                record,
+                time,
+                expires,
+            } => {
                 for queue in queues {
-                    self.engine.enqueue_transient(queue, record.clone(), time, expires);
+                    self.engine
+                        .enqueue_transient(queue, record.clone(), time, expires);
                 }
             }
             Ask::AddConsumer(wish) => self.add_consumer(wish),
@@ -217,19 +266,44 @@ impl Core {
             }
             Ask::Credit(id, limit) => self.engine.credit(id, limit),
             Ask::Hold(id, offsets) => self.engine.hold(id, &offsets),
-            Ask::SettleTransient { queue, settle, outbox, tag } => self.settle_transient(queue, &settle, &outbox, tag),
-            Ask::AddTransientQueue { realm, name, outbox, tag } => {
+            Ask::SettleTransient {
+                queue,
+                settle,
+                outbox,
+                tag,
+            } => self.settle_transient(queue, &settle, &outbox, tag),
+            Ask::AddTransientQueue {
+                realm,
+                name,
+                outbox,
+                tag,
+            } => {
                 let settings = &self.shared.settings;
-                let handle =
-                    self.engine.add_transient_queue(&realm, &name, settings.temp_messages_max, settings.temp_bytes_max);
+                let handle = self.engine.add_transient_queue(
+                    &realm,
+                    &name,
+                    settings.temp_messages_max,
+                    settings.temp_bytes_max,
+                );
                 self.answer(&outbox, tag, Ok(Made::Queue(handle)));
             }
             Ask::RemoveTransientQueue(id) => self.engine.remove_transient_queue(id),
-            Ask::Subscribe { realm, filter, outbox, name, limit, tag } => {
+            Ask::Subscribe {
+                realm,
+                filter,
+                outbox,
+                name,
+                limit,
+                tag,
+            } => {
                 let subscriber = self.subscribe(realm, &filter, &outbox, name, limit);
                 self.answer(&outbox, tag, Ok(Made::Subscriber(subscriber)));
             }
-            Ask::Unsubscribe { realm, filter, subscriber } => {
+            Ask::Unsubscribe {
+                realm,
+                filter,
+                subscriber,
+            } => {
                 if let Some(topics) = self.topics.get_mut(&realm) {
                     topics.unbind(&filter, &subscriber);
                     self.topics_changed = true;
@@ -238,7 +312,11 @@ impl Core {
             Ask::Find { uuid, reply } => {
                 reply.send(self.find(uuid)).ok();
             }
-            Ask::Detach { session, outbox, ends_at } => self.detach(session, &outbox, ends_at),
+            Ask::Detach {
+                session,
+                outbox,
+                ends_at,
+            } => self.detach(session, &outbox, ends_at),
             Ask::Errands { limit, reply } => {
                 reply.send(self.engine.take_errands(now(), limit)).ok();
             }
@@ -262,18 +340,24 @@ impl Core {
         let batches = commit.batches.len();
         let mut n_records = 0;
         for at in 0..batches {
-            let Some((range, _)) = commit.batches.get(at) else { break };
+            let Some((range, _)) = commit.batches.get(at) else {
+                break;
+            };
             let mut refused: Vec<(u64, Refusal)> = Vec::new();
             for (index, record) in commit.records(range.clone()).enumerate() {
                 n_records += 1;
                 let refusal = self.engine.apply(&record);
-                let Some((_, batch)) = commit.batches.get(at) else { break };
+                let Some((_, batch)) = commit.batches.get(at) else {
+                    break;
+                };
                 if let Some(refusal) = refusal
                     && let Some(tag) = batch.tags.get(index).filter(|tag| **tag > 0)
                 {
                     refused.push((*tag, refusal));
                 }
-                if let Ok(found) = batch.extras.binary_search_by_key(&index, |(index, _)| *index)
+                if let Ok(found) = batch
+                    .extras
+                    .binary_search_by_key(&index, |(index, _)| *index)
                     && let Some((_, extras)) = batch.extras.get(found)
                 {
                     self.deliver_extras(&commit, &record, extras);
@@ -300,11 +384,14 @@ impl Core {
 
     fn deliver_extras(&mut self, commit: &Commit<Batch>, record: &RecordRef<'_>, extras: &Extras) {
         let start = record.lsn().get().saturating_sub(commit.first.get()) as usize;
-        let bytes = commit.bytes.slice(start..start + record.len_bytes() as usize);
+        let bytes = commit
+            .bytes
+            .slice(start..start + record.len_bytes() as usize);
         for queue in &extras.queues {
             // A copy: a message in memory must not keep a whole commit alive.
             let own = Bytes::copy_from_slice(&bytes);
-            self.engine.enqueue_transient(*queue, own, record.time(), record.expires());
+            self.engine
+                .enqueue_transient(*queue, own, record.time(), record.expires());
         }
         for subscriber in &extras.topics {
             if subscriber.offer(&bytes) {
@@ -319,24 +406,43 @@ impl Core {
     /// The session of a waiting client is defined: it goes on from here.
     fn attach(&mut self, wish: AttachOnApply, outbox: Arc<Outbox>) {
         let found = self.engine.session_number(wish.uuid);
-        let taken = found.and_then(|number| self.sessions.get(&number)).is_some_and(|other| !other.is_closed());
+        let taken = found
+            .and_then(|number| self.sessions.get(&number))
+            .is_some_and(|other| !other.is_closed());
         let attached = found.filter(|_| !taken).and_then(|number| {
             let whole = self.engine.session(number)?;
             self.engine.attach(number);
             let consumers = self.engine.resume_consumers(number);
             for consumer in &consumers {
-                let port = Port { outbox: Arc::clone(&outbox), name: consumer.name.as_str().into() };
+                let port = Port {
+                    outbox: Arc::clone(&outbox),
+                    name: consumer.name.as_str().into(),
+                };
                 self.ports.insert(consumer.id, port);
             }
             self.sessions.insert(number, Arc::clone(&outbox));
-            Some(AttachedSession { number, whole, consumers, topics: Vec::new() })
+            Some(AttachedSession {
+                number,
+                whole,
+                consumers,
+                topics: Vec::new(),
+            })
         });
         let attached = attached.map(|mut attached| {
             let realm: Arc<str> = attached.whole.realm.as_str().into();
-            for consumer in attached.whole.consumers.iter().filter(|consumer| !consumer.filter.is_empty()) {
-                let Ok(filter) = Filter::parse(&consumer.filter, self.shared.settings.address) else { continue };
+            for consumer in attached
+                .whole
+                .consumers
+                .iter()
+                .filter(|consumer| !consumer.filter.is_empty())
+            {
+                let Ok(filter) = Filter::parse(&consumer.filter, self.shared.settings.address)
+                else {
+                    continue;
+                };
                 let name: Arc<str> = consumer.name.as_str().into();
-                let subscriber = self.subscribe(Arc::clone(&realm), &filter, &outbox, Arc::clone(&name), 0);
+                let subscriber =
+                    self.subscribe(Arc::clone(&realm), &filter, &outbox, Arc::clone(&name), 0);
                 attached.topics.push((name, filter, subscriber));
             }
             attached
@@ -356,7 +462,11 @@ impl Core {
     }
 
     fn detach(&mut self, session: SessionNo, outbox: &Arc<Outbox>, ends_at: UnixMillis) {
-        if self.sessions.get(&session).is_some_and(|current| Arc::ptr_eq(current, outbox)) {
+        if self
+            .sessions
+            .get(&session)
+            .is_some_and(|current| Arc::ptr_eq(current, outbox))
+        {
             self.sessions.remove(&session);
             self.engine.detach(session, ends_at);
         }
@@ -364,11 +474,23 @@ impl Core {
 
     fn add_consumer(&mut self, wish: NewConsumer) {
         let session = wish.session.map(|number| (number, wish.name.to_string()));
-        let result = self.engine.add_consumer(wish.queue, wish.exclusive, session);
+        let result = self
+            .engine
+            .add_consumer(wish.queue, wish.exclusive, session);
         if let Ok(id) = result {
-            self.ports.insert(id, Port { outbox: Arc::clone(&wish.outbox), name: wish.name });
+            self.ports.insert(
+                id,
+                Port {
+                    outbox: Arc::clone(&wish.outbox),
+                    name: wish.name,
+                },
+            );
         }
-        self.answer(&wish.outbox, wish.tag, result.map(|id| Made::Consumer(id, wish.queue)));
+        self.answer(
+            &wish.outbox,
+            wish.tag,
+            result.map(|id| Made::Consumer(id, wish.queue)),
+        );
     }
 
     fn subscribe(
@@ -382,17 +504,27 @@ impl Core {
         let id = ConsumerId(self.next_subscriber);
         self.next_subscriber += 1;
         let subscriber = Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit));
-        self.topics.entry(realm).or_default().bind(filter, Arc::clone(&subscriber));
+        self.topics
+            .entry(realm)
+            .or_default()
+            .bind(filter, Arc::clone(&subscriber));
         self.topics_changed = true;
         subscriber
     }
 
     /// Told at the end of the round, when the routes are out.
     fn answer(&mut self, outbox: &Arc<Outbox>, tag: u64, made: Result<Made, Refusal>) {
-        self.answers.push((Arc::clone(outbox), Answer { tag, made }));
+        self.answers
+            .push((Arc::clone(outbox), Answer { tag, made }));
     }
 
-    fn settle_transient(&mut self, queue: QueueId, settle: &Settle, outbox: &Arc<Outbox>, tag: u64) {
+    fn settle_transient(
+        &mut self,
+        queue: QueueId,
+        settle: &Settle,
+        outbox: &Arc<Outbox>,
+        tag: u64,
+    ) {
         if !self.engine.settle_transient(queue, settle) && tag > 0 {
             outbox.put(|waiting| waiting.failed.push((tag, Refusal::NoSuchDelivery)));
             self.ring_later(outbox);
@@ -401,16 +533,32 @@ impl Core {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { consumer, queue, offset, attempt, place } => {
-                let Some(port) = self.ports.get(&consumer) else { return };
+            Effect::Deliver {
+                consumer,
+                queue,
+                offset,
+                attempt,
+                place,
+            } => {
+                let Some(port) = self.ports.get(&consumer) else {
+                    return;
+                };
                 let name = Arc::clone(&port.name);
-                let parcel = Parcel { consumer, name, queue: Some(queue), offset, attempt, place };
+                let parcel = Parcel {
+                    name,
+                    queue: Some(queue),
+                    offset,
+                    attempt,
+                    place,
+                };
                 let outbox = Arc::clone(&port.outbox);
                 outbox.put(|waiting| waiting.parcels.push_back(parcel));
                 self.ring_later(&outbox);
             }
             Effect::Cancelled { consumer } => {
-                let Some(port) = self.ports.remove(&consumer) else { return };
+                let Some(port) = self.ports.remove(&consumer) else {
+                    return;
+                };
                 port.outbox.put(|waiting| waiting.cancelled.push(port.name));
                 self.ring_later(&port.outbox);
             }
@@ -428,7 +576,10 @@ impl Core {
         self.topics_changed = false;
         let current = self.shared.routes.load();
         let queues = changed.unwrap_or_else(|| current.queues.clone());
-        self.shared.routes.store(Arc::new(Routes { queues, topics: self.topics.clone() }));
+        self.shared.routes.store(Arc::new(Routes {
+            queues,
+            topics: self.topics.clone(),
+        }));
     }
 
     fn ring_later(&mut self, outbox: &Arc<Outbox>) {

@@ -9,7 +9,7 @@ use std::future::pending;
 use bytes::Bytes;
 use prost::Message as _;
 use restante_storage::payload::Envelope;
-use restante_storage::{Lsn, LogReader, ReadError, RecordRef, UnixMillis};
+use restante_storage::{LogReader, Lsn, ReadError, RecordRef, UnixMillis};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -34,21 +34,29 @@ pub(super) struct Fetch {
 
 impl Fetch {
     pub(super) fn new(reader: LogReader) -> Self {
-        Fetch { reader, reading: None, read: VecDeque::new() }
+        Fetch {
+            reader,
+            reading: None,
+            read: VecDeque::new(),
+        }
     }
 
     /// Waits for what is being read from disk. Cancel-safe.
     pub(super) async fn fetched(&mut self) {
-        let Some((_, handle)) = &mut self.reading else { return pending().await };
+        let Some((_, handle)) = &mut self.reading else {
+            return pending().await;
+        };
         let read = handle.await;
-        let Some((parcels, _)) = self.reading.take() else { return };
+        let Some((parcels, _)) = self.reading.take() else {
+            return;
+        };
         // Only a runtime that is going down ends a read before its time.
         let Ok(read) = read else { return };
         for (parcel, bytes) in parcels.into_iter().zip(read) {
             match bytes {
                 Ok(bytes) => self.read.push_back((parcel, bytes)),
                 // Purged, or settled by somebody else, while it was on its way.
-                Err(ReadError::Gone) => {}
+                Err(ReadError::Gone(_)) => {}
                 Err(error) => tracing::error!(
                     %error, offset = %parcel.offset, "a stored message cannot be read; `restante verify` shows more"
                 ),
@@ -58,11 +66,17 @@ impl Fetch {
 
     /// Parcels in their order with what is to be delivered, about `bytes_max` of them; none for a parcel whose message
     /// cannot be read.
-    pub(super) fn take(&mut self, outbox: &Outbox, bytes_max: usize) -> Vec<(Parcel, Option<Delivery>)> {
+    pub(super) fn take(
+        &mut self,
+        outbox: &Outbox,
+        bytes_max: usize,
+    ) -> Vec<(Parcel, Option<Delivery>)> {
         let mut taken = Vec::new();
         let mut bytes_left = bytes_max;
         while bytes_left > 0 {
-            let Some((parcel, bytes)) = self.read.pop_front() else { break };
+            let Some((parcel, bytes)) = self.read.pop_front() else {
+                break;
+            };
             bytes_left = bytes_left.saturating_sub(bytes.len());
             taken.push(deliver(parcel, bytes));
         }
@@ -117,14 +131,26 @@ impl Fetch {
 
 /// Reads what lies in the log and puts it between what was in memory, in order.
 fn read(reader: &LogReader, wanted: Vec<Result<(Lsn, u32), Bytes>>) -> Read {
-    let mut of_log: Vec<(Lsn, u32)> = wanted.iter().filter_map(|it| it.as_ref().ok().copied()).collect();
-    let in_order = of_log.is_sorted();
-    if in_order {
-        let mut read = reader.read_many(&of_log).into_iter();
-        return wanted.into_iter().map(|it| it.map_or_else(Ok, |_| read.next().unwrap_or(Err(ReadError::Gone)))).collect();
-    }
-    of_log.clear();
-    wanted.into_iter().map(|it| it.map_or_else(Ok, |(lsn, bytes)| reader.read(lsn, bytes))).collect()
+    let of_log: Vec<(Lsn, u32)> = wanted
+        .iter()
+        .filter_map(|it| it.as_ref().ok().copied())
+        .collect();
+    // What came back is older than what follows it; neighbours are read in one go only in ascending order.
+    let mut read: VecDeque<_> = if of_log.is_sorted() {
+        reader.read_many(&of_log).into()
+    } else {
+        of_log
+            .iter()
+            .map(|(lsn, bytes)| reader.read(*lsn, *bytes))
+            .collect()
+    };
+    wanted
+        .into_iter()
+        .filter_map(|it| match it {
+            Ok(_) => read.pop_front(),
+            Err(in_memory) => Some(Ok(in_memory)),
+        })
+        .collect()
 }
 
 fn size(place: &Place) -> usize {
@@ -164,7 +190,11 @@ pub(super) fn message(bytes: &Bytes) -> Option<Message> {
         key: envelope.key,
         priority: record.priority(),
         properties: envelope.properties,
-        time: if envelope.taken > 0 { UnixMillis::new(envelope.taken) } else { record.time() },
+        time: if envelope.taken > 0 {
+            UnixMillis::new(envelope.taken)
+        } else {
+            record.time()
+        },
         expires: record.expires(),
         body: bytes.slice_ref(record.body()),
         text: envelope.text,

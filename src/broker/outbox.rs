@@ -26,7 +26,6 @@ const TOPIC_BYTES_MAX: usize = 8 << 20;
 /// A message on its way to a consumer, without its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
-    pub(super) consumer: ConsumerId,
     /// The session's name for the consumer.
     pub(super) name: Arc<str>,
     /// None: from a topic.
@@ -105,7 +104,9 @@ impl Outbox {
 
     /// Ends the attachment from the broker's side; the first reason counts.
     pub(super) fn end(&self, why: End) {
-        self.put(|waiting| waiting.end.get_or_insert(why));
+        self.put(|waiting| {
+            waiting.end.get_or_insert(why);
+        });
         self.ring();
     }
 
@@ -128,7 +129,9 @@ impl Outbox {
         let mut waiting = self.waiting.lock();
         let mut taken = Vec::new();
         while waiting.parcels.front().is_some_and(&mut more) {
-            let Some(parcel) = waiting.parcels.pop_front() else { break };
+            let Some(parcel) = waiting.parcels.pop_front() else {
+                break;
+            };
             if parcel.queue.is_none()
                 && let Place::Memory(record) = &parcel.place
             {
@@ -143,7 +146,7 @@ impl Outbox {
 
 /// A consumer of a topic: gets what is sent while it listens and has credit.
 #[derive(Debug)]
-pub struct Subscriber {
+pub(crate) struct Subscriber {
     id: ConsumerId,
     name: Arc<str>,
     outbox: Arc<Outbox>,
@@ -153,7 +156,13 @@ pub struct Subscriber {
 
 impl Subscriber {
     pub(super) fn new(id: ConsumerId, name: Arc<str>, outbox: Arc<Outbox>, limit: u64) -> Self {
-        Subscriber { id, name, outbox, limit: limit.into(), sent: 0.into() }
+        Subscriber {
+            id,
+            name,
+            outbox,
+            limit: limit.into(),
+            sent: 0.into(),
+        }
     }
 
     pub(super) fn credit(&self, limit: u64) {
@@ -174,7 +183,6 @@ impl Subscriber {
             waiting.topic_parcels += 1;
             waiting.topic_bytes += record.len();
             waiting.parcels.push_back(Parcel {
-                consumer: self.id,
                 name: Arc::clone(&self.name),
                 queue: None,
                 offset: Offset::new(sent + 1),

@@ -89,7 +89,9 @@ impl Attachment {
 
     /// `~NAME` is short for this session's temporary queue of that name.
     fn own_temporary(&self, address: &str) -> Option<String> {
-        let name = address.strip_prefix('~').filter(|name| !name.contains('/'))?;
+        let name = address
+            .strip_prefix('~')
+            .filter(|name| !name.contains('/'))?;
         Some(self.temporary_address(name))
     }
 
@@ -105,7 +107,10 @@ impl Attachment {
     }
 
     fn envelope(&self, address: &Address, message: &NewMessage) -> Envelope {
-        let reply_to = message.reply_to.as_ref().map(|to| self.own_temporary(to).unwrap_or_else(|| to.clone()));
+        let reply_to = message
+            .reply_to
+            .as_ref()
+            .map(|to| self.own_temporary(to).unwrap_or_else(|| to.clone()));
         let uuid = match message.message_id {
             Some(_) => Bytes::new(),
             None => Bytes::copy_from_slice(Uuid::now_v7().as_bytes()),
@@ -124,45 +129,75 @@ impl Attachment {
         }
     }
 
-    fn store(&mut self, tag: u64, message: &NewMessage, envelope: &Envelope, takers: Takers) -> Outcome {
+    fn store(
+        &mut self,
+        tag: u64,
+        message: &NewMessage,
+        envelope: &Envelope,
+        takers: Takers,
+    ) -> Outcome {
         let time = now();
+        let Takers {
+            durable,
+            transient,
+            topics,
+            ..
+        } = takers;
         let draft = Draft {
             priority: message.priority,
             expires: message.ttl_ms.map(|ttl| time.saturating_add(ttl)),
             origin: self.origin(tag),
-            targets: &takers.durable,
+            targets: &durable,
             body: &message.body,
             ..Draft::new(Kind::Enqueue, time, envelope)
         };
-        if takers.durable.is_empty() {
-            self.hand_over(&draft, takers);
+        if durable.is_empty() {
+            self.hand_over(&draft, transient, &topics);
             return Outcome::Done;
         }
         match self.push_draft(tag, &draft) {
             Ok(index) => {
-                if !takers.transient.is_empty() || !takers.topics.is_empty() {
-                    self.extras(index, Extras { queues: takers.transient, topics: takers.topics });
+                if !transient.is_empty() || !topics.is_empty() {
+                    self.extras(
+                        index,
+                        Extras {
+                            queues: transient,
+                            topics,
+                        },
+                    );
                 }
                 Outcome::Logged
             }
-            Err(Refused::TooLarge { .. } | Refused::BatchFull) => Outcome::Refused(Refusal::TooLarge),
+            Err(Refused::TooLarge { .. } | Refused::BatchFull) => {
+                Outcome::Refused(Refusal::TooLarge)
+            }
             Err(Refused::TooManyTargets { .. }) => Outcome::Refused(Refusal::TooMany),
         }
     }
 
     /// Nobody who takes it keeps it on disk: it goes to them at once.
-    fn hand_over(&self, draft: &Draft<'_>, takers: Takers) {
+    fn hand_over(
+        &self,
+        draft: &Draft<'_>,
+        queues: SmallVec<[QueueId; 2]>,
+        topics: &[Arc<Subscriber>],
+    ) {
         let record = encode_detached(draft);
-        for subscriber in &takers.topics {
+        for subscriber in topics {
             if subscriber.offer(&record) {
                 subscriber.outbox().ring();
             } else {
                 self.shared.stats.topic_dropped();
             }
         }
-        if !takers.transient.is_empty() {
+        if !queues.is_empty() {
             let (time, expires) = (draft.time, draft.expires);
-            self.shared.ask(Ask::Direct { queues: takers.transient, record, time, expires });
+            self.shared.ask(Ask::Direct {
+                queues,
+                record,
+                time,
+                expires,
+            });
         }
     }
 
@@ -170,7 +205,10 @@ impl Attachment {
     /// right to send there, and its own session's to consume from it.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
         match (address.space(), verb) {
-            (Space::Ordinary, _) => self.shared.allows(&self.principal, verb, &self.realm, address.as_str()),
+            (Space::Ordinary, _) => {
+                self.shared
+                    .allows(&self.principal, verb, &self.realm, address.as_str())
+            }
             (Space::Temporary, Verb::Send) => true,
             (Space::Temporary | Space::Broker, _) => false,
         }
@@ -179,6 +217,8 @@ impl Attachment {
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         !filter.as_str().starts_with(['~', '$'])
-            && self.shared.allows(&self.principal, Verb::Consume, &self.realm, filter.as_str())
+            && self
+                .shared
+                .allows(&self.principal, Verb::Consume, &self.realm, filter.as_str())
     }
 }

@@ -58,9 +58,11 @@ impl Stats {
     }
 
     pub(crate) fn settled(&self, settle: &Settle) {
-        for (counter, ranges) in
-            [(&self.accepted, &settle.accepted), (&self.released, &settle.released), (&self.rejected, &settle.rejected)]
-        {
+        for (counter, ranges) in [
+            (&self.accepted, &settle.accepted),
+            (&self.released, &settle.released),
+            (&self.rejected, &settle.rejected),
+        ] {
             let (pairs, _) = ranges.as_chunks::<2>();
             counter.increment(pairs.iter().map(|[first, last]| last - first + 1).sum());
         }
@@ -68,13 +70,21 @@ impl Stats {
 
     pub(crate) fn refused(&self, protocol: Protocol, refusal: Refusal) {
         counter!("restante_refusals_total", "protocol" => protocol.as_str(), "reason" => refusal.as_str()).increment(1);
-        tracing::debug!(protocol = protocol.as_str(), reason = refusal.as_str(), "refused");
+        tracing::debug!(
+            protocol = protocol.as_str(),
+            reason = refusal.as_str(),
+            "refused"
+        );
     }
 
     pub(crate) fn dropped(&self, cause: Cause, queue: Option<&Arc<QueueHandle>>) {
         counter!("restante_messages_dropped_total", "reason" => cause.as_str()).increment(1);
         let name = queue.map_or("", |queue| &queue.name);
-        tracing::debug!(queue = name, reason = cause.as_str(), "dropped: the queue has no dead-letter address");
+        tracing::debug!(
+            queue = name,
+            reason = cause.as_str(),
+            "dropped: the queue has no dead-letter address"
+        );
     }
 
     pub(crate) fn dead_lettered(&self, cause: Cause) {

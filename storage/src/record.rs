@@ -11,7 +11,7 @@
 //!
 //! Not here: what a kind means (engine), the protobuf inside (payload).
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc32fast::Hasher;
 
 use crate::{Damage, Draft, Lsn, Offset, Origin, QueueId, Seq, SessionNo, UnixMillis};
@@ -381,6 +381,13 @@ pub(crate) fn encode(draft: &Draft<'_>, into: &mut BytesMut) -> usize {
         (envelope_len as u32).to_le_bytes(),
     );
     len
+}
+
+/// A record that never goes to a log: for messages that live in memory only. It has LSN 0 and no checksum.
+pub fn encode_detached(draft: &Draft<'_>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    encode(draft, &mut bytes);
+    bytes.freeze()
 }
 
 /// What the writer knows and a producer does not.
