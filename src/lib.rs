@@ -4,3 +4,4 @@ pub mod access;
 pub mod broker;
 pub mod message;
 pub mod refusal;
+pub mod session;
