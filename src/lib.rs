@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod front;
 pub mod message;
 pub mod refusal;
 pub mod session;

@@ -50,7 +50,7 @@ pub struct Settings {
     pub frame_bytes_max: u32,
     /// Time between pings where the client wishes none other; whole seconds, at least 1.
     pub heartbeat: Duration,
-    /// How long a client may take from the upgrade to its `open`.
+    /// How long a client may take from its connection's beginning to its `open`.
     pub open_within: Duration,
     /// `send`s a second from one connection, a second's worth at once; none: no limit.
     pub publish_rate: Option<NonZeroU32>,
@@ -145,7 +145,7 @@ enum Place {
 }
 
 impl Session {
-    /// A conversation that begins with the upgrade, at `now`.
+    /// A conversation over a connection that began at `now`.
     pub fn new(settings: Arc<Settings>, now: Instant) -> Self {
         Session {
             state: State::Opening {
@@ -179,9 +179,9 @@ impl Session {
         }
     }
 
-    /// A WebSocket message came that is no frame, or none that a message may be.
-    pub fn handle_decode_error(&mut self, code: Code, reason: String, binding: Binding) {
-        self.heard_in = binding;
+    /// Something came that is no frame: in a message of that binding, or in none.
+    pub fn handle_decode_error(&mut self, code: Code, reason: String, binding: Option<Binding>) {
+        self.heard_in = binding.unwrap_or(self.heard_in);
         self.fail(code, reason);
     }
 

@@ -106,7 +106,9 @@ pub(super) fn heartbeat(wished_seconds: Option<u32>, own: Duration) -> Duration 
 fn session_id(text: &str) -> Result<Uuid, &'static str> {
     // The usual form only: braces, a URN or no hyphens would make one session look like several in logs.
     let usual = text.len() == uuid::fmt::Hyphenated::LENGTH;
-    let id = Uuid::try_parse(text).ok().filter(|id| usual && !id.is_nil());
+    let id = Uuid::try_parse(text)
+        .ok()
+        .filter(|id| usual && !id.is_nil());
     id.ok_or("session must be a UUID in its usual text form")
 }
 
