@@ -1,10 +1,12 @@
 //! The binary binding: a WebSocket binary message (MBWS.md §6, `proto/mbws.proto`).
 //!
-//!     ┌───────────────┬──────────────────────────────────┬─────────────────┐
-//!     │ header length │ header: protobuf, one verb's arm │ body to the end │
-//!     │ LEB128        │ ┌─────┬────────┬─────────────┐   │                 │
-//!     │               │ │ tag │ length │ its fields  │   │                 │
-//!     └───────────────┴─┴─────┴────────┴─────────────┴───┴─────────────────┘
+//! ```text
+//! ┌───────────────┬──────────────────────────────────┬─────────────────┐
+//! │ header length │ header: protobuf, one verb's arm │ body to the end │
+//! │ LEB128        │ ┌─────┬────────┬─────────────┐   │                 │
+//! │               │ │ tag │ length │ its fields  │   │                 │
+//! └───────────────┴─┴─────┴────────┴─────────────┴───┴─────────────────┘
+//! ```
 //!
 //! Read and written by hand: protobuf's rules take the last of a repeated field and cut a number to fit, where MBWS
 //! refuses both; and the frames of every message go this way. `schema` has the same messages as prost derives them, and

@@ -1,8 +1,10 @@
 //! Which fields each verb has: one listing for reading and writing, shared by both bindings.
 //!
-//!     text line ────┐                              ┌──▶ text line
-//!                   ├─▶ Value ─▶ Layout ─▶ Sink ───┤
-//!     protobuf ─────┘          (a frame)           └──▶ protobuf
+//! ```text
+//! text line ────┐                              ┌──▶ text line
+//!               ├─▶ Value ─▶ Layout ─▶ Sink ───┤
+//! protobuf ─────┘          (a frame)           └──▶ protobuf
+//! ```
 //!
 //! A binding knows how a number or a string looks on its wire ([`Value`], [`Sink`]); a frame knows which of its fields is
 //! which ([`Layout`]). Fields are written in ascending order of their numbers, so a frame has one encoding in each binding.

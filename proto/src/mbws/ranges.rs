@@ -99,8 +99,11 @@ impl Ranges {
         self.0.splice(begin..end, [merged]);
     }
 
-    /// Takes `first` to `last`, both included, out; says how many of them were in it.
+    /// Takes `first` to `last`, both included, out; says how many of them were in it. None if `first` > `last`.
     pub fn remove_range(&mut self, first: u64, last: u64) -> u64 {
+        if first > last {
+            return 0;
+        }
         let begin = self.0.partition_point(|(_, l)| *l < first);
         let end = self.0.partition_point(|(f, _)| *f <= last);
         if begin >= end {
@@ -148,5 +151,110 @@ impl FromIterator<u64> for Ranges {
             ranges.insert(number);
         }
         ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranges_are_the_set_of_their_numbers(
+            operations in prop::collection::vec((any::<bool>(), 0..60u64, 0..12u64), 0..40)
+        ) {
+            let mut ranges = Ranges::new();
+            let mut oracle = BTreeSet::new();
+            for (insert, first, n) in operations {
+                let last = first + n;
+                if insert {
+                    ranges.insert_range(first, last);
+                    oracle.extend(first..=last);
+                } else {
+                    let removed = ranges.remove_range(first, last);
+                    let before = oracle.len();
+                    oracle.retain(|number| !(first..=last).contains(number));
+                    prop_assert_eq!(removed, (before - oracle.len()) as u64);
+                }
+                check_form(&ranges);
+                prop_assert_eq!(ranges.count(), oracle.len() as u64);
+                for number in 0..80 {
+                    prop_assert_eq!(ranges.contains(number), oracle.contains(&number));
+                }
+                prop_assert_eq!(&oracle.iter().copied().collect::<Ranges>(), &ranges);
+                prop_assert_eq!(Ranges::parse(&ranges.to_string(), 100), Ok(ranges.clone()));
+            }
+        }
+    }
+
+    /// Ascending, disjoint, non-adjacent.
+    fn check_form(ranges: &Ranges) {
+        assert!(ranges.iter().all(|(first, last)| first <= last), "{ranges}");
+        let pairs = ranges.iter().zip(ranges.iter().skip(1));
+        for ((_, last), (first, _)) in pairs {
+            assert!(first > last + 1, "{ranges}");
+        }
+    }
+
+    #[test]
+    fn ranges_reach_to_the_last_number() {
+        let mut ranges = Ranges::new();
+        ranges.insert(u64::MAX);
+        ranges.insert(u64::MAX - 1);
+        assert_eq!(ranges.n_ranges(), 1);
+        assert_eq!(ranges.remove_range(u64::MAX, u64::MAX), 1);
+        assert_eq!(ranges.remove_range(0, u64::MAX), 1);
+        ranges.insert_range(0, u64::MAX);
+        assert_eq!(ranges.count(), u64::MAX);
+        assert_eq!(ranges.remove_range(5, u64::MAX - 5), u64::MAX - 9);
+        assert_eq!(ranges.count(), 10);
+    }
+
+    #[test]
+    fn a_range_from_a_higher_to_a_lower_number_is_none() {
+        let mut ranges = Ranges::new();
+        ranges.insert_range(2, 1);
+        assert!(ranges.is_empty());
+        ranges.insert_range(1, 9);
+        assert_eq!(ranges.remove_range(5, 4), 0);
+        assert_eq!(ranges.to_string(), "1-9");
+    }
+
+    #[test]
+    fn a_text_is_normalised_as_it_is_read() {
+        check("", Ok(""));
+        check("7", Ok("7"));
+        check("1-5 7", Ok("1-5 7"));
+        check("7 1-5", Ok("1-5 7"));
+        check("1-5 3-9 10", Ok("1-10"));
+        check(" 1   2 ", Ok("1-2"));
+        check("0-18446744073709551615", Ok("0-18446744073709551615"));
+        for malformed in [
+            "5-1",
+            "1-",
+            "-1",
+            "+1",
+            "1,2",
+            "a",
+            "1--2",
+            "1-2-3",
+            "1\t2",
+            "18446744073709551616",
+        ] {
+            check(malformed, Err(RangesError::Malformed));
+        }
+        check("1 3 5", Ok("1 3 5"));
+        check("1 3 5 7", Err(RangesError::TooMany));
+        check("1 2 3 4", Err(RangesError::TooMany));
+    }
+
+    /// With at most three ranges.
+    fn check(text: &str, expected: Result<&str, RangesError>) {
+        let parsed = Ranges::parse(text, 3).map(|ranges| ranges.to_string());
+        assert_eq!(parsed, expected.map(str::to_owned), "{text:?}");
     }
 }

@@ -147,7 +147,7 @@ pub(super) struct Send {
     #[prost(uint64, optional, tag = "13")]
     pub(super) ttl: Option<u64>,
     #[prost(bool, tag = "14")]
-    pub(super) body_encoding: bool,
+    pub(super) text: bool,
     #[prost(btree_map = "string, string", tag = "15")]
     pub(super) property: BTreeMap<String, String>,
     #[prost(uint64, optional, tag = "16")]
@@ -259,7 +259,7 @@ pub(super) struct Deliver {
     #[prost(uint64, optional, tag = "13")]
     pub(super) ttl: Option<u64>,
     #[prost(bool, tag = "14")]
-    pub(super) body_encoding: bool,
+    pub(super) text: bool,
     #[prost(btree_map = "string, string", tag = "15")]
     pub(super) property: BTreeMap<String, String>,
 }
@@ -283,29 +283,24 @@ fn the_schema_and_the_tables_agree() {
     let mut message = "";
     for line in include_str!("../../proto/mbws.proto").lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["message" | "enum", name, "{"] => message = name,
-            ["}"] => message = "",
-            _ => {}
+        if let ["message" | "enum", name, "{"] = words[..] {
+            message = name;
         }
         let Some(at) = words.iter().position(|word| *word == "=") else {
             continue;
         };
-        let name = words[at - 1].replace('_', "-");
+        let name = match words[at - 1] {
+            // Named for what each binding says of the body.
+            "text" => "body-encoding".to_owned(),
+            name => name.replace('_', "-"),
+        };
         let number = words[at + 1].trim_end_matches(';').parse().ok();
-        match message {
-            "Header" => assert_eq!(
-                Verb::from_name(&name).map(|verb| u64::from(verb.number())),
-                number,
-                "{line}"
-            ),
-            // A message of its own, inside a field.
-            "Failure" | "Role" | "Accept" | "Mode" | "SettleMode" | "" => {}
-            _ => assert_eq!(
-                Field::from_name(&name).map(|field| u64::from(field.number())),
-                number,
-                "{line}"
-            ),
-        }
+        let in_table = match message {
+            "Header" => Verb::from_name(&name).map(Verb::number),
+            // Their numbers are their own.
+            "" | "Failure" | "Role" | "Accept" | "Mode" | "SettleMode" => continue,
+            _ => Field::from_name(&name).map(Field::number),
+        };
+        assert_eq!(in_table, number, "{line}");
     }
 }

@@ -1,10 +1,12 @@
 //! The text binding: a WebSocket text message (MBWS.md §5).
 //!
-//!     send                        verb
-//!     seq:17                      name:value, one a line
-//!     address:orders/eu
-//!                                 an empty line
-//!     {"id":1}                    the body, to the end
+//! ```text
+//! send                        verb
+//! seq:17                      name:value, one a line
+//! address:orders/eu
+//!                             an empty line
+//! {"id":1}                    the body, to the end
+//! ```
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
