@@ -1,12 +1,15 @@
 //! Where clients come in: listeners, the HTTP upgrade, and one loop for each connection.
 //!
-//!     accept ─▶ upgrade ─▶ drive ⇄ session ⇄ broker
+//! ```text
+//! accept ─▶ upgrade ─▶ drive ⇄ session ⇄ broker
+//! ```
 //!
 //! Not here: decisions about messages (session, broker), credentials (access), settings' defaults (config).
 
 mod accept;
 mod attach;
 mod auth;
+mod clock;
 mod drive;
 mod metrics;
 mod origin;

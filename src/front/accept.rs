@@ -6,7 +6,7 @@
 //! Always, each with a test of its name in `front::tests`:
 //! - `one_connection_too_many_is_told_so`, and the others do not notice.
 //! - `a_slow_request_is_cut_at_the_deadline`.
-//! - `out_of_file_descriptors_is_waited_out` (below): no busy loop, no listener lost.
+//! - `out_of_file_descriptors_is_no_fault_of_one_connection`: it is waited out, without a busy loop or a lost listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::drive::{down, drive, now};
+use super::clock::{down, now};
+use super::drive::drive;
 use super::port::Inside;
 use super::request::Refused;
 use super::upgrade::upgrade;
@@ -182,7 +183,7 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
 }
 
 /// Whether the next connection may be better; otherwise something is used up that others must give back.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

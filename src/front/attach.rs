@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::auth::{NotBelieved, Proof};
-use super::drive::{Client, now};
+use super::clock::now;
+use super::drive::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
@@ -33,7 +34,7 @@ pub(super) async fn attach<B: Inside>(
     };
     let attached = tokio::time::timeout(front.settings.attach_within, Box::pin(attached)).await;
     metrics::attached(began, now());
-    attached.unwrap_or(Err(NotAttached::TooSlow))
+    attached.unwrap_or(Err(NotAttached::Busy))
 }
 
 /// Who it is, by the upgrade or by `open`. By both only if they name the same principal: one of them would otherwise
@@ -63,6 +64,7 @@ impl From<NotBelieved> for NotAttached {
         match why {
             NotBelieved::Wrong => NotAttached::Unauthorized,
             NotBelieved::Throttled => NotAttached::Throttled,
+            NotBelieved::Busy => NotAttached::Busy,
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum NotBelieved {
     Wrong,
     /// Too many wrong ones from there of late: not even looked at.
     Throttled,
+    /// Too many others are being checked.
+    Busy,
 }
 
 /// An answer that may take tens of milliseconds: passwords are hashed slowly, elsewhere.

@@ -1,7 +1,9 @@
 //! The loop of one MBWS connection: bytes → codec → session → broker, and back with one flush.
 //!
-//!     socket.turn() ─▶ decode ─▶ session.handle_frame ─▶ port.call … port.flush
-//!     port.ready()  ─▶ port.drain ─▶ session.handle_event ─▶ session.poll_frame ─▶ socket.write
+//! ```text
+//! socket.turn() ─▶ decode ─▶ session.handle_frame ─▶ port.call … port.flush
+//! port.ready()  ─▶ port.drain ─▶ session.handle_event ─▶ session.poll_frame ─▶ socket.write
+//! ```
 //!
 //! The guards are the backpressure: no read while the session's window is used up, the broker has no room, or the peer
 //! does not read; no drain while the peer does not read. So a slow peer stalls nobody but itself.
@@ -13,18 +15,16 @@
 //! Not here: decisions about messages (session, broker).
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use restante_proto::mbws::{DecodeError, Frame, Limits, decode_binary, decode_text};
-use restante_storage::UnixMillis;
 use tokio::sync::watch;
-use tokio::time::Sleep;
 use tracing::info;
 use uuid::Uuid;
 
 use super::attach::attach;
+use super::clock::{Alarm, down, now, wall};
 use super::metrics;
 use super::port::{Inside, Port};
 use super::pulse::{Beat, Pulse};
@@ -126,7 +126,10 @@ impl Driver {
                 .unwrap_or_else(|| self.pulse.next());
             let reading = self.session.wants_frames();
             tokio::select! {
-                turn = self.socket.turn(reading) => self.hear(now(), turn)?,
+                turn = self.socket.turn(reading) => {
+                    self.front.metrics.frames_in.increment(turn.messages());
+                    self.hear(now(), turn)?;
+                }
                 () = self.alarm.reach(wake) => self.session.handle_timeout(now()),
                 () = down(&mut self.shutdown), if !self.told => self.shut_down(),
             }
@@ -213,10 +216,8 @@ impl Driver {
         let now = now();
         let (mut turn, mut messages, mut bytes) = (turn, 0, 0);
         let read = loop {
-            if let Turn::Heard(Heard::Message(message, _)) = &turn {
-                messages += 1;
-                bytes += message.len();
-            }
+            messages += turn.messages();
+            bytes += turn.bytes();
             if let Err(end) = self.hear(now, turn) {
                 break Err(end);
             }
@@ -360,40 +361,4 @@ impl Driver {
         let (realm, conn) = (&client.realm, client.conn);
         info!(%realm, %conn, session, peer = %client.peer, code = reason, why, "connection ended");
     }
-}
-
-/// A timer that is set anew only when it has to be: most turns of the loop end long before it.
-struct Alarm(Pin<Box<Sleep>>);
-
-impl Alarm {
-    fn new() -> Self {
-        Alarm(Box::pin(tokio::time::sleep(Duration::ZERO)))
-    }
-
-    /// Waits until `at`, or wakes too early: whoever waits looks at the clock.
-    async fn reach(&mut self, at: Instant) {
-        let at = tokio::time::Instant::from_std(at);
-        if self.0.is_elapsed() || at < self.0.deadline() {
-            self.0.as_mut().reset(at);
-        }
-        self.0.as_mut().await;
-    }
-}
-
-/// Waits for the shutdown; whoever could tell of it being gone is one too.
-pub(super) async fn down(shutdown: &mut watch::Receiver<bool>) {
-    if shutdown.wait_for(|down| *down).await.is_err() {
-        tracing::debug!("nobody is left who could tell of a shutdown");
-    }
-}
-
-/// The clock that tests can stop.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-fn wall() -> UnixMillis {
-    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let millis = since_1970.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
-    UnixMillis::new(millis)
 }

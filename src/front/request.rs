@@ -40,6 +40,7 @@ pub(super) enum Refused {
     NoSuchRealm,
     Unauthorized,
     Throttled,
+    Busy,
     TooManyConnections,
 }
 
@@ -89,6 +90,7 @@ impl Refused {
             Refused::NoSuchRealm => "no-such-realm",
             Refused::Unauthorized => "unauthorized",
             Refused::Throttled => "throttled",
+            Refused::Busy => "busy",
             Refused::TooManyConnections => "too-many-connections",
         }
     }
@@ -130,6 +132,10 @@ impl Refused {
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many wrong credentials from this address. Wait a minute.\n",
             ),
+            Refused::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many clients at once are saying who they are. Try again in a moment.\n",
+            ),
             Refused::TooManyConnections => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many connections. Try again later.\n",
@@ -163,6 +169,7 @@ impl Refused {
             Refused::Throttled | Refused::TooManyConnections => {
                 headers.push((header::RETRY_AFTER, "60"));
             }
+            Refused::Busy => headers.push((header::RETRY_AFTER, "1")),
             Refused::NoSuchPath
             | Refused::BadKey
             | Refused::NoSubprotocol

@@ -1,7 +1,9 @@
 //! A WebSocket that moves MBWS frames in batches: many messages a wake-up, many frames a flush.
 //!
-//!     next() … now_or_never()*  ─▶ Heard ─▶ driver
-//!     driver ─▶ frame ─▶ encoded ─▶ write buffer ─▶ one flush
+//! ```text
+//! next() … now_or_never()*  ─▶ Heard ─▶ driver
+//! driver ─▶ frame ─▶ encoded ─▶ write buffer ─▶ one flush
+//! ```
 //!
 //! Always, each with a test of its name in `front::tests`:
 //! - `a_peer_that_does_not_read_is_not_written_to`: past the kernel's buffers one write buffer and one frame wait here.
@@ -72,6 +74,21 @@ pub(super) enum Heard {
     Closed,
     /// The connection is gone.
     Gone,
+}
+
+impl Turn {
+    /// How many messages it brought.
+    pub(super) fn messages(&self) -> u64 {
+        u64::from(matches!(self, Turn::Heard(Heard::Message(..))))
+    }
+
+    /// How many bytes of messages.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Turn::Heard(Heard::Message(message, _)) => message.len(),
+            Turn::Heard(_) | Turn::Flushed => 0,
+        }
+    }
 }
 
 impl Socket {

@@ -139,6 +139,7 @@ impl From<NotBelieved> for Refused {
         match why {
             NotBelieved::Wrong => Refused::Unauthorized,
             NotBelieved::Throttled => Refused::Throttled,
+            NotBelieved::Busy => Refused::Busy,
         }
     }
 }

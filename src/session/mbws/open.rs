@@ -56,9 +56,9 @@ pub enum NotAttached {
     /// Too many wrong credentials from there of late.
     #[error("too many attempts, try again later")]
     Throttled,
-    /// The broker did not answer in time.
+    /// The broker did not answer in time, or too many others wait.
     #[error("the broker is busy, try again")]
-    TooSlow,
+    Busy,
     /// The broker refused.
     #[error(transparent)]
     Refused(#[from] AttachError),
@@ -69,7 +69,7 @@ impl NotAttached {
     pub(super) fn code(self) -> Code {
         match self {
             NotAttached::Unauthorized | NotAttached::Throttled => Code::Unauthorized,
-            NotAttached::TooSlow => Code::Internal,
+            NotAttached::Busy => Code::Internal,
             NotAttached::Refused(AttachError::NoSession) => Code::NoSession,
             NotAttached::Refused(AttachError::NotYours | AttachError::TooMany) => Code::Denied,
             NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,

@@ -97,7 +97,11 @@ impl Pair {
     }
 
     pub(super) fn client_in(&mut self, binding: Binding, text: &str) {
-        self.session.handle_frame(self.now, frame(text), binding);
+        self.client_frame(binding, frame(text));
+    }
+
+    pub(super) fn client_frame(&mut self, binding: Binding, frame: Frame) {
+        self.session.handle_frame(self.now, frame, binding);
     }
 
     /// As many `send`s, each called.
