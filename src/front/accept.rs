@@ -143,7 +143,7 @@ impl<B: Inside> Accepting<B> {
 }
 
 /// One connection, from accept to end.
-async fn connection<B: Inside>(front: &Front<B>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn connection<B: Inside>(front: &Front<B>, stream: TcpStream, peer: SocketAddr) {
     let _open = front.metrics.connection();
     let conn = Uuid::now_v7();
     let began = now();

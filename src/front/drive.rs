@@ -62,14 +62,15 @@ pub(super) async fn drive<B: Inside>(front: &Front<B>, upgraded: Upgraded, began
             metrics: front.metrics.clone(),
         },
     };
-    let end = match driver.open().await {
+    // What happens once is in boxes that are dropped: an idle connection costs what `serve` costs.
+    let end = match Box::pin(driver.open()).await {
         Ok(wish) => {
-            let attached = attach(front, &client, *wish).await;
+            let attached = Box::pin(attach(front, &client, *wish)).await;
             driver.serve(attached, &client).await
         }
         Err(end) => end,
     };
-    driver.finish(end, &client).await;
+    Box::pin(driver.finish(end, &client)).await;
 }
 
 /// Who is at the other end, for logs and for the broker.

@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::protocol::Message as WsMessage;
 
-use super::broker::Asked;
+use super::broker::{Asked, FakeBroker};
 use super::conversation::{delivery, send};
 use super::server::{Server, answer, settings, within};
 use crate::front::Settings;
@@ -182,6 +182,16 @@ async fn a_silent_peer_is_given_up() {
     let mut server = Server::with(with_mbws(|mbws| mbws.heartbeat = SHORT)).await;
     let (_silent, mut inner) = server.attach().await;
     assert_eq!(inner.next().await, None);
+}
+
+/// Beside it an idle connection costs its read buffer of 8 KiB; 15 KiB in all is the aim.
+#[test]
+fn a_connection_s_task_is_small() {
+    fn size_of_result<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
+        size_of::<R>()
+    }
+    let bytes = size_of_result(crate::front::accept::connection::<FakeBroker>);
+    assert!(bytes <= 3 * 1024, "{bytes} bytes");
 }
 
 #[tokio::test]
