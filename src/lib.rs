@@ -4,5 +4,7 @@ pub mod access;
 pub mod broker;
 pub mod config;
 pub mod engine;
+pub mod front;
 pub mod message;
 pub mod refusal;
+pub mod session;
