@@ -2,5 +2,6 @@
 
 pub mod access;
 pub mod broker;
+pub mod client;
 pub mod message;
 pub mod refusal;
