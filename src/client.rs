@@ -313,7 +313,7 @@ impl Client {
         };
         // Made before the wait, so that a caller who stops waiting leaves no consumer behind.
         let consumer = Consumer::new(Arc::clone(&self.owner), shelf);
-        if self.owner.outbox.push(command).is_err() {
+        if !self.owner.outbox.push(command) {
             return Err(self.why_ended());
         }
         outcome.await.unwrap_or_else(|_| Err(self.why_ended()))?;

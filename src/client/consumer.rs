@@ -122,7 +122,7 @@ impl Consumer {
             consumer: Arc::clone(&self.shelf.name),
             reply: Some(reply),
         };
-        if self.owner.outbox.push(command).is_err() {
+        if !self.owner.outbox.push(command) {
             return Err(self.owner.outbox.why_ended());
         }
         outcome
@@ -143,12 +143,9 @@ impl Consumer {
     }
 
     fn stir(&self) {
-        // Refused: the client has ended, and what was not settled is released with the session.
-        drop(
-            self.owner
-                .outbox
-                .push(Command::Stir(Arc::clone(&self.shelf.name))),
-        );
+        // Not taken: the client has ended, and what was not settled is released with the session.
+        let name = Arc::clone(&self.shelf.name);
+        self.owner.outbox.push(Command::Stir(name));
     }
 }
 
@@ -157,10 +154,10 @@ impl Drop for Consumer {
         if self.cancelled {
             return;
         }
-        // Refused: the client has ended, and its consumers with it.
-        drop(self.owner.outbox.push(Command::Cancel {
+        // Not taken: the client has ended, and its consumers with it.
+        self.owner.outbox.push(Command::Cancel {
             consumer: Arc::clone(&self.shelf.name),
             reply: None,
-        }));
+        });
     }
 }

@@ -16,8 +16,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use restante_proto::mbws::{Code, Confirm, Credit, Deliver, Frame, Hold, Mode, Opened, Ranges};
 use restante_proto::mbws::{Cancel, Close, Consume, From as Start};
+use restante_proto::mbws::{Code, Confirm, Credit, Deliver, Frame, Hold, Mode, Opened, Ranges};
 use uuid::Uuid;
 
 use super::Ticket;

@@ -117,16 +117,16 @@ impl Outbox {
         Some(last)
     }
 
-    /// Puts one wish on the list; given back if the client has ended.
-    pub(super) fn push(&self, command: Command) -> Result<(), Command> {
+    /// Puts one wish on the list. False: the client has ended.
+    pub(super) fn push(&self, command: Command) -> bool {
         let mut list = self.list.lock();
         if !list.open {
-            return Err(command);
+            return false;
         }
         list.commands.push(command);
         drop(list);
         self.filled.notify_one();
-        Ok(())
+        true
     }
 
     /// Takes all that is on the list, leaving `spare` (emptied) in its place.

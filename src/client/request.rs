@@ -57,7 +57,7 @@ async fn route(shelf: Arc<Shelf>, outbox: Arc<Outbox>, waiting: Arc<Waiting>) {
     loop {
         let (batch, stir) = shelf.take(usize::MAX);
         let Ok(batch) = batch else { break };
-        if stir && outbox.push(Command::Stir(Arc::clone(&shelf.name))).is_err() {
+        if stir && !outbox.push(Command::Stir(Arc::clone(&shelf.name))) {
             break;
         }
         if batch.is_empty() {

@@ -489,6 +489,6 @@ mod tests {
         assert_eq!(shelf.unconfirmed(), expected);
         shelf.confirm(&settles[0], None);
         assert!(shelf.unconfirmed().is_empty());
-        assert_eq!(shelf.holding(&Ranges::new()).unwrap().count(), 4);
+        assert_eq!(shelf.holding(&Ranges::new()).unwrap().count(), 3);
     }
 }
