@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod broker;
+pub mod cli;
 pub mod client;
 pub mod message;
 pub mod refusal;
