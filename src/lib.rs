@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod front;
