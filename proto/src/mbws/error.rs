@@ -1,4 +1,4 @@
-//! What a decoder refuses, and how the session answers it (MBWS.md §7).
+//! What a decoder refuses, and how the session answers it (MBWS.md §4.6, §9).
 
 use super::Code;
 

@@ -1,7 +1,7 @@
 //! The two tables of MBWS: its verbs and its fields, each with its name in text and its number in binary.
 //!
 //! A field has one name and one number, whichever verbs it occurs in, so both bindings are read and written from this
-//! one list (MBWS.md §4, §6; `proto/mbws.proto` says the same: test `the_schema_and_the_tables_agree`).
+//! one list (MBWS.md §4.3; `proto/mbws.proto` says the same: test `the_schema_and_the_tables_agree`).
 
 use super::DecodeError;
 

@@ -450,11 +450,11 @@ pub struct Close {
     pub reason: Option<String>,
 }
 
-/// Every code that a `confirm`, `cancel` or `error` may carry (MBWS.md §4).
+/// Every code that a `confirm`, `cancel` or `error` may carry (MBWS.md §4.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "each is described in the table of `Code::ALL`'s documentation, MBWS.md §4"
+    reason = "each is described in the table of MBWS.md §4.6"
 )]
 pub enum Code {
     // Of one frame; the session goes on.
@@ -485,7 +485,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// All codes, in the order of MBWS.md §4.
+    /// All codes, in the order of MBWS.md §4.6, `denied` once.
     pub const ALL: [Code; 21] = [
         Code::NoRoute,
         Code::Denied,

@@ -1,4 +1,4 @@
-//! How much a peer may claim (MBWS.md §8).
+//! How much a peer may claim (MBWS.md §9).
 
 use super::DecodeError;
 

@@ -114,6 +114,65 @@ fn every_verb_and_every_field_is_in_a_good_vector() {
     assert!(unseen.is_empty(), "{unseen:?}");
 }
 
+#[test]
+fn the_examples_in_the_document_are_vectors() {
+    let mut inputs = Vec::new();
+    each_file(|_, vectors| {
+        inputs.extend(
+            vectors
+                .good
+                .into_iter()
+                .flat_map(|good| [good.text, good.binary]),
+        );
+    });
+    let mut n_examples = 0;
+    for block in include_str!("../../MBWS.md")
+        .split("\n```")
+        .skip(1)
+        .step_by(2)
+    {
+        let example = match block.split_once('\n').unwrap() {
+            ("mbws", text) => text.to_owned(),
+            ("hex", lines) => lines
+                .lines()
+                .flat_map(|line| line.split('#').next().unwrap().split_whitespace())
+                .collect(),
+            (other, _) => panic!("a block of {other}"),
+        };
+        assert!(inputs.contains(&example), "{example}");
+        n_examples += 1;
+    }
+    assert_eq!(n_examples, 7);
+}
+
+#[test]
+fn the_tables_in_the_document_are_complete() {
+    let document = include_str!("../../MBWS.md");
+    for field in (1..=47).filter_map(Field::from_number) {
+        let (number, name) = (field.number(), field.name());
+        let name = if field == Field::Property {
+            "property.NAME"
+        } else {
+            name
+        };
+        assert!(
+            document.contains(&format!("| {number} | `{name}`")),
+            "{name}"
+        );
+    }
+    for verb in (1..=12).filter_map(Verb::from_number) {
+        let entry = format!("**`{}`** ({})", verb.name(), verb.number());
+        assert!(document.contains(&entry), "{entry}");
+    }
+    for code in Code::ALL {
+        let entry = match code.close_code() {
+            Some(close_code) => format!("\n| `{code}` | {close_code} |"),
+            None => format!("\n| `{code}` | "),
+        };
+        assert!(document.contains(&entry), "{entry}");
+    }
+}
+
 fn each_file(mut test: impl FnMut(&str, Vectors)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/mbws");
     for entry in std::fs::read_dir(folder).unwrap() {
