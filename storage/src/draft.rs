@@ -198,3 +198,57 @@ impl<T> DraftBatch<T> {
         self.companion
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        record_bytes_max: 1024,
+        batch_bytes_max: 2048,
+    };
+
+    const ENVELOPE: &dyn EncodeEnvelope = &Raw(b"envelope");
+
+    fn draft(body: &[u8]) -> Draft<'_> {
+        Draft {
+            body,
+            ..Draft::new(Kind::Enqueue, UnixMillis::ZERO, ENVELOPE)
+        }
+    }
+
+    #[test]
+    fn a_refused_push_leaves_the_batch_as_it_was() {
+        let mut batch = DraftBatch::new(LIMITS, ());
+        assert_eq!(batch.push(&draft(&[1; 900])), Ok(0));
+        assert_eq!(batch.push(&draft(&[2; 900])), Ok(1));
+        let before = batch.bytes.clone();
+        assert_eq!(
+            batch.push(&draft(&[3; 2000])),
+            Err(Refused::TooLarge {
+                bytes: 2000,
+                limit: 1024
+            })
+        );
+        assert_eq!(
+            batch.push(&draft(&[3; 1000])),
+            Err(Refused::TooLarge {
+                bytes: 1056,
+                limit: 1024
+            })
+        );
+        assert_eq!(batch.push(&draft(&[3; 900])), Err(Refused::BatchFull));
+        let targets = vec![QueueId::new(1); 65_536];
+        let wide = Draft {
+            targets: &targets,
+            ..draft(&[])
+        };
+        assert_eq!(
+            batch.push(&wide),
+            Err(Refused::TooManyTargets { targets: 65_536 })
+        );
+        assert_eq!(batch.bytes, before);
+        assert_eq!((batch.n_records(), batch.len_bytes()), (2, before.len()));
+        assert_eq!(batch.push(&draft(&[3; 8])), Ok(2));
+    }
+}

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use crash::Keep;
-use fault::{Course, Plan};
+use fault::{Course, Plan, eio};
 pub use fault::{Fault, Op, Why};
 use file::{Inode, SimFile};
 
@@ -91,13 +91,18 @@ impl SimDisk {
         self.state.lock().plan.faults.push(fault);
     }
 
-    /// From now on, syncs of this sort on paths that contain `pattern` succeed and do nothing.
-    pub fn ignore(&self, op: Op, pattern: &str) {
-        self.state
-            .lock()
-            .plan
-            .ignored
-            .push((op, pattern.to_owned()));
+    /// From now on, syncs for which `lie` says so succeed and do nothing. It is asked with the operation and its path,
+    /// followed by " after " and the last unsynced change that it would cover.
+    pub fn ignore(&self, lie: impl Fn(Op, &str) -> bool + Send + 'static) {
+        let syncs = [Op::SyncData, Op::SyncAll, Op::SyncDir];
+        self.state.lock().plan.ignored = Some(Box::new(move |op, what| {
+            syncs.contains(&op) && lie(op, what)
+        }));
+    }
+
+    /// From now on, no sync is ignored.
+    pub fn heed(&self) {
+        self.state.lock().plan.ignored = None;
     }
 
     /// From now on, files hold at most this many bytes together. None: no limit.
@@ -129,10 +134,28 @@ impl SimDisk {
         Ok(())
     }
 
-    /// A disk of its own with the same files, all durable, and without faults.
+    /// Whether [`SimDisk::halt_at`] has come.
+    pub fn is_halted(&self) -> bool {
+        self.state.lock().plan.halted
+    }
+
+    /// The same disk for another process after this one was killed: what was not synced still is not. A disk of its
+    /// own, without faults or locks.
     #[must_use]
-    pub fn copy(&self) -> Self {
-        self.crash(0, Keep::All)
+    pub fn fork(&self) -> SimDisk {
+        let state = self.state.lock();
+        let fork = State {
+            inodes: state.inodes.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            pending_names: state.pending_names.clone(),
+            next_inode: state.next_inode,
+            next_write: state.next_write,
+            ..State::default()
+        };
+        SimDisk {
+            state: Arc::new(Mutex::new(fork)),
+        }
     }
 }
 
@@ -145,8 +168,8 @@ impl State {
     }
 
     /// Asks the plan about an operation that is whole or not at all. False: it is to be left out silently.
-    fn begin(&mut self, op: Op, path: &Path) -> io::Result<bool> {
-        match self.plan.begin(op, path) {
+    fn begin(&mut self, op: Op, what: &str) -> io::Result<bool> {
+        match self.plan.begin(op, what) {
             Course::Whole => Ok(true),
             Course::Skip => Ok(false),
             Course::Part(error) | Course::Fail(error) => Err(error),
@@ -188,6 +211,14 @@ impl NameChange {
         }
     }
 
+    fn describe(&self) -> String {
+        let name = |path: &Option<PathBuf>| {
+            path.as_deref()
+                .map_or("-".into(), |path| path.display().to_string())
+        };
+        format!("{} -> {}", name(&self.from), name(&self.to))
+    }
+
     fn is_in(&self, dir: &Path) -> bool {
         self.to
             .as_ref()
@@ -200,7 +231,7 @@ impl NameChange {
 impl Disk for SimDisk {
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
-        state.begin(Op::Create, path)?;
+        state.begin(Op::Create, &path.to_string_lossy())?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -217,7 +248,7 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
-        state.begin(Op::Open, path)?;
+        state.begin(Op::Open, &path.to_string_lossy())?;
         let inode = state.find(path)?;
         Ok(Arc::new(SimFile::new(self, path, inode)))
     }
@@ -228,7 +259,7 @@ impl Disk for SimDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut state = self.state.lock();
-        state.begin(Op::List, dir)?;
+        state.begin(Op::List, &dir.to_string_lossy())?;
         let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside
             .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
@@ -237,7 +268,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.begin(Op::Rename, to)?;
+        state.begin(Op::Rename, &to.to_string_lossy())?;
         let inode = state.find(from)?;
         state.change_name(NameChange {
             inode,
@@ -249,7 +280,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.begin(Op::Remove, path)?;
+        state.begin(Op::Remove, &path.to_string_lossy())?;
         let inode = state.find(path)?;
         state.change_name(NameChange {
             inode,
@@ -261,7 +292,9 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
-        if state.begin(Op::SyncDir, dir)? {
+        let last = state.pending_names.iter().rfind(|change| change.is_in(dir));
+        let last = last.map_or("nothing".to_owned(), NameChange::describe);
+        if state.begin(Op::SyncDir, &format!("{} after {last}", dir.display()))? {
             let (now, later) = std::mem::take(&mut state.pending_names)
                 .into_iter()
                 .partition(|name| name.is_in(dir));
@@ -282,6 +315,9 @@ impl Disk for SimDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        if self.is_halted() {
+            return Err(eio());
+        }
         if !self.state.lock().locks.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

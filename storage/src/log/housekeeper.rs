@@ -192,9 +192,9 @@ impl Inner {
             .store(state.short && state.ready.is_empty(), Ordering::Relaxed);
     }
 
+    /// What is removed here may come back after a power cut, to be removed again.
     fn take_over(&self) -> Result<(), LogError> {
         let mut state = self.state.lock();
-        let mut removed = false;
         for file in list_files(&*self.disk, &self.wal)? {
             let path = file.path(&self.wal);
             match file {
@@ -211,12 +211,6 @@ impl Inner {
             self.disk
                 .remove(&path)
                 .map_err(LogError::io("removing", &path))?;
-            removed = true;
-        }
-        if removed {
-            self.disk
-                .sync_dir(&self.wal)
-                .map_err(LogError::io("syncing", &self.wal))?;
         }
         Ok(())
     }

@@ -96,3 +96,50 @@ fn raise(mark: &AtomicU64, to: Lsn, above: Option<&AtomicU64>, name: &str) {
         "mark `{name}` would go back: {before} > {to}"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn panics(step: impl FnOnce()) -> bool {
+        catch_unwind(AssertUnwindSafe(step)).is_err()
+    }
+
+    #[test]
+    fn marks_never_overtake() {
+        let at = Lsn::new;
+        let marks = MarksCell::new(at(10), false);
+        assert!(panics(|| marks.set_written(at(11))));
+        marks.set_appended(at(20));
+        assert!(panics(|| marks.set_durable(at(11))));
+        marks.set_written(at(20));
+        assert!(panics(|| marks.set_applied(at(11))));
+        marks.set_durable(at(15));
+        marks.set_applied(at(15));
+        assert!(panics(|| marks.set_applied(at(16))));
+        let expected = Marks {
+            appended: at(20),
+            written: at(20),
+            durable: at(15),
+            applied: at(15),
+        };
+        assert_eq!(marks.get(), expected);
+    }
+
+    #[test]
+    fn no_mark_goes_back() {
+        let marks = MarksCell::new(Lsn::new(10), false);
+        assert!(panics(|| marks.set_appended(Lsn::new(9))));
+    }
+
+    #[test]
+    fn with_a_lazy_policy_what_is_written_may_be_applied() {
+        let marks = MarksCell::new(Lsn::new(10), true);
+        marks.set_appended(Lsn::new(20));
+        marks.set_written(Lsn::new(20));
+        marks.set_applied(Lsn::new(20));
+        assert!(panics(|| marks.set_applied(Lsn::new(21))));
+    }
+}

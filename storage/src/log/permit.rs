@@ -97,3 +97,36 @@ impl Drop for Permit {
         self.semaphore.add_permits(self.units as usize);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_with_a_permit_never_waits_in_submit() {
+        let batches_max = 64;
+        let room = Room::new(1 << 20, batches_max);
+        let held: Vec<_> = std::iter::from_fn(|| room.try_reserve(1).unwrap()).collect();
+        assert_eq!(held.len(), batches_max / 2);
+    }
+
+    #[test]
+    fn room_comes_back_with_the_permit_and_is_never_more_than_there_is() {
+        let room = Room::new(8 << 10, 1 << 10);
+        let mut first = room.try_reserve(6 << 10).unwrap().unwrap();
+        let second = room.try_reserve(2 << 10).unwrap().unwrap();
+        assert!(room.try_reserve(1).unwrap().is_none());
+        first.merge(second);
+        drop(first);
+        let whole = room.try_reserve(1 << 30).unwrap();
+        assert!(whole.is_some(), "more than all is all");
+    }
+
+    #[test]
+    fn waiting_ends_when_the_log_does() {
+        let room = Room::new(1 << 10, 2);
+        let _held = room.try_reserve(1).unwrap();
+        room.close();
+        assert_eq!(room.try_reserve(1).err(), Some(Closed));
+    }
+}

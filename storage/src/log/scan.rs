@@ -304,8 +304,8 @@ impl LogScan {
         let used = (end.place + HEAD_BYTES as u64).next_multiple_of(HEADER_BYTES);
         let len = file.len_bytes().map_err(LogError::io("measuring", &path))?;
         if len.saturating_sub(used) >= self.geometry.segment_bytes() / 8 {
+            // Not synced: a power cut that undoes it costs space, no more.
             file.set_len(used).map_err(LogError::io("cutting", &path))?;
-            file.sync_all().map_err(LogError::io("syncing", &path))?;
         }
         Ok(())
     }

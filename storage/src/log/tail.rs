@@ -51,3 +51,31 @@ impl TailCache {
         Some(bytes.slice_ref(from.get(..record.len_bytes() as usize)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Salt, segment_end};
+
+    #[test]
+    fn the_ring_keeps_the_latest_within_its_bytes() {
+        let mut tail = TailCache::new(100);
+        for at in [48, 96, 144, 1000] {
+            let bytes = Bytes::copy_from_slice(&segment_end(Lsn::new(at), Lsn::ZERO, Salt::new(0)));
+            tail.push(Lsn::new(at), Lsn::new(at + 48), bytes);
+        }
+        for (lsn, there) in [
+            (48, false),
+            (96, false),
+            (144, true),
+            (152, false),
+            (192, false),
+            (1000, true),
+            (1048, false),
+        ] {
+            let found = tail.get(Lsn::new(lsn));
+            assert_eq!(found.is_some(), there, "{lsn}");
+            assert!(found.is_none_or(|bytes| bytes.len() == 48));
+        }
+    }
+}

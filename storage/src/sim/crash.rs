@@ -11,8 +11,7 @@ use super::{InodeNo, NameChange, SimDisk, State};
 pub enum Keep {
     /// Nothing.
     Nothing,
-    /// Everything: the process died, not the machine. Afterwards it is durable, for simplicity; a second crash that
-    /// takes it is another test's matter.
+    /// Everything, and it is durable afterwards. For the death of the process alone see [`SimDisk::fork`].
     All,
     /// Any sectors of any writes, any lengths, and of each file's names the older ones.
     Some,

@@ -1,7 +1,6 @@
 //! What goes wrong when: single failures, the machine's stop, syncs that lie.
 
 use std::io;
-use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -68,14 +67,17 @@ pub(super) enum Course {
     Fail(io::Error),
 }
 
+/// Whether to lie about a sync, by the operation and its line in the trace.
+pub(super) type Ignore = Box<dyn Fn(Op, &str) -> bool + Send>;
+
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) faults: Vec<Fault>,
-    pub(super) ignored: Vec<(Op, String)>,
+    pub(super) ignored: Option<Ignore>,
     pub(super) halt_at: Option<u64>,
     pub(super) n_operations: u64,
     pub(super) trace: Vec<String>,
-    halted: bool,
+    pub(super) halted: bool,
 }
 
 impl Op {
@@ -85,28 +87,24 @@ impl Op {
 }
 
 impl Plan {
-    pub(super) fn begin(&mut self, op: Op, path: &Path) -> Course {
+    /// `what`: the path, and for a sync what it follows.
+    pub(super) fn begin(&mut self, op: Op, what: &str) -> Course {
         if op.changes() && !self.halted {
             self.n_operations += 1;
             self.halted = self.halt_at.is_some_and(|n| self.n_operations >= n);
             self.trace
-                .push(format!("{} {op:?} {}", self.n_operations, path.display()));
+                .push(format!("{} {op:?} {what}", self.n_operations));
         }
         if self.halted {
             return Course::Fail(eio());
         }
-        let name = path.to_string_lossy();
-        if self
-            .ignored
-            .iter()
-            .any(|(ignored, pattern)| *ignored == op && name.contains(pattern.as_str()))
-        {
+        if self.ignored.as_ref().is_some_and(|ignore| ignore(op, what)) {
             return Course::Skip;
         }
         for fault in self
             .faults
             .iter_mut()
-            .filter(|fault| fault.op == op && name.contains(fault.path.as_str()))
+            .filter(|fault| fault.op == op && what.contains(fault.path.as_str()))
         {
             if fault.after > 0 {
                 fault.after -= 1;

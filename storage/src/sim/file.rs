@@ -11,7 +11,7 @@ use crate::DiskFile;
 pub(super) const SECTOR_BYTES: usize = 512;
 
 /// A file's bytes.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Inode {
     live: Vec<u8>,
     pub(super) synced: Vec<u8>,
@@ -20,6 +20,7 @@ pub(super) struct Inode {
 }
 
 /// A change that is not synced.
+#[derive(Clone)]
 pub(super) enum Pending {
     Write {
         number: u64,
@@ -27,6 +28,15 @@ pub(super) enum Pending {
         bytes: Vec<u8>,
     },
     SetLen(usize),
+}
+
+impl Pending {
+    fn describe(&self) -> String {
+        match self {
+            Pending::Write { at, bytes, .. } => format!("write {at}+{}", bytes.len()),
+            Pending::SetLen(len) => format!("set length {len}"),
+        }
+    }
 }
 
 impl Inode {
@@ -80,7 +90,12 @@ impl SimFile {
 
     fn sync(&self, op: Op) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        if state.begin(op, &self.path)? {
+        let last = state
+            .inode(self.inode)
+            .pending
+            .last()
+            .map_or("nothing".to_owned(), Pending::describe);
+        if state.begin(op, &format!("{} after {last}", self.path.display()))? {
             state.inode(self.inode).sync();
         }
         Ok(())
@@ -113,7 +128,7 @@ impl State {
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::Read, &self.path)?;
+        state.begin(Op::Read, &self.path.to_string_lossy())?;
         let from = state
             .inode(self.inode)
             .live
@@ -129,7 +144,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        match state.plan.begin(Op::Write, &self.path) {
+        match state.plan.begin(Op::Write, &self.path.to_string_lossy()) {
             Course::Whole => state.write(self.inode, at as usize, bytes),
             Course::Skip => Ok(()),
             Course::Part(error) => {
@@ -151,13 +166,13 @@ impl DiskFile for SimFile {
 
     fn len_bytes(&self) -> io::Result<u64> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::Read, &self.path)?;
+        state.begin(Op::Read, &self.path.to_string_lossy())?;
         Ok(state.inode(self.inode).live.len() as u64)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::SetLen, &self.path)?;
+        state.begin(Op::SetLen, &self.path.to_string_lossy())?;
         let growth = bytes.saturating_sub(state.inode(self.inode).live.len() as u64);
         if growth > state.free_bytes() {
             return Err(enospc());
