@@ -60,6 +60,7 @@ use stats::Stats;
 #[derive(Clone)]
 pub struct Broker {
     shared: Arc<Shared>,
+    node: Uuid,
 }
 
 /// Who takes what, as of some moment: read without locks, replaced whole.
@@ -301,6 +302,11 @@ impl Broker {
     /// How many clients are attached.
     pub fn n_attached(&self) -> usize {
         self.shared.n_attached.load(Ordering::Relaxed)
+    }
+
+    /// The id of the data folder, for ever.
+    pub fn node(&self) -> Uuid {
+        self.node
     }
 
     /// How far the log has got.

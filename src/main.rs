@@ -1,13 +1,15 @@
 //! The `restante` program: arguments, then configuration, then `serve` or a command, then an exit code.
 
-use std::env;
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use restante::cli::{self, CheckConfig, Cli, Command, Exit, Global, Serve};
 use restante::config::Config;
+
+// Gives memory back after a burst, where glibc's arenas keep it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let Cli { command, global } = Cli::parse();
@@ -19,9 +21,18 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-fn serve(_options: &Serve, _global: &Global) -> Exit {
-    eprintln!("restante: this build has no broker");
-    Exit::Failed
+fn serve(options: &Serve, global: &Global) -> Exit {
+    let config = match load(options.config.as_deref(), global) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match restante::serve::run(&config) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("restante: {error:#}");
+            Exit::Failed
+        }
+    }
 }
 
 fn check_config(options: &CheckConfig, global: &Global) -> Exit {
@@ -38,14 +49,14 @@ fn check_config(options: &CheckConfig, global: &Global) -> Exit {
     }
 }
 
-/// The configuration of file, environment and flags, or all that is wrong with it, said on stderr.
+/// The file, then the environment; `--data` on the command line counts most.
 fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
-    let flag = global.data.as_ref();
-    // A flag goes before the environment.
-    let data = flag.map(|data| (OsString::from("RESTANTE_DATA"), data.into()));
-    let environment = env::vars_os().filter(|(name, _)| flag.is_none() || name != "RESTANTE_DATA");
-    Config::load(file, environment.chain(data)).map_err(|faults| {
-        eprintln!("{faults}");
+    let mut config = Config::load(file, std::env::vars_os()).map_err(|faults| {
+        eprint!("{faults}");
         Exit::Failed
-    })
+    })?;
+    if let Some(data) = &global.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
 }

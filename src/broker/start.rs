@@ -129,7 +129,7 @@ impl Broker {
         let checkpointer = Checkpointer::new(Arc::clone(&shared), store, node, checkpointed);
         let (stop_checkpointer, checkpointer_stop) = bounded(0);
         let checkpointer = spawn("checkpointer", move || checkpointer.run(&checkpointer_stop))?;
-        let broker = Broker { shared };
+        let broker = Broker { shared, node };
         Ok(Started {
             broker,
             replayed,

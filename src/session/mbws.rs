@@ -252,7 +252,8 @@ impl Session {
             broker: self.settings.broker.clone(),
             server: self.settings.server.clone(),
         }));
-        if !attached.failed.is_empty() {
+        // Always, so that a client need not wait to learn that nothing failed (MBWS.md §7.1).
+        if attached.resumed {
             self.tell_confirmed(attached.confirmed, attached.failed);
         }
     }

@@ -201,7 +201,7 @@ fn a_resumed_client_hears_what_failed_behind_its_back() {
 }
 
 #[test]
-fn a_resumed_client_goes_on_behind_what_is_confirmed() {
+fn a_resumed_client_is_told_that_nothing_failed_and_goes_on_behind_what_is_confirmed() {
     let mut pair = Pair::connected();
     pair.client(&format!("open\nversion:1\nsession:{ID}\n\n"));
     pair.expect_attach();
@@ -211,6 +211,7 @@ fn a_resumed_client_goes_on_behind_what_is_confirmed() {
         ..attached()
     }));
     pair.poll();
+    pair.expect("confirm\nupto:7\n\n");
     pair.client(&send(6));
     pair.client(&send(7));
     pair.expect_silence();
