@@ -104,7 +104,9 @@ impl Shared {
     }
 
     fn set_applied(&self, end: Lsn) {
-        if let Some(log) = self.log.get() {
+        if let Some(log) = self.log.get()
+            && end > log.marks().applied
+        {
             log.set_applied(end);
         }
     }

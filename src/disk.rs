@@ -9,7 +9,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use restante_storage::{Disk, DiskFile, DiskLock, RealDisk};
 
 /// [`RealDisk`], counting and timing syncs of files.
-pub struct MeteredDisk {
+pub(crate) struct MeteredDisk {
     syncs: Counter,
     failures: Counter,
     seconds: Histogram,
@@ -17,7 +17,7 @@ pub struct MeteredDisk {
 
 impl MeteredDisk {
     /// Make it after the metrics recorder is installed.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         MeteredDisk {
             syncs: counter!("restante_log_syncs_total"),
             failures: counter!("restante_log_sync_failures_total"),

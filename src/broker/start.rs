@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -184,7 +185,14 @@ fn spawn(
     name: &'static str,
     run: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, StartError> {
-    let spawned = Builder::new().name(name.to_owned()).spawn(run);
+    // A bug in one of these must not leave a broker behind that takes messages and never confirms them.
+    let or_end = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            tracing::error!(thread = name, "a thread of the broker broke down: the process ends; nothing confirmed is lost");
+            std::process::abort();
+        }
+    };
+    let spawned = Builder::new().name(name.to_owned()).spawn(or_end);
     spawned.map_err(|source| StartError::Io {
         doing: "starting the thread",
         path: name.into(),
