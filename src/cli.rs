@@ -51,10 +51,9 @@ pub struct Cli {
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Where the broker listens for clients
+    /// Where the broker listens for clients [default: ws://127.0.0.1:7300/mbws]
     #[arg(long, global = true, env = "RESTANTE_URL", value_name = "URL")]
-    #[arg(default_value = "ws://127.0.0.1:7300/mbws")]
-    pub url: String,
+    pub url: Option<String>,
     /// The realm to work in [default: the broker's `default`]
     #[arg(long, global = true, value_name = "NAME")]
     pub realm: Option<String>,
@@ -219,7 +218,7 @@ mod tests {
     #[test]
     fn options_of_all_commands_may_follow_the_command() {
         let cli = parse("restante send a/b --url ws://h:1/mbws --realm r --json").unwrap();
-        assert_eq!(cli.global.url, "ws://h:1/mbws");
+        assert_eq!(cli.global.url.as_deref().unwrap(), "ws://h:1/mbws");
         assert_eq!(cli.global.realm.as_deref(), Some("r"));
         assert!(cli.global.json);
         assert!(matches!(cli.command, Some(Command::Send(_))));

@@ -186,13 +186,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] when [`connect_timeout`](ClientOptions::connect_timeout) is over; at once what
-    /// trying again does not change: a bad URL, wrong credentials, a realm or a session that is not there.
+    /// trying again does not change: a bad URL, wrong credentials, a realm that is not there.
     pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
         let session = options.session.unwrap_or_else(Uuid::new_v4);
         let deadline = Instant::now() + options.connect_timeout.unwrap_or_default();
         let dialled = dial::dial_until(&options, session, Some(deadline), |_| {});
-        let (mut wire, opening) = dialled.await?;
-        wire.ping();
+        let (wire, opening) = dialled.await?;
         let window = options.window.clamp(1, opening.window.max(1)) as usize;
         let outbox = Arc::new(Outbox::new(window, opening.confirmed, opening.resumed));
         let owner = Owner {

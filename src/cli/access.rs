@@ -14,6 +14,8 @@ use crate::client::{Backoff, ClientOptions, Credentials};
 
 /// The file with a token that a broker makes for the commands of its own user.
 const KEY_FILE: &str = "cli.key";
+/// The broker where none is named.
+const URL: &str = "ws://127.0.0.1:7300/mbws";
 /// The data folder where none is named.
 const DATA: &str = "./restante-data";
 /// Larger files hold no password and no token.
@@ -53,7 +55,7 @@ pub(super) fn client_options(
 }
 
 fn url(global: &Global) -> anyhow::Result<String> {
-    let base = global.url.trim_end_matches('/');
+    let base = global.url.as_deref().unwrap_or(URL).trim_end_matches('/');
     let Some(realm) = &global.realm else {
         return Ok(base.to_owned());
     };

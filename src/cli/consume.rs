@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use restante_proto::mbws::{self, Mode};
+use restante_proto::mbws::Mode;
 use tokio::time::timeout;
 
 use super::access::{Patience, client_options};
@@ -70,12 +70,6 @@ pub struct Consume {
     /// How to consume
     #[arg(long, value_enum, default_value_t = How::Queue)]
     mode: How,
-    /// Where to begin to browse or replay: earliest, latest, offset:N or time:MILLISECONDS
-    #[arg(long, value_name = "PLACE", value_parser = parse_place)]
-    from: Option<mbws::From>,
-    /// Only messages whose properties match
-    #[arg(long, value_name = "FILTER")]
-    filter: Option<String>,
     /// Let no other consumer take from the queue meanwhile
     #[arg(long)]
     exclusive: bool,
@@ -88,17 +82,8 @@ pub struct Consume {
 enum How {
     /// Take each message from the queue
     Queue,
-    /// Hear what is sent from now on
+    /// Hear what is sent from now on to addresses that match ADDRESS, which may have wildcards
     Topic,
-    /// Look without taking
-    Browse,
-    /// Read again what retention kept
-    Replay,
-}
-
-fn parse_place(text: &str) -> Result<mbws::From, String> {
-    mbws::From::parse(text)
-        .ok_or_else(|| "none of earliest, latest, offset:N, time:MILLISECONDS".into())
 }
 
 /// Consumes.
@@ -158,11 +143,7 @@ fn consume_options(args: &Consume) -> ConsumeOptions {
     options.mode = match args.mode {
         How::Queue => Mode::Queue,
         How::Topic => Mode::Topic,
-        How::Browse => Mode::Browse,
-        How::Replay => Mode::Replay,
     };
-    options.from = args.from;
-    options.filter.clone_from(&args.filter);
     options.exclusive = args.exclusive;
     options
 }

@@ -19,8 +19,7 @@ Examples:
 #[command(before_help = EXAMPLES)]
 pub struct Queues {
     /// Where the admin API listens
-    #[arg(long, env = "RESTANTE_ADMIN_URL", value_name = "URL")]
-    #[arg(default_value = "http://127.0.0.1:7301")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7301")]
     admin_url: String,
 }
 

@@ -40,8 +40,6 @@ pub(super) struct Conversation {
     n_resend: usize,
     /// The last seq that ever went out in this session.
     ever_sent: u64,
-    /// What `opened` said is confirmed: which of it failed comes in the next `confirm`.
-    told: Option<u64>,
     holds: VecDeque<Frame>,
     members: BTreeMap<Arc<str>, Member>,
     /// Consumers whose credit should be looked at.
@@ -95,7 +93,6 @@ impl Conversation {
             n_sent: 0,
             n_resend: 0,
             ever_sent: opened.confirmed,
-            told: None,
             holds: VecDeque::new(),
             members: BTreeMap::new(),
             credit_due: Vec::new(),
@@ -145,6 +142,7 @@ impl Conversation {
                 "it confirmed frames that were never sent",
             ));
         }
+        // Right behind `opened` comes a `confirm` of these, with what of them failed: until then they are kept.
         let n_applied = (confirmed + 1 - first) as usize;
         self.n_sent = n_applied;
         self.n_resend = self
@@ -153,7 +151,6 @@ impl Conversation {
             .skip(n_applied)
             .filter(|entry| entry.seq <= self.ever_sent)
             .count();
-        self.told = Some(confirmed);
         self.hold(n_applied);
         Ok(())
     }
@@ -205,7 +202,6 @@ impl Conversation {
         self.n_sent = 0;
         self.n_resend = 0;
         self.ever_sent = 0;
-        self.told = None;
         self.inherited = 0;
         let waiting: Vec<String> = old
             .iter()
@@ -440,17 +436,6 @@ impl Conversation {
         Ok(())
     }
 
-    /// Everything that the broker sent before this came: what `opened` confirmed and no `confirm` refused is applied.
-    pub(super) fn handle_pong(&mut self) -> Result<(), ClientError> {
-        match self.told {
-            Some(upto) => self.confirmed(&Confirm {
-                upto,
-                failed: Vec::new(),
-            }),
-            None => Ok(()),
-        }
-    }
-
     /// Wakes the consumers that something came for: once for each read, not for each message.
     pub(super) fn announce(&mut self) {
         while let Some(name) = self.announce.pop() {
@@ -487,9 +472,6 @@ impl Conversation {
             return Err(ClientError::Protocol(
                 "it confirmed frames that were never sent",
             ));
-        }
-        if self.told.is_some_and(|told| confirm.upto >= told) {
-            self.told = None;
         }
         let mut failed = confirm.failed.iter().copied().peekable();
         let mut progress = *self.outbox.progress.borrow();

@@ -99,8 +99,10 @@ fn refused(url: &str, status: u16) -> Stop {
 async fn open(wire: &mut Wire, options: &ClientOptions, session: Uuid) -> Result<Opening, Stop> {
     wire.queue(&Frame::Open(Open {
         version: VERSION,
-        session: Some(session.to_string()),
-        expiry: options.expiry.as_secs(),
+        // Without an expiry nothing can be gone on with, and naming a session would be refused.
+        session: (!options.expiry.is_zero()).then(|| session.to_string()),
+        // Rounded up: less than a second is not "not at all".
+        expiry: options.expiry.as_millis().div_ceil(1000) as u64,
         name: options.name.clone(),
         role: options.role,
         accept: match options.binding {
@@ -113,7 +115,7 @@ async fn open(wire: &mut Wire, options: &ClientOptions, session: Uuid) -> Result
     loop {
         let frame = match wire.next().await? {
             Incoming::Frame(frame) => frame,
-            Incoming::Pong | Incoming::Sign | Incoming::Room => continue,
+            Incoming::Sign | Incoming::Room => continue,
         };
         return match frame {
             Frame::Opened(opened) => Opening::parse(opened).map_err(Stop::Fatal),

@@ -15,7 +15,7 @@ pub struct ClientOptions {
     pub url: String,
     /// Who it is; sent as `Authorization` on the upgrade.
     pub credentials: Credentials,
-    /// The session to go on with, or the id wished for a new one; none: a random one.
+    /// The session to go on with, or the id wished for a new one; none: a random one. Without an `expiry` it is not said.
     pub session: Option<Uuid>,
     /// How long the session outlives its socket. Zero (the default): not at all, and nothing of it but its messages
     /// is durable; every break of the socket is then a lost session.

@@ -44,7 +44,6 @@ pub(super) async fn run(
             Ok(Some((new_wire, opening))) => {
                 wire = new_wire;
                 heartbeat = self::heartbeat(&opening);
-                wire.ping(); // its pong says that no `confirm` with failures is still to come
                 if let Err(error) = conversation.handle_opened(&opening) {
                     break Err(error);
                 }
@@ -147,7 +146,6 @@ fn read_batch(
 fn handle(conversation: &mut Conversation, incoming: Incoming) -> Result<(), Stop> {
     match incoming {
         Incoming::Frame(frame) => conversation.handle_frame(frame),
-        Incoming::Pong => conversation.handle_pong().map_err(Stop::Fatal),
         Incoming::Sign | Incoming::Room => Ok(()),
     }
 }

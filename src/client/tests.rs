@@ -45,6 +45,7 @@ async fn a_resume_resends_exactly_what_is_unconfirmed() {
     drop(peer);
 
     let mut peer = fake.welcome(true, 3).await;
+    peer.confirm(3).await;
     assert_eq!(peer.recv_sends(2).await, sends(4..=5));
     client.send(message(6)).await.unwrap();
     assert_eq!(peer.recv_sends(1).await, sends([6]));
@@ -54,22 +55,7 @@ async fn a_resume_resends_exactly_what_is_unconfirmed() {
 }
 
 #[tokio::test]
-async fn what_a_resume_confirms_counts_though_no_confirm_follows() {
-    let fake = Fake::start().await;
-    let (client, mut peer) = fake.connect(fake.options()).await;
-    client.send(message(1)).await.unwrap();
-    peer.recv_sends(1).await;
-    drop(peer);
-    let mut peer = fake.welcome(true, 1).await;
-    let reads = async { peer.try_recv().await };
-    tokio::select! {
-        done = client.all_confirmed() => done.unwrap(),
-        frame = reads => panic!("nothing is to be sent, least of all {frame:?}"),
-    }
-}
-
-#[tokio::test]
-async fn failures_told_after_a_resume_are_not_lost() {
+async fn what_a_resume_confirms_waits_for_its_failures() {
     let fake = Fake::start().await;
     let (client, mut peer) = fake.connect(fake.options()).await;
     client.send(message(1)).await.unwrap();

@@ -30,7 +30,6 @@ const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) enum Incoming {
     Frame(Frame),
-    Pong,
     /// Something that needs no answer from us; the peer is alive.
     Sign,
     /// Nothing came, but there is room for frames again.
@@ -155,8 +154,7 @@ impl Wire {
                 let frame = mbws::decode_text(&Bytes::from(text), &self.limits)?;
                 Ok(Incoming::Frame(frame))
             }
-            Message::Pong(_) => Ok(Incoming::Pong),
-            Message::Ping(_) | Message::Frame(_) => Ok(Incoming::Sign),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Incoming::Sign),
             Message::Close(frame) => {
                 let why = frame.filter(|frame| !frame.reason.is_empty());
                 Err(Broken::Closed(why.map(|frame| frame.reason.to_string())))
