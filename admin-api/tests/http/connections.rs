@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use restante_admin_api::Options;
+use restante_admin_api::{Options, serve};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::client::{Client, within};
 use crate::fake::{Fake, READER, Server};
@@ -141,7 +143,7 @@ async fn an_answer_under_way_survives_the_shutdown() {
     server.shutdown.send_replace(true);
     assert_eq!(idle.rest().await, "", "idle ones end at once");
     within("a closed listener", async {
-        while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
+        while TcpStream::connect(server.address).await.is_ok() {}
     })
     .await;
     assert!(!server.task.is_finished());
@@ -184,5 +186,56 @@ async fn the_end_of_whoever_could_shut_down_is_a_shutdown() {
     client.ask("GET /livez").await;
     drop(shutdown);
     assert_eq!(client.rest().await, "");
+    within("the end of the server", task).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_the_server_cuts_its_connections() {
+    let fake = Fake::gated();
+    let server = Server::start(&fake, Options::default()).await;
+    let mut client = server.client().await;
+    client.send(&format!("GET /api/v1/queues\n{READER}")).await;
+    within("the broker", fake.at_gate.acquire())
+        .await
+        .unwrap()
+        .forget();
+    server.task.abort();
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn all_listeners_serve_and_share_the_slots() {
+    let mut listeners = Vec::new();
+    for _ in 0..2 {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let addresses: Vec<_> = listeners
+        .iter()
+        .map(|one| one.local_addr().unwrap())
+        .collect();
+    let options = Options {
+        connections_max: 1,
+        ..Options::default()
+    };
+    let (shutdown, ended) = watch::channel(false);
+    let task = tokio::spawn(serve(listeners, Fake::new(), options, ended));
+    for (here, there) in [(0, 1), (1, 0)] {
+        let mut client = Client::connect(addresses[here]).await;
+        within("the slot", async {
+            while client.try_ask("GET /livez").await != Some(200) {
+                client = Client::connect(addresses[here]).await;
+            }
+        })
+        .await;
+        assert_eq!(
+            Client::connect(addresses[there])
+                .await
+                .answer()
+                .await
+                .status,
+            503
+        );
+    }
+    shutdown.send_replace(true);
     within("the end of the server", task).await.unwrap();
 }
