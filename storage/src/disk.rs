@@ -105,7 +105,7 @@ pub trait DiskFile: Send + Sync {
     ///
     /// # Errors
     /// As the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn len_bytes(&self) -> io::Result<u64>;
 
     /// Cuts it, or lengthens it with zeros.
     ///

@@ -64,6 +64,9 @@ pub enum LogError {
         /// What the system said.
         source: io::Error,
     },
+    /// The writer's thread panicked: a bug of ours, in the log or in the sink. Final, like a failed sync.
+    #[error("the log's writer panicked")]
+    Panicked,
     /// The log was closed while commits waited for disk space; those were never written nor confirmed.
     #[error("the log was closed while {batches} batches waited for disk space")]
     ClosedWhileFull {
@@ -137,6 +140,9 @@ pub enum Damage {
         /// That later record.
         by: Lsn,
     },
+    /// A record lies across a place where one should begin.
+    #[error("the record at {0} lies across this place")]
+    Inside(Lsn),
     /// The log stops before a position that the caller knows was reached.
     #[error("the log stops here, before {0}, which was once reached")]
     StopsBefore(Lsn),

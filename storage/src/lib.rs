@@ -19,6 +19,6 @@ pub use error::{Closed, Damage, LogError, ReadError};
 pub use ids::{Lsn, Offset, Origin, QueueId, SegmentNo, Seq, SessionNo, UnixMillis};
 pub use log::{
     Commit, Limits, Log, LogOptions, LogReader, LogScan, Marks, Permit, Report, SegmentInfo,
-    SyncPolicy, TailCache, TailEnd, Torn, verify,
+    SegmentReport, SyncPolicy, TailCache, TailEnd, Torn, verify,
 };
 pub use record::{Kind, RecordRef, Source, Stamp};

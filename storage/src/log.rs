@@ -18,7 +18,9 @@
 
 mod commit;
 mod handle;
+mod housekeeper;
 mod marks;
+mod meta;
 mod options;
 mod permit;
 mod reader;
@@ -26,6 +28,8 @@ mod scan;
 mod segment;
 mod tail;
 mod verify;
+mod walk;
+mod writer;
 
 pub use commit::Commit;
 pub use handle::Log;
@@ -36,4 +40,4 @@ pub use reader::LogReader;
 pub use scan::{LogScan, TailEnd, Torn};
 pub use segment::SegmentInfo;
 pub use tail::TailCache;
-pub use verify::{Report, verify};
+pub use verify::{Report, SegmentReport, verify};

@@ -125,7 +125,7 @@ impl DiskFile for File {
         File::sync_all(self)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

@@ -1,27 +1,52 @@
 //! A running log, as producers, the engine and operators hold it.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
-use parking_lot::RwLock;
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::housekeeper::Housekeeper;
 use super::marks::MarksCell;
 use super::permit::{Permit, Room};
-use super::{Limits, LogOptions, LogReader, LogScan, Marks, SegmentInfo, TailCache};
-use crate::{Closed, Disk, DraftBatch, LogError, Lsn};
+use super::reader::OpenFiles;
+use super::segment::Geometry;
+use super::{Limits, LogOptions, LogReader, LogScan, Marks, SegmentInfo, SyncPolicy, TailCache};
+use crate::record::Salt;
+use crate::{Closed, Disk, DraftBatch, LogError, Lsn, SegmentNo};
 
-/// A running log. Clones are handles to the same one.
+/// A running log. Clones are handles to the same one. When the last is dropped without [`Log::close`], the log ends in
+/// the same way, in the background.
 pub struct Log<T> {
     shared: Arc<Shared>,
-    batches: crossbeam_channel::Sender<Message<T>>,
+    batches: Sender<Message<T>>,
 }
 
 /// What handles, readers and the log's threads share.
 pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) wal: PathBuf,
+    pub(crate) geometry: Geometry,
+    pub(crate) limits: Limits,
     pub(crate) marks: MarksCell,
     pub(crate) tail: RwLock<TailCache>,
     pub(crate) room: Room,
-    pub(crate) limits: Limits,
+    /// The segments there are. Never empty again once there is one: the newest is never released.
+    pub(crate) segments: RwLock<BTreeMap<SegmentNo, Salt>>,
+    pub(crate) files: Mutex<OpenFiles>,
+    pub(crate) housekeeper: Housekeeper,
+    pub(crate) failure: OnceLock<Arc<LogError>>,
+    pub(crate) ended: Ended,
+}
+
+/// How the writer ended, for whoever waits for it.
+#[derive(Default)]
+pub(crate) struct Ended {
+    result: Mutex<Option<Result<(), Arc<LogError>>>>,
+    news: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the writer is told.
@@ -107,36 +132,131 @@ impl<T: Send + 'static> Log<T> {
     /// Nothing before `upto` is needed any more: segments that lie wholly before it go, oldest first, in the
     /// background. Reading there gives [`crate::ReadError::Gone`] at once. Never releases the segment being written.
     pub fn release(&self, upto: Lsn) {
-        todo!("{upto}")
+        let mut segments = self.shared.segments.write();
+        let Some(newest) = segments.keys().next_back().copied() else {
+            return;
+        };
+        let kept = segments.split_off(&self.shared.geometry.segment_of(upto).min(newest));
+        let released = std::mem::replace(&mut *segments, kept);
+        // Still under the lock: two releases at once must not put theirs in the wrong order.
+        self.shared
+            .files
+            .lock()
+            .retain(|file| !released.contains_key(&file.number()));
+        self.shared.housekeeper.free(released.into_keys());
     }
 
     /// Where the oldest record that is left begins.
     pub fn oldest(&self) -> Lsn {
-        todo!()
+        let oldest = self.shared.segments.read().keys().next().copied();
+        self.shared.geometry.first(oldest.unwrap_or_default())
     }
 
     /// The segments there are, oldest first.
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        todo!()
+        self.shared
+            .segments
+            .read()
+            .keys()
+            .map(|number| self.shared.geometry.info(*number))
+            .collect()
     }
 
     /// Whether no segment is ready and none could be made: refuse publishes; settlements may still fit into the
     /// segment being written.
     pub fn disk_low(&self) -> bool {
-        todo!()
+        self.shared.housekeeper.is_short()
     }
 
-    /// Why the log has failed, if it has.
+    /// Bytes that may still be written to the log's file system.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn free_bytes(&self) -> Result<u64, LogError> {
+        self.shared
+            .disk
+            .free_bytes(&self.shared.wal)
+            .map_err(LogError::io("measuring", &self.shared.wal))
+    }
+
+    /// Waits until spares are ready and released segments are gone, or cannot be now.
+    pub fn wait_for_housekeeping(&self) {
+        self.shared.housekeeper.wait_idle();
+    }
+
+    /// Why the log has failed for good, if it has.
     pub fn failure(&self) -> Option<Arc<LogError>> {
-        todo!()
+        self.shared.failure.get().cloned()
     }
 
     /// Commits all that was submitted before, syncs, seals, and ends the log's threads. A second call waits as well.
+    /// Not from inside the sink, which it would wait for.
     ///
     /// # Errors
     /// [`LogError::Poisoned`]: the log had failed, or did now. [`LogError::ClosedWhileFull`].
     pub fn close(&self) -> Result<(), Arc<LogError>> {
-        self.batches.send(Message::Close).ok();
-        todo!()
+        self.shared.housekeeper.call_off();
+        match self.batches.send(Message::Close) {
+            // Refused: it has ended already, or is about to.
+            Ok(()) | Err(_) => self.shared.ended.wait(),
+        }
+    }
+}
+
+impl<T> Log<T> {
+    pub(crate) fn new(shared: Arc<Shared>, batches: Sender<Message<T>>) -> Self {
+        Log { shared, batches }
+    }
+}
+
+impl Shared {
+    /// For the log that `scan` found, whose next segment is `next`.
+    pub(crate) fn new(scan: &LogScan, next: SegmentNo, housekeeper: Housekeeper) -> Self {
+        let options = &scan.options;
+        Shared {
+            disk: scan.disk.clone(),
+            wal: scan.wal.clone(),
+            geometry: scan.geometry,
+            limits: scan.limits,
+            marks: MarksCell::new(
+                scan.geometry.first(next),
+                options.sync != SyncPolicy::Always,
+            ),
+            tail: RwLock::new(TailCache::new(options.tail_bytes)),
+            room: Room::new(options.in_flight_bytes_max, options.batches_max),
+            segments: RwLock::new(scan.segments.clone()),
+            files: Mutex::default(),
+            housekeeper,
+            failure: OnceLock::new(),
+            ended: Ended::default(),
+        }
+    }
+}
+
+impl Ended {
+    pub(crate) fn attach(&self, thread: JoinHandle<()>) {
+        *self.thread.lock() = Some(thread);
+    }
+
+    pub(crate) fn set(&self, result: Result<(), Arc<LogError>>) {
+        *self.result.lock() = Some(result);
+        self.news.notify_all();
+    }
+
+    fn wait(&self) -> Result<(), Arc<LogError>> {
+        let mut result = self.result.lock();
+        let ended = loop {
+            if let Some(ended) = &*result {
+                break ended.clone();
+            }
+            self.news.wait(&mut result);
+        };
+        drop(result);
+        if let Some(thread) = self.thread.lock().take() {
+            thread
+                .join()
+                .unwrap_or_else(|_panic| tracing::error!("the log's writer panicked"));
+        }
+        ended
     }
 }

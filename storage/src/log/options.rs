@@ -31,7 +31,7 @@ pub struct LogOptions {
     pub spares: usize,
     /// Batches that may wait for the writer; past it `submit` blocks.
     pub batches_max: usize,
-    /// Largest record; at most a quarter of a segment.
+    /// Largest record; a quarter of a segment where that is less.
     pub record_bytes_max: usize,
     /// Bytes that producers may have reserved and not yet seen committed; past it `reserve` waits.
     pub in_flight_bytes_max: usize,
@@ -65,43 +65,20 @@ impl LogOptions {
     /// The least and the largest segment.
     pub(crate) const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 16 << 10..=1 << 30;
 
-    /// Checks each option against the segment size that the folder really has.
-    pub(crate) fn check(&self, segment_bytes: u64) -> Result<Limits, LogError> {
-        let record_limit = segment_bytes / 4;
-        let in_range = |option, given: u64, min, max| {
-            if (min..=max).contains(&given) {
-                Ok(())
-            } else {
-                Err(LogError::Option {
-                    option,
-                    given,
-                    min,
-                    max,
-                })
-            }
-        };
+    /// Fits the options to the segment size that the folder really has.
+    pub(crate) fn fit(&mut self, segment_bytes: u64) -> Result<Limits, LogError> {
         let (min, max) = Self::SEGMENT_BYTES.into_inner();
-        in_range("segment_bytes", segment_bytes, min, max)?;
-        in_range("segment_bytes modulo 4096", segment_bytes % 4096, 0, 0)?;
-        in_range(
-            "record_bytes_max",
-            self.record_bytes_max as u64,
-            1024,
-            record_limit,
-        )?;
-        in_range(
-            "commit_bytes_max",
-            self.commit_bytes_max as u64,
-            1,
-            segment_bytes,
-        )?;
-        in_range("batches_max", self.batches_max as u64, 2, 1 << 24)?;
-        in_range(
-            "in_flight_bytes_max",
-            self.in_flight_bytes_max as u64,
-            1 << 10,
-            1 << 40,
-        )?;
+        if !(min..=max).contains(&segment_bytes) || !segment_bytes.is_multiple_of(4096) {
+            return Err(LogError::Option {
+                option: "segment_bytes",
+                given: segment_bytes,
+                min,
+                max,
+            });
+        }
+        self.segment_bytes = segment_bytes;
+        self.record_bytes_max = self.record_bytes_max.min(segment_bytes as usize / 4);
+        self.batches_max = self.batches_max.max(2);
         Ok(Limits {
             record_bytes_max: self.record_bytes_max,
             batch_bytes_max: (segment_bytes - HEADER_BYTES - SEGMENT_END_BYTES) as usize,
