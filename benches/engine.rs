@@ -70,9 +70,7 @@ impl Bench {
                 name: format!("queue/{n}"),
                 ..DefineQueue::default()
             };
-            let lsn = bench
-                .tape
-                .append(&Draft::new(Kind::DefineQueue, NOW, &def));
+            let lsn = bench.tape.append(&Draft::new(Kind::DefineQueue, NOW, &def));
             bench.queues.push(QueueId::new(lsn.get()));
         }
         bench.apply_from(Lsn::ZERO);
