@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     CKPT_KEY, CheckpointRow, Damage, PAGE, QueueRow, SessionRow, UnixMillis, chunk_key, row_sum,
 };
-use crate::engine::chunk::{Chunk, Damaged, read_varint};
+use crate::engine::chunk::{Chunk, Damaged, SLOTS, read_varint};
 use crate::engine::queue::{Queue, arm, offset_of};
 use crate::engine::session::Session;
 use crate::engine::{Bodies, Engine};
@@ -110,7 +110,9 @@ impl Engine {
         get: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<()> {
         while !value.is_empty() {
-            let number = page * PAGE + read_varint(&mut value)?;
+            let in_page = read_varint(&mut value).filter(|number| *number < PAGE)?;
+            let number = page.checked_mul(PAGE)?.checked_add(in_page)?;
+            number.checked_add(1)?.checked_mul(SLOTS)?; // every offset in it is a number
             let body_crc = u32::try_from(read_varint(&mut value)?).ok()?;
             let marks_crc = u32::try_from(read_varint(&mut value)?).ok()?;
             let expires = read_varint(&mut value)?;

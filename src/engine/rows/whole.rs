@@ -37,29 +37,4 @@ impl Engine {
         }
         rows
     }
-
-    /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
-    #[cfg(test)]
-    pub(super) fn pending(&mut self) -> BTreeMap<std::sync::Arc<str>, Vec<(u64, u64, u32, bool)>> {
-        let bodies = &*self.bodies;
-        let mut all = BTreeMap::new();
-        for queue in self.queues.values_mut() {
-            let Some(handle) = queue.handle.clone() else {
-                continue;
-            };
-            let mut waiting = Vec::new();
-            let mut from = restante_storage::Offset::ZERO;
-            while let Some(offset) = queue.next_pending(from) {
-                from = offset.next();
-                let entry = queue.entry(offset, bodies).unwrap();
-                let super::Place::Log { lsn, .. } = entry.place else {
-                    continue;
-                };
-                let lsn = lsn.get();
-                waiting.push((offset.get(), lsn, entry.failed, entry.dying));
-            }
-            all.insert(handle.name.clone(), waiting);
-        }
-        all
-    }
 }
