@@ -23,7 +23,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use restante_storage::state::{SledStore, StateError, StateStore, set_aside};
+use restante_storage::state::{SledStore, StateError, StateStore};
 use restante_storage::{Disk, Log, LogError, LogOptions, LogScan, Lsn, QueueId, SyncPolicy};
 use rustc_hash::FxHashMap;
 use thiserror::Error;
@@ -202,21 +202,22 @@ fn spawn(
 
 fn open_store(data: &Path) -> Result<Arc<dyn StateStore>, StartError> {
     let (dir, mark) = (data.join(STATE_DIR), data.join(REBUILD_MARK));
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Io { doing, path, source }
+    };
     if mark.exists() {
         if dir.exists() {
-            set_aside(&dir, now())?;
+            fs::remove_dir_all(&dir).map_err(io("removing", &dir))?;
         }
-        fs::remove_file(&mark).map_err(|source| StartError::Io {
-            doing: "removing",
-            path: mark,
-            source,
-        })?;
+        fs::remove_file(&mark).map_err(io("removing", &mark))?;
     }
-    let (store, aside) = SledStore::open_or_set_aside(&dir, now())?;
-    if let Some(aside) = aside {
-        tracing::warn!(moved_to = %aside.display(), "the state store could not be opened: it is rebuilt from the log");
+    let opened = SledStore::open_or_set_aside(&dir, now())?;
+    if let Some(aside) = opened.set_aside {
+        let why = crate::serve::chain(&aside.because);
+        tracing::warn!(why, moved_to = %aside.moved_to.display(), "the state store is rebuilt from the log");
     }
-    Ok(Arc::new(store))
+    Ok(Arc::new(opened.store))
 }
 
 /// The engine as of the log's end.
