@@ -96,9 +96,7 @@ impl Engine {
 
     /// Whether there is anything to be written that does not merely wait for its time.
     pub fn has_errands(&self) -> bool {
-        !self.lost.is_empty()
-            || !self.given_up.is_empty()
-            || self.dying.len() > self.moving.len()
+        !self.lost.is_empty() || !self.given_up.is_empty() || self.dying.len() > self.moving.len()
     }
 
     /// How many messages were dropped since the last call, by queue and why.
