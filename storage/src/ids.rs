@@ -66,6 +66,10 @@ number! {
     Seq
 }
 number! {
+    /// A segment of the log: `lsn / segment_bytes`, from 0, never reused.
+    SegmentNo
+}
+number! {
     /// Milliseconds since 1970-01-01 UTC.
     UnixMillis
 }

@@ -1,0 +1,172 @@
+//! Reading records back.
+
+use restante_storage::sim::{Fault, Op, SimDisk, Why};
+use restante_storage::{Damage, LogError, LogOptions, Lsn, ReadError, RecordRef};
+
+use crate::world::{Kept, body, open, open_with, segment, small};
+
+/// A log of several segments, and what is in it.
+fn filled(disk: &SimDisk) -> (crate::world::World, Vec<Kept>) {
+    let (mut world, _) = open(disk).unwrap();
+    let kept = (0..60)
+        .flat_map(|n| world.keep(&[body(n * 2, 400), body(n * 2 + 1, 900)]))
+        .collect();
+    (world, kept)
+}
+
+#[test]
+fn every_record_is_read_back_alone_and_together() {
+    let (world, kept) = filled(&SimDisk::new());
+    let reader = world.log.reader();
+    assert!(reader.cached(kept[0].lsn).is_none(), "the ring is small");
+    assert!(reader.cached(kept[119].lsn).is_some());
+    for hint in [0, 1, 100, 100_000] {
+        for record in &kept {
+            let bytes = reader.read(record.lsn, hint).unwrap();
+            assert_eq!(&Kept::of(RecordRef::parse(&bytes).unwrap()), record);
+            assert_eq!(bytes.len(), record.len as usize);
+        }
+    }
+    for step in [1, 2, 7, 50] {
+        for exact in [true, false] {
+            let wanted: Vec<_> = kept.iter().step_by(step).collect();
+            let asked: Vec<_> = wanted
+                .iter()
+                .map(|kept| (kept.lsn, if exact { kept.len } else { 0 }))
+                .collect();
+            let got = reader.read_many(&asked);
+            assert_eq!(got.len(), wanted.len());
+            for (got, wanted) in got.iter().zip(wanted) {
+                assert_eq!(
+                    &Kept::of(RecordRef::parse(got.as_ref().unwrap()).unwrap()),
+                    wanted
+                );
+            }
+        }
+    }
+    assert!(reader.read_many(&[]).is_empty());
+}
+
+#[test]
+fn a_reader_outlives_its_log() {
+    let (world, kept) = filled(&SimDisk::new());
+    let reader = world.log.reader();
+    world.log.close().unwrap();
+    drop(world);
+    assert_eq!(
+        reader.read(kept[0].lsn, 0).unwrap().len(),
+        kept[0].len as usize
+    );
+}
+
+#[test]
+fn what_was_released_is_gone() {
+    let (world, kept) = filled(&SimDisk::new());
+    let reader = world.log.reader();
+    // Has the first segments' files open.
+    reader.read_many(
+        &kept
+            .iter()
+            .map(|kept| (kept.lsn, kept.len))
+            .collect::<Vec<_>>(),
+    );
+    let upto = kept[60].lsn;
+    world.log.release(upto);
+    let oldest = world.log.oldest();
+    assert!(oldest <= upto && oldest > kept[0].lsn);
+    for housekept in [false, true] {
+        if housekept {
+            world.log.wait_for_housekeeping();
+        }
+        for record in &kept {
+            match reader.read(record.lsn, 0) {
+                Ok(bytes) => assert!(record.lsn >= oldest && bytes.len() == record.len as usize),
+                Err(ReadError::Gone(lsn)) => assert!(lsn < oldest && lsn == record.lsn),
+                Err(ReadError::Log(error)) => panic!("{error}"),
+            }
+        }
+    }
+    let all = reader.read_many(
+        &kept
+            .iter()
+            .map(|kept| (kept.lsn, kept.len))
+            .collect::<Vec<_>>(),
+    );
+    assert!(
+        all.iter()
+            .zip(&kept)
+            .all(|(read, kept)| read.is_ok() == (kept.lsn >= oldest))
+    );
+}
+
+#[test]
+fn a_rotten_record_is_reported_and_others_are_read() {
+    let disk = SimDisk::new();
+    let (world, kept) = filled(&disk);
+    let reader = world.log.reader();
+    let rotten = &kept[3];
+    let mut bytes = disk.bytes(&segment(0)).unwrap();
+    bytes[rotten.lsn.get() as usize + 60] ^= 1;
+    disk.set_bytes(&segment(0), bytes).unwrap();
+    let results = reader.read_many(
+        &kept[..8]
+            .iter()
+            .map(|kept| (kept.lsn, kept.len))
+            .collect::<Vec<_>>(),
+    );
+    for (result, kept) in results.iter().zip(&kept) {
+        match result {
+            Ok(_) => assert_ne!(kept, rotten),
+            Err(ReadError::Log(error)) => {
+                assert_eq!(kept, rotten);
+                let at = rotten.lsn.get();
+                assert!(
+                    matches!(&**error, LogError::Corrupt { offset, what: Damage::Checksum, .. } if *offset == at)
+                );
+            }
+            Err(gone) => panic!("{gone}"),
+        }
+    }
+}
+
+#[test]
+fn a_place_without_a_record_and_a_failing_disk_are_errors() {
+    let disk = SimDisk::new();
+    let (world, kept) = filled(&disk);
+    let reader = world.log.reader();
+    for lsn in [Lsn::new(0), kept[0].lsn.advance(8), Lsn::new(1 << 40)] {
+        assert!(
+            matches!(reader.read(lsn, 0), Err(ReadError::Log(_))),
+            "{lsn}"
+        );
+    }
+    disk.fail(Fault {
+        op: Op::Read,
+        path: String::new(),
+        after: 0,
+        times: 1,
+        why: Why::Broken,
+    });
+    assert!(
+        matches!(reader.read(kept[0].lsn, 0), Err(ReadError::Log(error)) if matches!(&*error, LogError::Io { .. }))
+    );
+    assert!(
+        reader.read(kept[0].lsn, 0).is_ok(),
+        "one failed read does not harm the log"
+    );
+}
+
+#[test]
+fn without_a_ring_all_comes_from_the_disk() {
+    let (mut world, _) = open_with(
+        &SimDisk::new(),
+        LogOptions {
+            tail_bytes: 0,
+            ..small()
+        },
+    )
+    .unwrap();
+    let kept = world.keep(&[body(0, 100)]);
+    assert!(world.log.reader().cached(kept[0].lsn).is_none());
+    assert!(world.log.reader().read(kept[0].lsn, 0).is_ok());
+}
