@@ -83,10 +83,16 @@ pub(crate) struct Shared {
     disk_full: AtomicBool,
     draining: AtomicBool,
     failed: watch::Sender<Option<Arc<LogError>>>,
-    /// Everybody attached, by the address of their outbox, and whose they are.
-    attached: Mutex<FxHashMap<usize, (Arc<Outbox>, Arc<str>)>>,
+    /// Everybody attached, by the address of their outbox.
+    attached: Mutex<FxHashMap<usize, Guest>>,
     n_attached: AtomicUsize,
     keeper_bell: Sender<()>,
+}
+
+/// A client that is attached.
+struct Guest {
+    outbox: Arc<Outbox>,
+    principal: Arc<str>,
 }
 
 impl Shared {
@@ -135,7 +141,7 @@ impl Shared {
             .attached
             .lock()
             .values()
-            .map(|(outbox, _)| Arc::clone(outbox))
+            .map(|guest| Arc::clone(&guest.outbox))
             .collect();
         for outbox in everybody {
             outbox.end(why);
@@ -149,7 +155,7 @@ impl Shared {
         let mut attached = self.attached.lock();
         let of_principal = attached
             .values()
-            .filter(|(_, name)| *name == principal.name);
+            .filter(|guest| guest.principal == principal.name);
         if attached.len() >= self.settings.connections_max
             || of_principal.count() >= self.settings.connections_per_principal
         {
@@ -157,7 +163,10 @@ impl Shared {
         }
         attached.insert(
             Arc::as_ptr(outbox).addr(),
-            (Arc::clone(outbox), Arc::clone(&principal.name)),
+            Guest {
+                outbox: Arc::clone(outbox),
+                principal: Arc::clone(&principal.name),
+            },
         );
         self.n_attached.store(attached.len(), Ordering::Relaxed);
         Ok(())
