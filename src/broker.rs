@@ -271,7 +271,6 @@ impl Broker {
         if let Some(other) = found.outbox {
             other.take_over();
         }
-        def.as_of = found.as_of.get();
         def.expiry_ms = expiry_ms;
         def.name = wish.name.clone().or(def.name);
         Ok(def)

@@ -40,6 +40,9 @@ impl Engine {
         let mut def = decode::<DefineSession>(record);
         let uuid = Uuid::from_slice(&def.uuid).ok()?;
         let as_of = Lsn::new(std::mem::take(&mut def.as_of));
+        if def.number == 0 && self.session_ids.contains_key(&uuid) {
+            return None; // two sockets asked for it at once: the first has made it
+        }
         let number = if def.number == 0 {
             let number = SessionNo::new(record.lsn().get());
             self.sessions.insert(number, Session::unknown(number));
