@@ -1,2 +1,62 @@
-//! The `restante` program.
-fn main() {}
+//! The `restante` program: arguments, then configuration, then `serve` or a command, then an exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use restante::cli::{self, CheckConfig, Cli, Command, Exit, Global, Serve};
+use restante::config::Config;
+
+// Gives memory back after a burst, where glibc's arenas keep it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let Cli { command, global } = Cli::parse();
+    let exit = match command.unwrap_or(Command::Serve(Serve::default())) {
+        Command::Serve(options) => serve(&options, &global),
+        Command::CheckConfig(options) => check_config(&options, &global),
+        other => cli::run(other, &global),
+    };
+    exit.into()
+}
+
+fn serve(options: &Serve, global: &Global) -> Exit {
+    let config = match load(options.config.as_deref(), global) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    match restante::serve::run(&config) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("restante: {error:#}");
+            Exit::Failed
+        }
+    }
+}
+
+fn check_config(options: &CheckConfig, global: &Global) -> Exit {
+    if options.example {
+        print!("{}", Config::example_yaml());
+        return Exit::Ok;
+    }
+    match load(options.file.as_deref(), global) {
+        Ok(config) => {
+            print!("{}", config.effective_yaml());
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// The file, then the environment; `--data` on the command line counts most.
+fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
+    let mut config = Config::load(file, std::env::vars_os()).map_err(|faults| {
+        eprint!("{faults}");
+        Exit::Failed
+    })?;
+    if let Some(data) = &global.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
+}

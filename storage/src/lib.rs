@@ -12,6 +12,7 @@ pub mod payload;
 mod record;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod state;
 
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use draft::{Draft, DraftBatch, EncodeEnvelope, Raw, Refused};
@@ -21,4 +22,4 @@ pub use log::{
     Commit, Limits, Log, LogOptions, LogReader, LogScan, Marks, Permit, Report, SegmentInfo,
     SegmentReport, SyncPolicy, TailCache, TailEnd, Torn, verify,
 };
-pub use record::{Kind, RecordRef, Source, Stamp};
+pub use record::{Kind, RecordRef, Source, Stamp, encode_detached};

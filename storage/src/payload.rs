@@ -54,7 +54,7 @@ pub struct Settle {
     /// Offsets put back, each counted as one failed attempt.
     #[prost(uint64, repeated, tag = "3")]
     pub released: Vec<u64>,
-    /// Offsets for the dead-letter address.
+    /// Offsets that a consumer wants nobody to get again.
     #[prost(uint64, repeated, tag = "4")]
     pub rejected: Vec<u64>,
     /// Offsets whose time to live has run out.
@@ -63,6 +63,18 @@ pub struct Settle {
     /// Why, in the consumer's words.
     #[prost(string, optional, tag = "6")]
     pub reason: Option<String>,
+    /// Offsets that came back because their consumer went away: acquired, but not failed.
+    #[prost(uint64, repeated, tag = "7")]
+    pub returned: Vec<u64>,
+    /// The number of the refusal that the frame gets for offsets that it named beside these; 0: none.
+    #[prost(uint32, tag = "8")]
+    pub refusal: u32,
+    /// Offsets that failed as often as their queue allows.
+    #[prost(uint64, repeated, tag = "9")]
+    pub exhausted: Vec<u64>,
+    /// Offsets that were rejected, expired or exhausted and are gone for good, as their queue has no dead-letter address.
+    #[prost(uint64, repeated, tag = "10")]
+    pub dropped: Vec<u64>,
 }
 
 /// A queue, whole (kind `DefineQueue`): a new one, a changed one, or one written again so that its segment may go.
@@ -95,6 +107,10 @@ pub struct DefineQueue {
     /// Filters bound to it.
     #[prost(string, repeated, tag = "9")]
     pub bindings: Vec<String>,
+    /// For a queue written again: the LSN as of which this was its state; what follows that LSN in the log changes it
+    /// still. 0 otherwise.
+    #[prost(uint64, tag = "10")]
+    pub as_of: u64,
 }
 
 /// A queue goes, with all that waits in it (kind `DeleteQueue`).
@@ -103,6 +119,12 @@ pub struct DeleteQueue {
     /// The queue's id.
     #[prost(uint64, tag = "1")]
     pub queue: u64,
+    /// Its realm.
+    #[prost(string, tag = "2")]
+    pub realm: String,
+    /// Its name: in a log whose beginning is gone, nothing else may tell it.
+    #[prost(string, tag = "3")]
+    pub name: String,
 }
 
 /// A filter is bound to a queue, or no longer (kinds `Bind` and `Unbind`).
@@ -131,6 +153,9 @@ pub struct SessionConsumer {
     /// Whether no other consumer may take from the queue.
     #[prost(bool, tag = "4")]
     pub exclusive: bool,
+    /// The filter of a consumer that listens to a topic and has no queue; else empty.
+    #[prost(string, tag = "5")]
+    pub filter: String,
 }
 
 /// A session that outlives its sockets, whole (kind `DefineSession`): a new one, or one written again.
@@ -163,6 +188,9 @@ pub struct DefineSession {
     /// Its consumers.
     #[prost(message, repeated, tag = "9")]
     pub consumers: Vec<SessionConsumer>,
+    /// For a session written again: the LSN as of which this was its state. 0 otherwise.
+    #[prost(uint64, tag = "10")]
+    pub as_of: u64,
 }
 
 /// A frame of a durable session that was refused: kept until the client must have heard of it.

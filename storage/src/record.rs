@@ -19,6 +19,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
+pub use encode::encode_detached;
 pub(crate) use encode::{Salt, Stamps, encode, segment_end, stamp};
 
 /// Bytes of the fixed head.

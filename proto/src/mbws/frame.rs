@@ -5,6 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Ranges;
+use super::field::Verb;
+
 /// The registered WebSocket subprotocol token (MBWS.md §1, G1).
 pub const SUBPROTOCOL: &str = "MBWS.huawei.com";
 /// The only protocol version there is (`open`'s `version`).
@@ -28,8 +31,49 @@ pub enum Frame {
     Close(Close),
 }
 
+impl Frame {
+    /// The verb as it stands in the text binding.
+    pub fn verb(&self) -> &'static str {
+        let verb = match self {
+            Frame::Open(_) => Verb::Open,
+            Frame::Opened(_) => Verb::Opened,
+            Frame::Hold(_) => Verb::Hold,
+            Frame::Send(_) => Verb::Send,
+            Frame::Consume(_) => Verb::Consume,
+            Frame::Credit(_) => Verb::Credit,
+            Frame::Settle(_) => Verb::Settle,
+            Frame::Cancel(_) => Verb::Cancel,
+            Frame::Confirm(_) => Verb::Confirm,
+            Frame::Deliver(_) => Verb::Deliver,
+            Frame::Error(_) => Verb::Error,
+            Frame::Close(_) => Verb::Close,
+        };
+        verb.name()
+    }
+
+    /// The place in the session's count of sequenced frames; none for frames that have none.
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Frame::Send(send) => Some(send.seq),
+            Frame::Consume(consume) => Some(consume.seq),
+            Frame::Settle(settle) => Some(settle.seq),
+            Frame::Cancel(cancel) => cancel.seq,
+            Frame::Open(_)
+            | Frame::Opened(_)
+            | Frame::Hold(_)
+            | Frame::Credit(_)
+            | Frame::Confirm(_)
+            | Frame::Deliver(_)
+            | Frame::Error(_)
+            | Frame::Close(_) => None,
+        }
+    }
+}
+
 /// Start a session, or go on with one. Client to broker, the first frame of every WebSocket.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// `Debug` says only whether there is a `password` or a `token`, so that a logged frame gives neither away.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Open {
     /// Protocol version; only [`VERSION`] is spoken.
     pub version: u32,
@@ -53,6 +97,23 @@ pub struct Open {
     pub heartbeat: Option<u32>,
 }
 
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Open")
+            .field("version", &self.version)
+            .field("session", &self.session)
+            .field("expiry", &self.expiry)
+            .field("name", &self.name)
+            .field("role", &self.role)
+            .field("accept", &self.accept)
+            .field("user", &self.user)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("heartbeat", &self.heartbeat)
+            .finish()
+    }
+}
+
 /// What an opening client says it is (`role`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
@@ -61,6 +122,16 @@ pub enum Role {
     Client,
     /// Another broker's link (MBWS.md §8).
     Broker,
+}
+
+impl Role {
+    /// The word as it stands in the text binding.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Client => "client",
+            Role::Broker => "broker",
+        }
+    }
 }
 
 /// Which bindings a client can read (`accept`).
@@ -73,6 +144,17 @@ pub enum Accept {
     /// Either; the broker answers in the binding of the message at hand.
     #[default]
     Both,
+}
+
+impl Accept {
+    /// The word as it stands in the text binding.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Accept::Text => "text",
+            Accept::Binary => "binary",
+            Accept::Both => "both",
+        }
+    }
 }
 
 /// The broker's answer to [`Open`].
@@ -191,6 +273,18 @@ pub enum Mode {
     Replay,
 }
 
+impl Mode {
+    /// The word as it stands in the text binding.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Queue => "queue",
+            Mode::Topic => "topic",
+            Mode::Browse => "browse",
+            Mode::Replay => "replay",
+        }
+    }
+}
+
 /// Where `browse` and `replay` begin (`from`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
@@ -204,6 +298,41 @@ pub enum From {
     Time(u64),
 }
 
+impl From {
+    /// The place that stands on the wire as `text`: `earliest`, `latest`, `offset:N`, `time:MILLIS`, or a bare offset.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "earliest" => Some(From::Earliest),
+            "latest" => Some(From::Latest),
+            _ => match text.split_once(':') {
+                None => parse_decimal(text).map(From::Offset),
+                Some(("offset", offset)) => parse_decimal(offset).map(From::Offset),
+                Some(("time", millis)) => parse_decimal(millis).map(From::Time),
+                Some(_) => None,
+            },
+        }
+    }
+}
+
+/// As it stands on the wire; an offset as `offset:N`.
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            From::Earliest => f.write_str("earliest"),
+            From::Latest => f.write_str("latest"),
+            From::Offset(offset) => write!(f, "offset:{offset}"),
+            From::Time(millis) => write!(f, "time:{millis}"),
+        }
+    }
+}
+
+/// A number written in decimal digits only; none for a sign, a blank, nothing at all, or more than 64 bits.
+pub(super) fn parse_decimal(text: &str) -> Option<u64> {
+    // `u64::from_str` would take a leading plus.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
 /// Who settles a consumer's deliveries (`settle` of [`Consume`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SettleMode {
@@ -212,6 +341,16 @@ pub enum SettleMode {
     Explicit,
     /// The broker, as it sends.
     Auto,
+}
+
+impl SettleMode {
+    /// The word as it stands in the text binding.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SettleMode::Explicit => "explicit",
+            SettleMode::Auto => "auto",
+        }
+    }
 }
 
 /// Set how many deliveries a consumer may have been sent on this socket, in all. Client to broker.
@@ -294,6 +433,16 @@ pub struct ErrorFrame {
     pub reason: String,
 }
 
+impl Default for ErrorFrame {
+    /// `internal`, without a reason.
+    fn default() -> Self {
+        ErrorFrame {
+            code: Code::Internal,
+            reason: String::new(),
+        }
+    }
+}
+
 /// Orderly end. From the client: the session ends at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Close {
@@ -301,11 +450,11 @@ pub struct Close {
     pub reason: Option<String>,
 }
 
-/// Every code that a `confirm`, `cancel` or `error` may carry (MBWS.md §4).
+/// Every code that a `confirm`, `cancel` or `error` may carry (MBWS.md §4.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     missing_docs,
-    reason = "each is described in the table of `Code::ALL`'s documentation, MBWS.md §4"
+    reason = "each is described in the table of MBWS.md §4.6"
 )]
 pub enum Code {
     // Of one frame; the session goes on.
@@ -336,7 +485,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// All codes, in the order of MBWS.md §4.
+    /// All codes, in the order of MBWS.md §4.6, `denied` once.
     pub const ALL: [Code; 21] = [
         Code::NoRoute,
         Code::Denied,
@@ -424,105 +573,5 @@ impl Code {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Ascending, disjoint, non-adjacent ranges of numbers, both ends included: `1-5 7` in text.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ranges(Vec<(u64, u64)>);
-
-impl Ranges {
-    /// No numbers at all.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Whether there is no number in it.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The ranges, ascending, both ends included.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.0.iter().copied()
-    }
-
-    /// How many ranges there are.
-    pub fn n_ranges(&self) -> usize {
-        self.0.len()
-    }
-
-    /// How many numbers there are (saturating).
-    pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum: u64, (first, last)| {
-            sum.saturating_add(last - first).saturating_add(1)
-        })
-    }
-
-    /// Whether `number` is in it.
-    pub fn contains(&self, number: u64) -> bool {
-        let after = self.0.partition_point(|(first, _)| *first <= number);
-        after
-            .checked_sub(1)
-            .and_then(|at| self.0.get(at))
-            .is_some_and(|(_, last)| number <= *last)
-    }
-
-    /// Adds `number`, which may lie anywhere.
-    pub fn insert(&mut self, number: u64) {
-        self.insert_range(number, number);
-    }
-
-    /// Adds all from `first` to `last`, both included; nothing if `first` > `last`.
-    pub fn insert_range(&mut self, first: u64, last: u64) {
-        if first > last {
-            return;
-        }
-        let begin = self.0.partition_point(|(_, l)| l.saturating_add(1) < first);
-        let end = self
-            .0
-            .partition_point(|(f, _)| *f <= last.saturating_add(1));
-        let merged = self
-            .0
-            .get(begin..end)
-            .unwrap_or_default()
-            .iter()
-            .fold((first, last), |(lo, hi), (f, l)| (lo.min(*f), hi.max(*l)));
-        self.0.splice(begin..end, [merged]);
-    }
-
-    /// Takes `first` to `last`, both included, out; says how many of them were in it.
-    pub fn remove_range(&mut self, first: u64, last: u64) -> u64 {
-        let begin = self.0.partition_point(|(_, l)| *l < first);
-        let end = self.0.partition_point(|(f, _)| *f <= last);
-        if begin >= end {
-            return 0;
-        }
-        let mut removed: u64 = 0;
-        let mut left = Vec::new();
-        for (f, l) in self.0.get(begin..end).unwrap_or_default() {
-            let (cut_first, cut_last) = ((*f).max(first), (*l).min(last));
-            removed = removed
-                .saturating_add(cut_last - cut_first)
-                .saturating_add(1);
-            if *f < first {
-                left.push((*f, first - 1));
-            }
-            if *l > last {
-                left.push((last + 1, *l));
-            }
-        }
-        self.0.splice(begin..end, left);
-        removed
-    }
-}
-
-impl FromIterator<u64> for Ranges {
-    fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
-        let mut ranges = Ranges::new();
-        for number in numbers {
-            ranges.insert(number);
-        }
-        ranges
     }
 }

@@ -134,6 +134,11 @@ impl LogScan {
         self.node
     }
 
+    /// Bytes of a segment in this folder, whatever the options say: a folder keeps the size it was made with.
+    pub fn segment_bytes(&self) -> u64 {
+        self.geometry.segment_bytes()
+    }
+
     /// Where the oldest record that is left begins, or will.
     pub fn oldest(&self) -> Lsn {
         self.geometry

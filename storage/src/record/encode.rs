@@ -1,6 +1,6 @@
 //! Writing a record's bytes: what a producer encodes, and what the log's writer stamps into the holes.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::Hasher;
 
 use super::{
@@ -85,6 +85,13 @@ pub(crate) fn encode(draft: &Draft<'_>, into: &mut BytesMut) -> usize {
         (envelope_len as u32).to_le_bytes(),
     );
     len
+}
+
+/// A record that never goes to a log: for messages that live in memory only. It has LSN 0 and no checksum.
+pub fn encode_detached(draft: &Draft<'_>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    encode(draft, &mut bytes);
+    bytes.freeze()
 }
 
 /// What the writer knows and a producer does not.

@@ -1,0 +1,971 @@
+//! An attachment: one client inside the broker. It turns a session's calls into records, keeps count of what is
+//! confirmed, and fetches the bytes of what is delivered.
+//!
+//! ```text
+//! call(tag) ─▶ publish.rs / here ─▶ batch ─ flush ─▶ log ─▶ core ─▶ outbox ─ drain ─▶ Confirmed, Delivery
+//! ```
+//!
+//! A call that needs something made first (a queue that its address leads to) waits here, and all calls behind it: the
+//! order of a session's frames is kept.
+//!
+//! Comes before: `session`. Goes on to: `log` (storage), `core.rs`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use restante_proto::mbws::Ranges;
+use restante_storage::payload::{self, EndSession, SessionConsumer};
+use restante_storage::{
+    Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp, UnixMillis,
+};
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::call::{Attach, Attached, Call, Consume, End, Event, Protocol, Settle, Source};
+use super::core::{Ask, AttachedSession, Batch, Extras, NewConsumer};
+use super::fetch::Fetch;
+use super::outbox::{Made, Outbox, Subscriber};
+use super::{Shared, now};
+use crate::access::Principal;
+use crate::engine::address::{Address, Filter};
+use crate::engine::{ConsumerId, QueueHandle, is_transient};
+use crate::refusal::Refusal;
+
+/// Bytes of records after which a batch goes to the log by itself.
+const BATCH_BYTES: usize = 1 << 20;
+/// How far ahead of what was drained the engine may hand out deliveries of one consumer: bounds the outbox.
+const AHEAD: u64 = 4096;
+
+/// One client inside the broker. Owned by the task that drives its socket; dropping it means that the socket is gone.
+pub struct Attachment {
+    pub(super) shared: Arc<Shared>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) principal: Principal,
+    pub(super) realm: Arc<str>,
+    pub(super) protocol: Protocol,
+    pub(super) uuid: Uuid,
+    /// The durable session, where it is one.
+    pub(super) session: Option<SessionNo>,
+    expiry_ms: u64,
+    consumers: HashMap<Arc<str>, Consumer>,
+    temporary: HashMap<String, Arc<QueueHandle>>,
+
+    // Calls on their way.
+    pub(super) batch: DraftBatch<Batch>,
+    /// A full batch that waits for room in the log.
+    stalled: Option<DraftBatch<Batch>>,
+    serial: u64,
+    /// When the batch at hand was begun: the time of all its records.
+    pub(super) began: Option<UnixMillis>,
+    /// Batches in the log: serial, first tag, and when they went.
+    in_log: VecDeque<(u64, u64, Instant)>,
+    /// The first tag of the batch at hand.
+    batch_first: Option<u64>,
+    called: u64,
+    confirmed: u64,
+    failed: Vec<(u64, Refusal)>,
+    deferred: VecDeque<(u64, Call)>,
+    waits: Option<Waits>,
+    /// The call for which a queue was asked for, so that it is asked for once.
+    pub(super) declared_for: u64,
+
+    // Deliveries on their way.
+    fetch: Fetch,
+    events: Vec<Event>,
+    ended: bool,
+}
+
+/// What the first deferred call waits for.
+#[derive(Debug)]
+enum Waits {
+    /// The batch of that serial: then it is tried again.
+    Applied(u64),
+    /// The core's answer.
+    Answer,
+    /// The batch of that serial, in which a durable session's consumer begins: then it gets its credit.
+    Begun(u64, u64),
+}
+
+struct Consumer {
+    name: Arc<str>,
+    kind: ConsumerKind,
+    /// Deliveries that the client has and has not settled.
+    in_hand: Ranges,
+    /// It goes on after a crash of the broker: what it has in hand is the client's word.
+    trusted: bool,
+    auto_settle: bool,
+    limit: u64,
+    drained: u64,
+    /// What the engine was last told.
+    granted: u64,
+}
+
+enum ConsumerKind {
+    Queue {
+        id: ConsumerId,
+        queue: QueueId,
+    },
+    Topic {
+        subscriber: Arc<Subscriber>,
+        filter: Filter,
+    },
+}
+
+/// What became of a call at once.
+pub(super) enum Outcome {
+    /// Its record is in the batch.
+    Logged,
+    /// Done, and nothing of it is stored.
+    Done,
+    /// Refused.
+    Refused(Refusal),
+    /// To be tried again when the batch of that serial is applied.
+    Again(u64),
+    /// Deferred; `waits` says for what.
+    Waits,
+}
+
+impl Attachment {
+    pub(super) fn new(shared: Arc<Shared>, outbox: Arc<Outbox>, wish: &Attach, uuid: Uuid) -> Self {
+        let batch = DraftBatch::new(shared.log().limits(), Batch::default());
+        Attachment {
+            outbox,
+            principal: wish.principal.clone(),
+            realm: Arc::clone(&wish.realm),
+            protocol: wish.protocol,
+            uuid,
+            session: None,
+            expiry_ms: 0,
+            consumers: HashMap::new(),
+            temporary: HashMap::new(),
+            batch,
+            stalled: None,
+            serial: 0,
+            began: None,
+            in_log: VecDeque::new(),
+            batch_first: None,
+            called: 0,
+            confirmed: 0,
+            failed: Vec::new(),
+            deferred: VecDeque::new(),
+            waits: None,
+            declared_for: 0,
+            fetch: Fetch::new(shared.reader()),
+            events: Vec::new(),
+            ended: false,
+            shared,
+        }
+    }
+
+    /// Goes on with a durable session.
+    pub(super) fn resume(&mut self, it: AttachedSession, resumed: bool) -> Attached {
+        self.session = Some(it.number);
+        self.expiry_ms = it.whole.expiry_ms;
+        (self.called, self.confirmed) = (it.whole.seq, it.whole.seq);
+        for consumer in it.consumers {
+            let mut in_hand = Ranges::new();
+            for offset in &consumer.in_flight {
+                in_hand.insert(offset.get());
+            }
+            let kind = ConsumerKind::Queue {
+                id: consumer.id,
+                queue: consumer.queue,
+            };
+            self.add(consumer.name.as_str().into(), kind, consumer.auto_settle, 0);
+            if let Some(known) = self.consumers.get_mut(consumer.name.as_str()) {
+                (known.in_hand, known.trusted) = (in_hand, true);
+            }
+        }
+        for (name, filter, subscriber) in it.topics {
+            self.add(name, ConsumerKind::Topic { subscriber, filter }, true, 0);
+        }
+        let failed = it
+            .whole
+            .failures
+            .iter()
+            .filter_map(|it| Some((it.seq, Refusal::from_number(it.refusal)?)));
+        Attached {
+            session: self.uuid,
+            resumed,
+            confirmed: it.whole.seq,
+            failed: failed.collect(),
+            expiry: std::time::Duration::from_millis(it.whole.expiry_ms),
+        }
+    }
+
+    /// Takes a wish; answered, in order of tags, by [`Event::Confirmed`]. Never waits. Tags ascend by one.
+    pub fn call(&mut self, tag: u64, call: Call) {
+        if self.waits.is_some() || !self.deferred.is_empty() {
+            self.deferred.push_back((tag, call));
+            return;
+        }
+        self.run(tag, call);
+    }
+
+    fn run(&mut self, tag: u64, call: Call) {
+        let outcome = match &call {
+            Call::Publish(message) => self.publish(tag, message),
+            Call::Consume(wish) => self.consume(tag, wish),
+            Call::Settle(wish) => self.settle(tag, wish),
+            Call::Cancel { consumer } => self.cancel(tag, consumer),
+            Call::Refuse(refusal) => Outcome::Refused(*refusal),
+        };
+        match outcome {
+            Outcome::Logged => self.called = tag,
+            Outcome::Done => self.finish(tag, None),
+            Outcome::Refused(refusal) => self.finish(tag, Some(refusal)),
+            Outcome::Again(serial) => {
+                self.waits = Some(Waits::Applied(serial));
+                self.deferred.push_front((tag, call));
+            }
+            Outcome::Waits => self.deferred.push_front((tag, call)),
+        }
+    }
+
+    /// A call leaves no record of its own; in a durable session its tag still takes its place in the log.
+    fn finish(&mut self, tag: u64, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            self.shared.stats.refused(self.protocol, refusal);
+        }
+        if self.session.is_some() {
+            let advance = payload::Advance {
+                refusal: refusal.map_or(0, Refusal::number),
+            };
+            self.push(tag, Kind::Advance, &advance);
+        } else if let Some(refusal) = refusal {
+            self.failed.push((tag, refusal));
+        }
+        self.called = tag;
+    }
+
+    /// Puts a record without targets into the batch.
+    fn push(&mut self, tag: u64, kind: Kind, envelope: &dyn restante_storage::EncodeEnvelope) {
+        let draft = Draft {
+            origin: self.origin(tag),
+            ..Draft::new(kind, now(), envelope)
+        };
+        // Definitions and settlements are far below the limits that could refuse them: the frame's limit is lower.
+        if let Err(refused) = self.push_draft(tag, &draft) {
+            tracing::error!(%refused, ?kind, "a record that must fit did not");
+        }
+    }
+
+    pub(super) fn origin(&self, tag: u64) -> Option<Origin> {
+        let session = self.session.filter(|_| tag > 0)?;
+        Some(Origin {
+            session,
+            seq: Seq::new(tag),
+        })
+    }
+
+    /// Puts a record into the batch, which goes to the log first where it is full.
+    pub(super) fn push_draft(&mut self, tag: u64, draft: &Draft<'_>) -> Result<usize, Refused> {
+        if self.batch.len_bytes() + draft.body.len() >= BATCH_BYTES {
+            self.flush();
+        }
+        let index = match self.batch.push(draft) {
+            Err(Refused::BatchFull) => {
+                self.flush();
+                self.batch.push(draft)?
+            }
+            other => other?,
+        };
+        self.batch.companion_mut().tags.push(tag);
+        if tag > 0 {
+            self.batch_first.get_or_insert(tag);
+        }
+        Ok(index)
+    }
+
+    pub(super) fn extras(&mut self, index: usize, extras: Extras) {
+        self.batch.companion_mut().extras.push((index, extras));
+    }
+
+    /// Hands all calls since the last flush to the log, as one batch. Call it when a read brought nothing more.
+    pub fn flush(&mut self) {
+        self.began = None;
+        if self.batch.is_empty() {
+            return;
+        }
+        let fresh = DraftBatch::new(self.shared.log().limits(), Batch::default());
+        let mut batch = std::mem::replace(&mut self.batch, fresh);
+        self.serial += 1;
+        let companion = batch.companion_mut();
+        companion.from = Some(Arc::clone(&self.outbox));
+        companion.serial = self.serial;
+        // A batch without tags (settled by the broker itself) must not hold up confirms.
+        let first = self.batch_first.take().unwrap_or(u64::MAX);
+        self.in_log.push_back((self.serial, first, Instant::now()));
+        match self.stalled.take() {
+            None => self.submit(batch),
+            Some(earlier) => {
+                // There is no room: the driver is told by `has_room`, so that only what one read brought comes here.
+                self.stalled = Some(earlier);
+                self.submit_stalled_now();
+                self.submit(batch);
+            }
+        }
+    }
+
+    fn submit(&mut self, mut batch: DraftBatch<Batch>) {
+        match self.shared.log().try_reserve(batch.len_bytes()) {
+            Ok(Some(permit)) => {
+                batch.hold(permit);
+                self.submit_held(batch);
+            }
+            Ok(None) => self.stalled = Some(batch),
+            Err(_closed) => self.log_failed(),
+        }
+    }
+
+    /// Lets a batch into the log beyond what is reserved: at most one for each client.
+    fn submit_stalled_now(&mut self) {
+        if let Some(batch) = self.stalled.take() {
+            self.submit_held(batch);
+        }
+    }
+
+    fn submit_held(&mut self, batch: DraftBatch<Batch>) {
+        let submitted = {
+            let _in_order_with_a_takeover = self.outbox.gate.lock();
+            if self.outbox.is_closed() {
+                return;
+            }
+            self.shared.log().submit(batch)
+        };
+        if submitted.is_err() {
+            self.log_failed();
+        }
+    }
+
+    fn log_failed(&mut self) {
+        self.outbox.end(End::LogFailed);
+    }
+
+    /// Whether more calls may be made now. While false, the driver must not read its socket: backpressure.
+    pub fn has_room(&self) -> bool {
+        self.waits.is_none() && self.deferred.is_empty() && self.stalled.is_none()
+    }
+
+    /// Whether every call so far is confirmed.
+    pub fn is_settled(&self) -> bool {
+        self.has_room() && self.batch.is_empty() && self.confirmed == self.called
+    }
+
+    /// Waits until there is something to [`drain`](Self::drain) or there is room again. Cancel-safe.
+    pub async fn ready(&mut self) {
+        if !self.events.is_empty() {
+            return;
+        }
+        let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
+        let log = self.shared.log().clone();
+        tokio::select! {
+            () = self.outbox.rung() => {}
+            () = self.fetch.fetched() => {}
+            permit = log.reserve(bytes.unwrap_or(0)), if bytes.is_some() => {
+                if let (Ok(permit), Some(mut batch)) = (permit, self.stalled.take()) {
+                    batch.hold(permit);
+                    self.submit_held(batch);
+                }
+            }
+        }
+    }
+
+    /// Takes what is ready: confirms, deliveries up to about `bytes_max` of bodies, the end. Never waits.
+    pub fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
+        let mut events = std::mem::take(&mut self.events);
+        let (applied, answers, cancelled, end) = self.outbox.put(|waiting| {
+            self.failed.append(&mut waiting.failed);
+            (
+                waiting.applied,
+                std::mem::take(&mut waiting.answers),
+                std::mem::take(&mut waiting.cancelled),
+                waiting.end,
+            )
+        });
+        for answer in answers {
+            self.answered(answer.tag, answer.made);
+        }
+        while let Some((serial, _, since)) = self
+            .in_log
+            .front()
+            .copied()
+            .filter(|(serial, ..)| *serial <= applied)
+        {
+            self.shared.stats.confirm_latency(since.elapsed());
+            self.in_log.pop_front();
+            self.applied(serial);
+        }
+        self.run_deferred();
+        self.flush();
+        events.extend(cancelled.into_iter().filter_map(|name| {
+            let gone = self.consumers.remove(&name)?;
+            Some(Event::Cancelled {
+                consumer: gone.name,
+                why: Refusal::NoRoute,
+            })
+        }));
+        self.confirm(&mut events);
+        if !self.ended {
+            self.deliver(bytes_max, &mut events);
+        }
+        if let Some(end) = end
+            && !self.ended
+        {
+            self.ended = end != End::ShuttingDown;
+            events.push(Event::Ended(end));
+            self.outbox.put(|waiting| waiting.end = None);
+        }
+        events
+    }
+
+    fn confirm(&mut self, events: &mut Vec<Event>) {
+        let first_open = self
+            .in_log
+            .iter()
+            .map(|(_, first, _)| *first)
+            .chain(self.batch_first)
+            .min();
+        let upto = first_open.map_or(self.called, |first| {
+            self.called.min(first.saturating_sub(1))
+        });
+        if upto <= self.confirmed {
+            return;
+        }
+        self.confirmed = upto;
+        self.failed.sort_unstable_by_key(|(tag, _)| *tag);
+        self.failed.dedup_by_key(|(tag, _)| *tag);
+        let covered = self.failed.partition_point(|(tag, _)| *tag <= upto);
+        let failed = self.failed.drain(..covered).collect();
+        events.push(Event::Confirmed { upto, failed });
+    }
+
+    fn deliver(&mut self, bytes_max: usize, events: &mut Vec<Event>) {
+        let parcels = self.fetch.take(&self.outbox, bytes_max);
+        let mut auto: HashMap<QueueId, Vec<Offset>> = HashMap::new();
+        for (parcel, delivery) in parcels {
+            let Some(consumer) = self.consumers.get_mut(&parcel.name) else {
+                continue;
+            };
+            consumer.drained += 1;
+            if let Some(queue) = parcel.queue {
+                if consumer.auto_settle {
+                    auto.entry(queue).or_default().push(parcel.offset);
+                } else {
+                    consumer.in_hand.insert(parcel.offset.get());
+                }
+            }
+            events.extend(delivery.map(|delivery| Event::Delivery(Box::new(delivery))));
+        }
+        self.shared
+            .stats
+            .delivered(self.protocol, events.len() as u64);
+        for (queue, mut offsets) in auto {
+            offsets.sort_unstable();
+            let accepted = crate::engine::ranges(offsets.into_iter());
+            self.push_settle(
+                0,
+                payload::Settle {
+                    queue: queue.get(),
+                    accepted,
+                    ..payload::Settle::default()
+                },
+            );
+        }
+        self.flush();
+        self.grant();
+    }
+
+    /// Lets the engine hand out more, where much of what it handed out was drained.
+    fn grant(&mut self) {
+        for consumer in self.consumers.values_mut() {
+            let ConsumerKind::Queue { id, .. } = &consumer.kind else {
+                continue;
+            };
+            let wanted = consumer.limit.min(consumer.drained.saturating_add(AHEAD));
+            if wanted > consumer.granted
+                && (wanted == consumer.limit || wanted - consumer.granted >= AHEAD / 4)
+            {
+                consumer.granted = wanted;
+                self.shared.ask(Ask::Credit(*id, wanted));
+            }
+        }
+    }
+
+    fn applied(&mut self, serial: u64) {
+        match self.waits.take() {
+            Some(Waits::Applied(at)) if at <= serial => {}
+            Some(Waits::Begun(at, limit)) if at <= serial => {
+                if let Some((_, Call::Consume(wish))) = self.deferred.pop_front() {
+                    self.credit(&wish.consumer, limit);
+                }
+            }
+            other => self.waits = other,
+        }
+    }
+
+    fn run_deferred(&mut self) {
+        while self.waits.is_none() {
+            let Some((tag, call)) = self.deferred.pop_front() else {
+                return;
+            };
+            self.run(tag, call);
+        }
+    }
+
+    /// Raises to `limit` how many deliveries `consumer` may have been sent on this socket. Not answered; where there is
+    /// no such consumer (any more), the client hears that it is cancelled.
+    pub fn credit(&mut self, consumer: &str, limit: u64) {
+        match self.consumers.get_mut(consumer) {
+            None => self.gone(consumer),
+            Some(known) => {
+                known.limit = known.limit.max(limit);
+                match &known.kind {
+                    ConsumerKind::Topic { subscriber, .. } => subscriber.credit(limit),
+                    ConsumerKind::Queue { id, .. } => {
+                        if std::mem::take(&mut known.trusted) && !known.in_hand.is_empty() {
+                            // No `hold` came: the client has nothing in hand, all goes back.
+                            known.in_hand = Ranges::new();
+                            self.shared.ask(Ask::Hold(*id, Vec::new()));
+                        }
+                        self.grant();
+                    }
+                }
+            }
+        }
+    }
+
+    /// After a resume, before credit: what the client still has in hand; all else of that consumer goes back.
+    pub fn hold(&mut self, consumer: &str, offsets: &Ranges) {
+        let Some(known) = self.consumers.get_mut(consumer) else {
+            return self.gone(consumer);
+        };
+        let ConsumerKind::Queue { id, .. } = &known.kind else {
+            return;
+        };
+        if !std::mem::take(&mut known.trusted) || offsets.count() > HOLD_MAX {
+            return; // only the first word after a resume counts
+        }
+        known.in_hand = offsets.clone();
+        let offsets = offsets
+            .iter()
+            .flat_map(|(first, last)| (first..=last).map(Offset::new))
+            .collect();
+        self.shared.ask(Ask::Hold(*id, offsets));
+    }
+
+    fn gone(&mut self, consumer: &str) {
+        let waits_for_it = self
+            .deferred
+            .iter()
+            .any(|(_, call)| matches!(call, Call::Consume(wish) if wish.consumer == consumer));
+        if !waits_for_it {
+            self.events.push(Event::Cancelled {
+                consumer: consumer.into(),
+                why: Refusal::NoSuchConsumer,
+            });
+        }
+    }
+
+    fn consume(&mut self, tag: u64, wish: &Consume) -> Outcome {
+        if self.consumers.contains_key(wish.consumer.as_str()) {
+            return Outcome::Refused(Refusal::InUse);
+        }
+        if self.consumers.len() >= self.shared.settings.consumers_per_session {
+            return Outcome::Refused(Refusal::TooMany);
+        }
+        match wish.source {
+            Source::Topic => self.consume_topic(tag, wish),
+            Source::Queue => match wish
+                .address
+                .strip_prefix('~')
+                .filter(|name| !name.contains('/'))
+            {
+                Some(name) => self.consume_temporary(tag, wish, name),
+                None => self.consume_queue(tag, wish),
+            },
+        }
+    }
+
+    fn consume_queue(&mut self, tag: u64, wish: &Consume) -> Outcome {
+        let Ok(address) = Address::parse(&wish.address, self.shared.settings.address) else {
+            return Outcome::Refused(Refusal::BadAddress);
+        };
+        let own_temporary = self
+            .temporary
+            .values()
+            .any(|handle| *handle.name == *address.as_str());
+        if !own_temporary && !self.may(crate::access::Verb::Consume, &address) {
+            return Outcome::Refused(Refusal::Denied);
+        }
+        let routes = self.shared.routes.load();
+        let handle = routes
+            .queues
+            .get(&self.realm)
+            .and_then(|realm| realm.names.get(address.as_str()))
+            .cloned();
+        match handle {
+            Some(handle) => self.ask_consumer(tag, wish, handle.id),
+            None if self.declared_for == tag || !self.shared.settings.create_on_consume => {
+                Outcome::Refused(Refusal::NoRoute)
+            }
+            None => self.declare(tag, &address),
+        }
+    }
+
+    fn consume_temporary(&mut self, tag: u64, wish: &Consume, name: &str) -> Outcome {
+        if let Some(handle) = self.temporary.get(name) {
+            let id = handle.id;
+            return self.ask_consumer(tag, wish, id);
+        }
+        let full = self.temporary_address(name);
+        if Address::parse(&full, self.shared.settings.address).is_err() {
+            return Outcome::Refused(Refusal::BadAddress);
+        }
+        let (realm, outbox) = (Arc::clone(&self.realm), Arc::clone(&self.outbox));
+        self.shared.ask(Ask::AddTransientQueue {
+            realm,
+            name: full.into(),
+            outbox,
+            tag,
+        });
+        self.waits = Some(Waits::Answer);
+        Outcome::Waits
+    }
+
+    /// The address that everybody knows `~NAME` of this session by.
+    pub(super) fn temporary_address(&self, name: &str) -> String {
+        format!("~{}/{name}", self.uuid)
+    }
+
+    fn consume_topic(&mut self, tag: u64, wish: &Consume) -> Outcome {
+        let Ok(filter) = Filter::parse(&wish.address, self.shared.settings.address) else {
+            return Outcome::Refused(Refusal::BadFilter);
+        };
+        if !self.may_listen(&filter) {
+            return Outcome::Refused(Refusal::Denied);
+        }
+        self.shared.ask(Ask::Subscribe {
+            realm: Arc::clone(&self.realm),
+            filter,
+            outbox: Arc::clone(&self.outbox),
+            name: wish.consumer.as_str().into(),
+            limit: wish.limit,
+            tag,
+        });
+        self.waits = Some(Waits::Answer);
+        Outcome::Waits
+    }
+
+    fn ask_consumer(&mut self, tag: u64, wish: &Consume, queue: QueueId) -> Outcome {
+        self.shared.ask(Ask::AddConsumer(NewConsumer {
+            outbox: Arc::clone(&self.outbox),
+            tag,
+            name: wish.consumer.as_str().into(),
+            queue,
+            exclusive: wish.exclusive,
+            session: self.session,
+        }));
+        self.waits = Some(Waits::Answer);
+        Outcome::Waits
+    }
+
+    /// The core has made what the first deferred call wants, or refused it.
+    fn answered(&mut self, tag: u64, made: Result<Made, Refusal>) {
+        self.waits = None;
+        match made {
+            Err(refusal) => {
+                self.deferred.pop_front();
+                self.finish(tag, Some(refusal));
+            }
+            Ok(Made::Consumer(id, queue)) => self.has_consumer(tag, id, queue),
+            Ok(Made::Subscriber(subscriber)) => self.subscribed(tag, subscriber),
+            Ok(Made::Queue(handle)) => {
+                // The call is tried again, and finds it.
+                if let Some(name) = handle.name.rsplit('/').next() {
+                    self.temporary.insert(name.to_owned(), Arc::clone(&handle));
+                }
+            }
+        }
+    }
+
+    fn has_consumer(&mut self, tag: u64, id: ConsumerId, queue: QueueId) {
+        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
+            return;
+        };
+        self.add(
+            wish.consumer.as_str().into(),
+            ConsumerKind::Queue { id, queue },
+            wish.auto_settle,
+            0,
+        );
+        if self.session.is_none() || is_transient(queue) {
+            self.finish(tag, None);
+            self.credit(&wish.consumer, wish.limit);
+            return;
+        }
+        // Nothing is delivered before the session is sure to know the consumer after a crash.
+        let consumer = SessionConsumer {
+            name: wish.consumer.clone(),
+            queue: queue.get(),
+            auto_settle: wish.auto_settle,
+            exclusive: wish.exclusive,
+            filter: String::new(),
+        };
+        self.begin(tag, consumer);
+        self.waits = Some(Waits::Begun(self.serial, wish.limit));
+        self.deferred.push_front((tag, Call::Consume(wish)));
+    }
+
+    /// A durable session's consumer goes to the log.
+    fn begin(&mut self, tag: u64, consumer: SessionConsumer) {
+        self.push(
+            tag,
+            Kind::Consume,
+            &payload::Consume {
+                consumer: Some(consumer),
+            },
+        );
+        self.called = tag;
+        self.flush();
+    }
+
+    fn subscribed(&mut self, tag: u64, subscriber: Arc<Subscriber>) {
+        let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
+            return;
+        };
+        let Ok(filter) = Filter::parse(&wish.address, self.shared.settings.address) else {
+            return;
+        };
+        self.add(
+            wish.consumer.as_str().into(),
+            ConsumerKind::Topic { subscriber, filter },
+            true,
+            wish.limit,
+        );
+        if self.session.is_none() {
+            return self.finish(tag, None);
+        }
+        let (name, filter) = (wish.consumer, wish.address);
+        self.begin(
+            tag,
+            SessionConsumer {
+                name,
+                queue: 0,
+                auto_settle: true,
+                exclusive: false,
+                filter,
+            },
+        );
+    }
+
+    fn add(&mut self, name: Arc<str>, kind: ConsumerKind, auto_settle: bool, limit: u64) {
+        let consumer = Consumer {
+            name: Arc::clone(&name),
+            kind,
+            in_hand: Ranges::new(),
+            trusted: false,
+            auto_settle,
+            limit,
+            drained: 0,
+            granted: 0,
+        };
+        self.consumers.insert(name, consumer);
+    }
+
+    fn settle(&mut self, tag: u64, wish: &Settle) -> Outcome {
+        let Some(consumer) = self.consumers.get_mut(wish.consumer.as_str()) else {
+            return Outcome::Refused(Refusal::NoSuchConsumer);
+        };
+        let ConsumerKind::Queue { queue, .. } = &consumer.kind else {
+            return Outcome::Refused(Refusal::NoSuchDelivery);
+        };
+        let queue = *queue;
+        let mut all = true;
+        let mut in_hand = |ranges: &Ranges| {
+            take_in_hand(&mut consumer.in_hand, consumer.trusted, ranges, &mut all)
+        };
+        let record = payload::Settle {
+            queue: queue.get(),
+            accepted: in_hand(&wish.accepted),
+            released: in_hand(&wish.released),
+            rejected: in_hand(&wish.rejected),
+            reason: wish
+                .reason
+                .as_deref()
+                .map(|reason| reason.chars().take(REASON_CHARS_MAX).collect()),
+            refusal: if all {
+                0
+            } else {
+                Refusal::NoSuchDelivery.number()
+            },
+            ..payload::Settle::default()
+        };
+        self.shared.stats.settled(&record);
+        if record.accepted.is_empty() && record.released.is_empty() && record.rejected.is_empty() {
+            return if all {
+                Outcome::Done
+            } else {
+                Outcome::Refused(Refusal::NoSuchDelivery)
+            };
+        }
+        if !is_transient(queue) {
+            self.push(tag, Kind::Settle, &record);
+            return Outcome::Logged;
+        }
+        self.push_settle(tag, record);
+        if all {
+            Outcome::Done
+        } else {
+            Outcome::Refused(Refusal::NoSuchDelivery)
+        }
+    }
+
+    fn push_settle(&mut self, tag: u64, settle: payload::Settle) {
+        let queue = QueueId::new(settle.queue);
+        if is_transient(queue) {
+            let outbox = Arc::clone(&self.outbox);
+            self.shared.ask(Ask::SettleTransient {
+                queue,
+                settle,
+                outbox,
+                tag,
+            });
+        } else {
+            self.push(tag, Kind::Settle, &settle);
+        }
+    }
+
+    fn cancel(&mut self, tag: u64, name: &str) -> Outcome {
+        let Some(consumer) = self.consumers.remove(name) else {
+            return Outcome::Refused(Refusal::NoSuchConsumer);
+        };
+        self.shut(&consumer);
+        if self.session.is_none() {
+            return Outcome::Done;
+        }
+        self.push(
+            tag,
+            Kind::Cancel,
+            &payload::Cancel {
+                consumer: name.to_owned(),
+            },
+        );
+        Outcome::Logged
+    }
+
+    fn shut(&self, consumer: &Consumer) {
+        match &consumer.kind {
+            ConsumerKind::Queue { id, .. } => self.shared.ask(Ask::RemoveConsumer(*id)),
+            ConsumerKind::Topic { subscriber, filter } => self.shared.ask(Ask::Unsubscribe {
+                realm: Arc::clone(&self.realm),
+                filter: filter.clone(),
+                subscriber: Arc::clone(subscriber),
+            }),
+        }
+    }
+
+    /// Writes down a queue for `address`; the call that wants it is tried again once it is there.
+    pub(super) fn declare(&mut self, tag: u64, address: &Address) -> Outcome {
+        let routes = self.shared.routes.load();
+        let n_queues = routes
+            .queues
+            .get(&self.realm)
+            .map_or(0, |realm| realm.names.len());
+        if n_queues >= self.shared.settings.queues_per_realm {
+            return Outcome::Refused(Refusal::TooMany);
+        }
+        let def = self.shared.settings.queue_definition(&self.realm, address);
+        let draft = Draft {
+            stamp: Stamp::Floor,
+            ..Draft::new(Kind::DefineQueue, now(), &def)
+        };
+        if self.push_draft(0, &draft).is_err() {
+            return Outcome::Refused(Refusal::BadAddress);
+        }
+        self.declared_for = tag;
+        self.flush();
+        Outcome::Again(self.serial)
+    }
+
+    /// Ends the session for good (MBWS `close`): what it had not settled is released, its temporary queues go.
+    pub fn end(mut self) {
+        self.expiry_ms = 0;
+        if let Some(session) = self.session {
+            self.push(
+                0,
+                Kind::EndSession,
+                &EndSession {
+                    session: session.get(),
+                },
+            );
+            self.flush();
+            self.submit_stalled_now();
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.flush();
+        self.submit_stalled_now();
+        for consumer in self.consumers.values() {
+            let is_kept =
+                self.session.is_some() && matches!(consumer.kind, ConsumerKind::Queue { .. });
+            if !is_kept || self.in_memory(consumer) {
+                self.shut(consumer);
+            }
+        }
+        for handle in self.temporary.values() {
+            self.shared.ask(Ask::RemoveTransientQueue(handle.id));
+        }
+        if let Some(session) = self.session {
+            let ends_at = now().saturating_add(self.expiry_ms);
+            let outbox = Arc::clone(&self.outbox);
+            self.shared.ask(Ask::Detach {
+                session,
+                outbox,
+                ends_at,
+            });
+        }
+        self.shared.left(&self.outbox);
+    }
+}
+
+impl Attachment {
+    fn in_memory(&self, consumer: &Consumer) -> bool {
+        matches!(consumer.kind, ConsumerKind::Queue { queue, .. } if is_transient(queue))
+    }
+}
+
+/// Characters of a consumer's reason that are kept.
+const REASON_CHARS_MAX: usize = 256;
+/// Offsets that one `hold` may name.
+const HOLD_MAX: u64 = 1 << 20;
+
+/// Takes `ranges` out of what is in hand; gives those that were, as they stand in a record. After a crash of the broker
+/// (`trusted`) the client's word counts, and the engine finds out what is not so.
+fn take_in_hand(in_hand: &mut Ranges, trusted: bool, ranges: &Ranges, all: &mut bool) -> Vec<u64> {
+    let mut taken = Vec::new();
+    for (first, last) in ranges.iter() {
+        if trusted && last - first < HOLD_MAX {
+            in_hand.remove_range(first, last);
+            taken.extend([first, last]);
+            continue;
+        }
+        let mut found: SmallVec<[(u64, u64); 4]> = SmallVec::new();
+        found.extend(
+            in_hand
+                .iter()
+                .filter(|(f, l)| *f <= last && *l >= first)
+                .map(|(f, l)| (f.max(first), l.min(last))),
+        );
+        *all &= found.iter().map(|(f, l)| l - f + 1).sum::<u64>() == last - first + 1;
+        for (f, l) in found {
+            in_hand.remove_range(f, l);
+            taken.extend([f, l]);
+        }
+    }
+    taken
+}

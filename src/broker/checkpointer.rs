@@ -1,0 +1,100 @@
+//! The checkpointer: the thread that carries the engine's changed rows to the state store, and lets the log go of what
+//! no longer matters.
+//!
+//! Order, and the crash that each step bears: rows as of LSN C are in the store and synced; only then may segments below
+//! C go, and only those that no waiting message and no definition needs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use restante_storage::Lsn;
+use uuid::Uuid;
+
+use super::Shared;
+use super::core::Ask;
+use super::keeper::Keeper;
+use super::rows::Rows;
+
+/// How often it looks whether enough log has been written.
+const LOOK: Duration = Duration::from_millis(200);
+
+pub(super) struct Checkpointer {
+    shared: Arc<Shared>,
+    store: Rows,
+    node: Uuid,
+    last: Lsn,
+    at: Instant,
+    broken: bool,
+}
+
+impl Checkpointer {
+    pub(super) fn new(shared: Arc<Shared>, store: Rows, node: Uuid, last: Lsn) -> Self {
+        Checkpointer {
+            shared,
+            store,
+            node,
+            last,
+            at: Instant::now(),
+            broken: false,
+        }
+    }
+
+    /// Runs until told to stop (the other end is gone), then makes a last checkpoint.
+    pub(super) fn run(mut self, stop: &Receiver<()>) {
+        while stop.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            let applied = self.shared.log().marks().applied;
+            let grown = applied.get().saturating_sub(self.last.get());
+            let due = self.at.elapsed() >= self.shared.settings.checkpoint_interval;
+            if grown > 0 && (due || grown >= self.shared.settings.checkpoint_bytes) {
+                self.checkpoint();
+            }
+        }
+        self.checkpoint();
+    }
+
+    fn checkpoint(&mut self) {
+        self.at = Instant::now();
+        if self.broken {
+            return;
+        }
+        let (reply, checkpoint) = crossbeam_channel::bounded(1);
+        self.shared.ask(Ask::Checkpoint {
+            node: self.node,
+            reply,
+        });
+        let Ok(checkpoint) = checkpoint.recv() else {
+            return;
+        };
+        if let Err(error) = self.store.checkpoint(checkpoint.rows) {
+            // The log has everything: go on with it, free nothing, and start afresh next time.
+            self.broken = true;
+            tracing::error!(%error, "the state store failed: no segment is freed until a restart rebuilds it");
+            metrics::counter!("restante_checkpoint_failures_total").increment(1);
+            return;
+        }
+        self.last = checkpoint.lsn;
+        metrics::counter!("restante_checkpoints_total").increment(1);
+        metrics::histogram!("restante_checkpoint_seconds").record(self.at.elapsed());
+        metrics::gauge!("restante_state_bytes").set(self.store.bytes_on_disk() as f64);
+        self.release();
+    }
+
+    fn release(&self) {
+        let log = self.shared.log();
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.shared.ask(Ask::Checkpointed {
+            lsn: self.last,
+            oldest: log.oldest(),
+            reply,
+        });
+        let Ok((needed_from, rewrites)) = answer.recv() else {
+            return;
+        };
+        log.release(needed_from);
+        if !rewrites.is_empty() {
+            tracing::debug!(n = rewrites.len(), "definitions are written again");
+            Keeper::rewrite(&self.shared, rewrites);
+        }
+    }
+}

@@ -1,0 +1,591 @@
+//! The core: the thread that owns the engine. Everything that changes or asks about queues and sessions comes to it as
+//! an [`Ask`], in one channel; what follows goes out to outboxes.
+//!
+//! ```text
+//! log writer ─ Commit ─▶┐                        ┌─▶ outboxes (parcels, refusals), then the applied serial, then bells
+//! sessions ─── Ask ────▶├─ core: apply, dispatch ┼─▶ routing snapshot
+//! keeper ───── Ask ────▶┘                        └─▶ log.set_applied
+//! ```
+//!
+//! The core waits for nobody but its channel: outboxes are bounded by credit, and records that the engine wants
+//! written are fetched by the keeper (`keeper.rs`), so that no circle of waiting threads can close.
+//!
+//! Comes before: `log` (storage). Goes on to: `attachment.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use restante_storage::payload::{DefineSession, Settle};
+use restante_storage::{Commit, Lsn, Offset, QueueId, RecordRef, SessionNo, UnixMillis};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::outbox::{Answer, Made, Outbox, Parcel, Subscriber};
+use super::{Routes, Shared, now};
+use crate::engine::address::Filter;
+use crate::engine::routing::Router;
+use crate::engine::{Checkpoint, ConsumerId, Effect, Engine, Errand, QueueReport, Resumed};
+use crate::refusal::Refusal;
+
+/// What comes back with a batch of records.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Whose it is; none: the keeper's.
+    pub(super) from: Option<Arc<Outbox>>,
+    /// Its number among that client's batches, from 1.
+    pub(super) serial: u64,
+    /// For each record, the tag of the call that caused it; 0: none.
+    pub(super) tags: Vec<u64>,
+    /// By record: who gets the message beside its durable queues, ascending.
+    pub(super) extras: Vec<(usize, Extras)>,
+    /// The client whose session this record defines or takes over.
+    pub(super) attach: Option<AttachOnApply>,
+}
+
+/// Takers of a message that are not in its record.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) queues: SmallVec<[QueueId; 2]>,
+    pub(super) topics: Vec<Arc<Subscriber>>,
+}
+
+/// A client that waits for its session to be defined.
+#[derive(Debug)]
+pub(super) struct AttachOnApply {
+    pub(super) uuid: Uuid,
+    pub(super) reply: oneshot::Sender<Option<AttachedSession>>,
+}
+
+/// What a client that goes on with a durable session finds.
+#[derive(Debug)]
+pub(super) struct AttachedSession {
+    pub(super) number: SessionNo,
+    pub(super) whole: DefineSession,
+    pub(super) consumers: Vec<Resumed>,
+    pub(super) topics: Vec<(Arc<str>, Filter, Arc<Subscriber>)>,
+}
+
+/// A durable session as it is now.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) whole: DefineSession,
+    pub(super) outbox: Option<Arc<Outbox>>,
+}
+
+/// A consumer that a client wants.
+#[derive(Debug)]
+pub(super) struct NewConsumer {
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) tag: u64,
+    pub(super) name: Arc<str>,
+    pub(super) queue: QueueId,
+    pub(super) exclusive: bool,
+    pub(super) session: Option<SessionNo>,
+}
+
+/// Everything that the core does for others.
+pub(super) enum Ask {
+    Commit(Commit<Batch>),
+    Direct {
+        queues: SmallVec<[QueueId; 2]>,
+        record: Bytes,
+        time: UnixMillis,
+        expires: Option<UnixMillis>,
+    },
+    AddConsumer(NewConsumer),
+    RemoveConsumer(ConsumerId),
+    Credit(ConsumerId, u64),
+    Hold(ConsumerId, Vec<Offset>),
+    SettleTransient {
+        queue: QueueId,
+        settle: Settle,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    AddTransientQueue {
+        realm: Arc<str>,
+        name: Arc<str>,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    RemoveTransientQueue(QueueId),
+    Subscribe {
+        realm: Arc<str>,
+        filter: Filter,
+        outbox: Arc<Outbox>,
+        name: Arc<str>,
+        limit: u64,
+        tag: u64,
+    },
+    Unsubscribe {
+        realm: Arc<str>,
+        filter: Filter,
+        subscriber: Arc<Subscriber>,
+    },
+    Find {
+        uuid: Uuid,
+        reply: oneshot::Sender<Option<Found>>,
+    },
+    Detach {
+        session: SessionNo,
+        outbox: Arc<Outbox>,
+        ends_at: UnixMillis,
+    },
+    Errands {
+        limit: usize,
+        reply: Sender<Vec<Errand>>,
+    },
+    MoveFailed(QueueId, Offset),
+    Checkpoint {
+        node: Uuid,
+        reply: Sender<Checkpoint>,
+    },
+    Checkpointed {
+        lsn: Lsn,
+        oldest: Lsn,
+        reply: Sender<(Lsn, Vec<Errand>)>,
+    },
+    Report(oneshot::Sender<Vec<QueueReport>>),
+    Stop,
+}
+
+/// How many asks are taken before outboxes are served: keeps a flood of small asks from delaying deliveries.
+const ROUND_MAX: usize = 64;
+
+pub(super) struct Core {
+    engine: Engine,
+    shared: Arc<Shared>,
+    asks: Receiver<Ask>,
+    ports: FxHashMap<ConsumerId, Port>,
+    sessions: FxHashMap<SessionNo, Arc<Outbox>>,
+    topics: BTreeMap<Arc<str>, Router<Arc<Subscriber>>>,
+    topics_changed: bool,
+    next_subscriber: u64,
+    /// Batches applied in this round: their owners are told once everything that follows is visible.
+    applied: Vec<(Arc<Outbox>, u64)>,
+    answers: Vec<(Arc<Outbox>, Answer)>,
+    bells: Vec<Arc<Outbox>>,
+}
+
+/// Where a consumer's deliveries go.
+struct Port {
+    outbox: Arc<Outbox>,
+    name: Arc<str>,
+}
+
+impl Core {
+    pub(super) fn new(engine: Engine, shared: Arc<Shared>, asks: Receiver<Ask>) -> Self {
+        Core {
+            engine,
+            shared,
+            asks,
+            ports: FxHashMap::default(),
+            sessions: FxHashMap::default(),
+            topics: BTreeMap::new(),
+            topics_changed: false,
+            next_subscriber: 1 << 63,
+            applied: Vec::new(),
+            answers: Vec::new(),
+            bells: Vec::new(),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(super) fn run(mut self) {
+        self.finish_round();
+        while let Ok(first) = self.asks.recv() {
+            let mut next = Some(first);
+            for _ in 0..ROUND_MAX {
+                match next.take() {
+                    Some(Ask::Stop) => return,
+                    Some(ask) => self.handle(ask),
+                    None => break,
+                }
+                next = self.asks.try_recv().ok();
+            }
+            if let Some(ask) = next {
+                if matches!(ask, Ask::Stop) {
+                    return;
+                }
+                self.handle(ask);
+            }
+            self.finish_round();
+        }
+    }
+
+    /// Deliveries, routes, then the news that batches are applied: whoever hears of it finds all that follows from it.
+    fn finish_round(&mut self) {
+        self.engine.dispatch(now());
+        for effect in self.engine.take_effects() {
+            self.carry_out(effect);
+        }
+        self.publish_routes();
+        for (queue, cause) in self.engine.take_dropped() {
+            self.shared.stats.dropped(cause, self.engine.queue(queue));
+        }
+        self.shared.set_applied(self.engine.applied());
+        for (outbox, serial) in std::mem::take(&mut self.applied) {
+            outbox.put(|waiting| waiting.applied = serial);
+            self.ring_later(&outbox);
+        }
+        for (outbox, answer) in std::mem::take(&mut self.answers) {
+            outbox.put(|waiting| waiting.answers.push(answer));
+            self.ring_later(&outbox);
+        }
+        for outbox in self.bells.drain(..) {
+            outbox.ring();
+        }
+        if self.engine.has_errands() {
+            self.shared.wake_keeper();
+        }
+    }
+
+    fn handle(&mut self, ask: Ask) {
+        match ask {
+            Ask::Commit(commit) => self.apply(commit),
+            Ask::Direct {
+                queues,
+                record,
+                time,
+                expires,
+            } => {
+                for queue in queues {
+                    self.engine
+                        .enqueue_transient(queue, record.clone(), time, expires);
+                }
+            }
+            Ask::AddConsumer(wish) => self.add_consumer(wish),
+            Ask::RemoveConsumer(id) => {
+                self.ports.remove(&id);
+                self.engine.remove_consumer(id);
+            }
+            Ask::Credit(id, limit) => self.engine.credit(id, limit),
+            Ask::Hold(id, offsets) => self.engine.hold(id, &offsets),
+            Ask::SettleTransient {
+                queue,
+                settle,
+                outbox,
+                tag,
+            } => self.settle_transient(queue, &settle, &outbox, tag),
+            Ask::AddTransientQueue {
+                realm,
+                name,
+                outbox,
+                tag,
+            } => {
+                let settings = &self.shared.settings;
+                let handle = self.engine.add_transient_queue(
+                    &realm,
+                    &name,
+                    settings.temp_messages_max,
+                    settings.temp_bytes_max,
+                );
+                self.answer(&outbox, tag, Ok(Made::Queue(handle)));
+            }
+            Ask::RemoveTransientQueue(id) => self.engine.remove_transient_queue(id),
+            Ask::Subscribe {
+                realm,
+                filter,
+                outbox,
+                name,
+                limit,
+                tag,
+            } => {
+                let subscriber = self.subscribe(realm, &filter, &outbox, name, limit);
+                self.answer(&outbox, tag, Ok(Made::Subscriber(subscriber)));
+            }
+            Ask::Unsubscribe {
+                realm,
+                filter,
+                subscriber,
+            } => {
+                if let Some(topics) = self.topics.get_mut(&realm) {
+                    topics.unbind(&filter, &subscriber);
+                    self.topics_changed = true;
+                }
+            }
+            Ask::Find { uuid, reply } => {
+                reply.send(self.find(uuid)).ok();
+            }
+            Ask::Detach {
+                session,
+                outbox,
+                ends_at,
+            } => self.detach(session, &outbox, ends_at),
+            Ask::Errands { limit, reply } => {
+                reply.send(self.engine.take_errands(now(), limit)).ok();
+            }
+            Ask::MoveFailed(queue, offset) => self.engine.move_failed(queue, offset),
+            Ask::Checkpoint { node, reply } => {
+                reply.send(self.engine.checkpoint(node)).ok();
+            }
+            Ask::Checkpointed { lsn, oldest, reply } => {
+                self.engine.evict();
+                let rewrites = self.engine.take_rewrites(oldest, lsn, REWRITES_MAX);
+                reply.send((self.engine.needed_from(lsn), rewrites)).ok();
+            }
+            Ask::Report(reply) => {
+                reply.send(self.engine.report()).ok();
+            }
+            Ask::Stop => {}
+        }
+    }
+
+    fn apply(&mut self, commit: Commit<Batch>) {
+        let batches = commit.batches.len();
+        let mut n_records = 0;
+        for at in 0..batches {
+            let Some((range, _)) = commit.batches.get(at) else {
+                break;
+            };
+            let mut refused: Vec<(u64, Refusal)> = Vec::new();
+            for (index, record) in commit.records(range.clone()).enumerate() {
+                n_records += 1;
+                let refusal = self.engine.apply(&record);
+                let Some((_, batch)) = commit.batches.get(at) else {
+                    break;
+                };
+                if let Some(refusal) = refusal
+                    && let Some(tag) = batch.tags.get(index).filter(|tag| **tag > 0)
+                {
+                    refused.push((*tag, refusal));
+                }
+                if let Ok(found) = batch
+                    .extras
+                    .binary_search_by_key(&index, |(index, _)| *index)
+                    && let Some((_, extras)) = batch.extras.get(found)
+                {
+                    self.deliver_extras(&commit, &record, extras);
+                }
+            }
+            if let Some((_, batch)) = commit.batches.get(at)
+                && let Some(outbox) = batch.from.clone()
+            {
+                if !refused.is_empty() {
+                    outbox.put(|waiting| waiting.failed.append(&mut refused));
+                }
+                if batch.serial > 0 {
+                    self.applied.push((outbox, batch.serial));
+                }
+            }
+        }
+        self.shared.stats.committed(n_records, commit.bytes.len());
+        for (_, batch) in commit.batches {
+            if let (Some(attach), Some(outbox)) = (batch.attach, batch.from) {
+                self.attach(attach, outbox);
+            }
+        }
+    }
+
+    fn deliver_extras(&mut self, commit: &Commit<Batch>, record: &RecordRef<'_>, extras: &Extras) {
+        let start = record.lsn().get().saturating_sub(commit.first.get()) as usize;
+        let bytes = commit
+            .bytes
+            .slice(start..start + record.len_bytes() as usize);
+        for queue in &extras.queues {
+            // A copy: a message in memory must not keep a whole commit alive.
+            let own = Bytes::copy_from_slice(&bytes);
+            self.engine
+                .enqueue_transient(*queue, own, record.time(), record.expires());
+        }
+        for subscriber in &extras.topics {
+            if subscriber.offer(&bytes) {
+                let outbox = Arc::clone(subscriber.outbox());
+                self.ring_later(&outbox);
+            } else {
+                self.shared.stats.topic_dropped();
+            }
+        }
+    }
+
+    /// The session of a waiting client is defined: it goes on from here.
+    fn attach(&mut self, wish: AttachOnApply, outbox: Arc<Outbox>) {
+        let found = self.engine.session_number(wish.uuid);
+        let taken = found
+            .and_then(|number| self.sessions.get(&number))
+            .is_some_and(|other| !other.is_closed());
+        let attached = found.filter(|_| !taken).and_then(|number| {
+            let whole = self.engine.session(number)?;
+            self.engine.attach(number);
+            let consumers = self.engine.resume_consumers(number);
+            for consumer in &consumers {
+                let port = Port {
+                    outbox: Arc::clone(&outbox),
+                    name: consumer.name.as_str().into(),
+                };
+                self.ports.insert(consumer.id, port);
+            }
+            self.sessions.insert(number, Arc::clone(&outbox));
+            Some(AttachedSession {
+                number,
+                whole,
+                consumers,
+                topics: Vec::new(),
+            })
+        });
+        let attached = attached.map(|mut attached| {
+            let realm: Arc<str> = attached.whole.realm.as_str().into();
+            for consumer in attached
+                .whole
+                .consumers
+                .iter()
+                .filter(|consumer| !consumer.filter.is_empty())
+            {
+                let Ok(filter) = Filter::parse(&consumer.filter, self.shared.settings.address)
+                else {
+                    continue;
+                };
+                let name: Arc<str> = consumer.name.as_str().into();
+                let subscriber =
+                    self.subscribe(Arc::clone(&realm), &filter, &outbox, Arc::clone(&name), 0);
+                attached.topics.push((name, filter, subscriber));
+            }
+            attached
+        });
+        // Before the answer, so that what the client sends next finds its topics.
+        self.publish_routes();
+        wish.reply.send(attached).ok();
+    }
+
+    fn find(&self, uuid: Uuid) -> Option<Found> {
+        let number = self.engine.session_number(uuid)?;
+        Some(Found {
+            whole: self.engine.session(number)?,
+            outbox: self.sessions.get(&number).cloned(),
+        })
+    }
+
+    fn detach(&mut self, session: SessionNo, outbox: &Arc<Outbox>, ends_at: UnixMillis) {
+        if self
+            .sessions
+            .get(&session)
+            .is_some_and(|current| Arc::ptr_eq(current, outbox))
+        {
+            self.sessions.remove(&session);
+            self.engine.detach(session, ends_at);
+        }
+    }
+
+    fn add_consumer(&mut self, wish: NewConsumer) {
+        let session = wish.session.map(|number| (number, wish.name.to_string()));
+        let result = self
+            .engine
+            .add_consumer(wish.queue, wish.exclusive, session);
+        if let Ok(id) = result {
+            self.ports.insert(
+                id,
+                Port {
+                    outbox: Arc::clone(&wish.outbox),
+                    name: wish.name,
+                },
+            );
+        }
+        self.answer(
+            &wish.outbox,
+            wish.tag,
+            result.map(|id| Made::Consumer(id, wish.queue)),
+        );
+    }
+
+    fn subscribe(
+        &mut self,
+        realm: Arc<str>,
+        filter: &Filter,
+        outbox: &Arc<Outbox>,
+        name: Arc<str>,
+        limit: u64,
+    ) -> Arc<Subscriber> {
+        let id = ConsumerId(self.next_subscriber);
+        self.next_subscriber += 1;
+        let subscriber = Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit));
+        self.topics
+            .entry(realm)
+            .or_default()
+            .bind(filter, Arc::clone(&subscriber));
+        self.topics_changed = true;
+        subscriber
+    }
+
+    /// Told at the end of the round, when the routes are out.
+    fn answer(&mut self, outbox: &Arc<Outbox>, tag: u64, made: Result<Made, Refusal>) {
+        self.answers
+            .push((Arc::clone(outbox), Answer { tag, made }));
+    }
+
+    fn settle_transient(
+        &mut self,
+        queue: QueueId,
+        settle: &Settle,
+        outbox: &Arc<Outbox>,
+        tag: u64,
+    ) {
+        if !self.engine.settle_transient(queue, settle) && tag > 0 {
+            outbox.put(|waiting| waiting.failed.push((tag, Refusal::NoSuchDelivery)));
+            self.ring_later(outbox);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Deliver {
+                consumer,
+                queue,
+                offset,
+                attempt,
+                place,
+            } => {
+                let Some(port) = self.ports.get(&consumer) else {
+                    return;
+                };
+                let name = Arc::clone(&port.name);
+                let parcel = Parcel {
+                    name,
+                    queue: Some(queue),
+                    offset,
+                    attempt,
+                    place,
+                };
+                let outbox = Arc::clone(&port.outbox);
+                outbox.put(|waiting| waiting.parcels.push_back(parcel));
+                self.ring_later(&outbox);
+            }
+            Effect::Cancelled { consumer } => {
+                let Some(port) = self.ports.remove(&consumer) else {
+                    return;
+                };
+                port.outbox.put(|waiting| waiting.cancelled.push(port.name));
+                self.ring_later(&port.outbox);
+            }
+            Effect::SessionEnded { session } => {
+                self.sessions.remove(&session);
+            }
+        }
+    }
+
+    fn publish_routes(&mut self) {
+        let changed = self.engine.changed_routes();
+        if changed.is_none() && !self.topics_changed {
+            return;
+        }
+        self.topics_changed = false;
+        let current = self.shared.routes.load();
+        let queues = changed.unwrap_or_else(|| current.queues.clone());
+        self.shared.routes.store(Arc::new(Routes {
+            queues,
+            topics: self.topics.clone(),
+        }));
+    }
+
+    fn ring_later(&mut self, outbox: &Arc<Outbox>) {
+        if outbox.mark() {
+            self.bells.push(Arc::clone(outbox));
+        }
+    }
+}
+
+/// Definitions written again after one checkpoint.
+const REWRITES_MAX: usize = 4096;

@@ -1,0 +1,202 @@
+//! Turns parcels into deliveries: the bytes come from the log's recent commits in memory, or, for what is older, from
+//! disk, read ahead in the background.
+//!
+//! Comes before: `outbox.rs`. Goes on to: `attachment.rs` (drain), `session`.
+
+use std::collections::VecDeque;
+use std::future::pending;
+
+use bytes::Bytes;
+use prost::Message as _;
+use restante_storage::payload::Envelope;
+use restante_storage::{LogReader, Lsn, ReadError, RecordRef, UnixMillis};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::call::Delivery;
+use super::outbox::{Outbox, Parcel};
+use crate::engine::Place;
+use crate::message::Message;
+
+/// Bytes that one read-ahead fetches at most (and one message more).
+const AHEAD_BYTES: usize = 256 << 10;
+
+type Read = Vec<Result<Bytes, ReadError>>;
+
+/// The bytes of one attachment's deliveries.
+pub(super) struct Fetch {
+    reader: LogReader,
+    /// Parcels whose bytes are being read, in order, and the reading.
+    reading: Option<(Vec<Parcel>, JoinHandle<Read>)>,
+    /// Parcels whose bytes were read and that are to be drained before any other.
+    read: VecDeque<(Parcel, Bytes)>,
+}
+
+impl Fetch {
+    pub(super) fn new(reader: LogReader) -> Self {
+        Fetch {
+            reader,
+            reading: None,
+            read: VecDeque::new(),
+        }
+    }
+
+    /// Waits for what is being read from disk. Cancel-safe.
+    pub(super) async fn fetched(&mut self) {
+        let Some((_, handle)) = &mut self.reading else {
+            return pending().await;
+        };
+        let read = handle.await;
+        let Some((parcels, _)) = self.reading.take() else {
+            return;
+        };
+        // Only a runtime that is going down ends a read before its time.
+        let Ok(read) = read else { return };
+        for (parcel, bytes) in parcels.into_iter().zip(read) {
+            match bytes {
+                Ok(bytes) => self.read.push_back((parcel, bytes)),
+                // Purged, or settled by somebody else, while it was on its way.
+                Err(ReadError::Gone(_)) => {}
+                Err(error) => tracing::error!(
+                    %error, offset = %parcel.offset, "a stored message cannot be read; `restante verify` shows more"
+                ),
+            }
+        }
+    }
+
+    /// Parcels in their order with what is to be delivered, about `bytes_max` of them; none for a parcel whose message
+    /// cannot be read.
+    pub(super) fn take(
+        &mut self,
+        outbox: &Outbox,
+        bytes_max: usize,
+    ) -> Vec<(Parcel, Option<Delivery>)> {
+        let mut taken = Vec::new();
+        let mut bytes_left = bytes_max;
+        while bytes_left > 0 {
+            let Some((parcel, bytes)) = self.read.pop_front() else {
+                break;
+            };
+            bytes_left = bytes_left.saturating_sub(bytes.len());
+            taken.push(deliver(parcel, bytes));
+        }
+        if self.reading.is_some() || !self.read.is_empty() || bytes_left == 0 {
+            return taken;
+        }
+        let parcels = outbox.take_parcels(|parcel| {
+            let more = bytes_left > 0;
+            bytes_left = bytes_left.saturating_sub(size(&parcel.place));
+            more
+        });
+        self.resolve(parcels, &mut taken);
+        taken
+    }
+
+    /// What is in memory is delivered; from the first that is not on, all is read in the background, in order.
+    fn resolve(&mut self, parcels: Vec<Parcel>, taken: &mut Vec<(Parcel, Option<Delivery>)>) {
+        let found: Vec<Option<Bytes>> = self.reader.with_tail(|tail| {
+            parcels
+                .iter()
+                .map(|parcel| match &parcel.place {
+                    Place::Memory(record) => Some(record.clone()),
+                    Place::Log { lsn, .. } => tail.get(*lsn),
+                })
+                .collect()
+        });
+        let mut missing = Vec::new();
+        for (parcel, bytes) in parcels.into_iter().zip(found) {
+            match bytes {
+                Some(bytes) if missing.is_empty() => taken.push(deliver(parcel, bytes)),
+                _ => missing.push(parcel),
+            }
+        }
+        if !missing.is_empty() {
+            self.start(missing);
+        }
+    }
+
+    fn start(&mut self, parcels: Vec<Parcel>) {
+        let reader = self.reader.clone();
+        let wanted: Vec<Result<(Lsn, u32), Bytes>> = parcels
+            .iter()
+            .map(|parcel| match &parcel.place {
+                Place::Log { lsn, bytes } => Ok((*lsn, *bytes)),
+                Place::Memory(record) => Err(record.clone()),
+            })
+            .collect();
+        let handle = tokio::task::spawn_blocking(move || read(&reader, wanted));
+        self.reading = Some((parcels, handle));
+    }
+}
+
+/// Reads what lies in the log and puts it between what was in memory, in order.
+fn read(reader: &LogReader, wanted: Vec<Result<(Lsn, u32), Bytes>>) -> Read {
+    let of_log: Vec<(Lsn, u32)> = wanted
+        .iter()
+        .filter_map(|it| it.as_ref().ok().copied())
+        .collect();
+    // What came back is older than what follows it; neighbours are read in one go only in ascending order.
+    let mut read: VecDeque<_> = if of_log.is_sorted() {
+        reader.read_many(&of_log).into()
+    } else {
+        of_log
+            .iter()
+            .map(|(lsn, bytes)| reader.read(*lsn, *bytes))
+            .collect()
+    };
+    wanted
+        .into_iter()
+        .filter_map(|it| match it {
+            Ok(_) => read.pop_front(),
+            Err(in_memory) => Some(Ok(in_memory)),
+        })
+        .collect()
+}
+
+fn size(place: &Place) -> usize {
+    match place {
+        Place::Log { bytes, .. } => (*bytes as usize).min(AHEAD_BYTES),
+        Place::Memory(record) => record.len(),
+    }
+}
+
+fn deliver(parcel: Parcel, bytes: Bytes) -> (Parcel, Option<Delivery>) {
+    let delivery = message(&bytes).map(|message| Delivery {
+        consumer: parcel.name.clone(),
+        offset: parcel.offset.get(),
+        attempt: parcel.attempt,
+        message,
+    });
+    if delivery.is_none() {
+        tracing::error!(offset = %parcel.offset, "a stored message does not decode");
+    }
+    (parcel, delivery)
+}
+
+/// The message in an encoded record; none where it is not one.
+pub(super) fn message(bytes: &Bytes) -> Option<Message> {
+    let record = RecordRef::parse(bytes).ok()?;
+    let envelope = Envelope::decode(bytes.slice_ref(record.envelope())).ok()?;
+    let message_id = match envelope.message_id {
+        Some(id) => id,
+        None => Uuid::from_slice(&envelope.uuid).ok()?.to_string(),
+    };
+    Some(Message {
+        address: envelope.address,
+        message_id,
+        correlation_id: envelope.correlation_id,
+        reply_to: envelope.reply_to,
+        content_type: envelope.content_type,
+        key: envelope.key,
+        priority: record.priority(),
+        properties: envelope.properties,
+        time: if envelope.taken > 0 {
+            UnixMillis::new(envelope.taken)
+        } else {
+            record.time()
+        },
+        expires: record.expires(),
+        body: bytes.slice_ref(record.body()),
+        text: envelope.text,
+    })
+}

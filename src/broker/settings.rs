@@ -1,0 +1,105 @@
+//! What the configuration says that concerns the broker.
+
+use std::time::Duration;
+
+use restante_storage::payload::DefineQueue;
+
+use crate::config::Config;
+use crate::engine::address::{Address, AddressLimits, Filter};
+
+/// The realm that always exists.
+pub const DEFAULT_REALM: &str = "default";
+
+/// The broker's settings; defaults and ranges stand in the configuration's table (`config/schema.rs`).
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Limits of addresses and filters.
+    pub address: AddressLimits,
+    /// Clients attached at once.
+    pub connections_max: usize,
+    /// Of them, with one principal.
+    pub connections_per_principal: usize,
+    /// How long a session may outlive its socket.
+    pub session_expiry_max: Duration,
+    /// Consumers of one session.
+    pub consumers_per_session: usize,
+    /// Queues of one realm.
+    pub queues_per_realm: usize,
+    /// Whether a send makes the queue that its address lacks.
+    pub create_on_send: bool,
+    /// Whether a consumer makes the queue that its address lacks.
+    pub create_on_consume: bool,
+    /// Messages that a temporary queue holds.
+    pub temp_messages_max: u64,
+    /// Bytes that a temporary queue holds.
+    pub temp_bytes_max: u64,
+    /// Free bytes of the disk below which publishes are refused.
+    pub free_low_bytes: u64,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Bytes of log after which a checkpoint does not wait for its time.
+    pub checkpoint_bytes: u64,
+    policies: Vec<(Filter, DefineQueue)>,
+    defaults: DefineQueue,
+}
+
+impl Settings {
+    /// From a checked configuration.
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let address = AddressLimits {
+            bytes_max: usize::try_from(limits.address_bytes).unwrap_or(usize::MAX),
+            segments_max: limits.address_segments,
+        };
+        let policies = config.queues.policies.iter().filter_map(|policy| {
+            Some((
+                Filter::parse(&policy.filter, address).ok()?,
+                definition(&policy.limits),
+            ))
+        });
+        Settings {
+            address,
+            connections_max: limits.connections,
+            connections_per_principal: limits.connections_per_principal,
+            session_expiry_max: limits.session_expiry,
+            consumers_per_session: limits.consumers_per_session,
+            queues_per_realm: limits.queues_per_realm,
+            create_on_send: config.queues.create_on_send,
+            create_on_consume: config.queues.create_on_consume,
+            temp_messages_max: 16_384,
+            temp_bytes_max: 16 << 20,
+            free_low_bytes: config.storage.free_low_bytes,
+            checkpoint_interval: config.storage.checkpoint_interval,
+            checkpoint_bytes: config.storage.checkpoint_bytes,
+            policies: policies.collect(),
+            defaults: definition(&config.queues.defaults),
+        }
+    }
+
+    /// The queue that is made for an address: named after it, bound to it, with the first policy that matches.
+    pub(super) fn queue_definition(&self, realm: &str, address: &Address) -> DefineQueue {
+        let policy = self
+            .policies
+            .iter()
+            .find(|(filter, _)| filter.matches(address));
+        DefineQueue {
+            realm: realm.to_owned(),
+            name: address.as_str().to_owned(),
+            bindings: vec![address.as_str().to_owned()],
+            ..policy.map_or(&self.defaults, |(_, policy)| policy).clone()
+        }
+    }
+}
+
+fn definition(limits: &crate::config::QueueLimits) -> DefineQueue {
+    DefineQueue {
+        ttl_ms: limits
+            .ttl
+            .map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+        max_attempts: limits.max_attempts.unwrap_or(0),
+        dead_letter: limits.dead_letter.clone(),
+        max_messages: limits.max_messages.unwrap_or(0),
+        max_bytes: limits.max_bytes.unwrap_or(0),
+        ..DefineQueue::default()
+    }
+}

@@ -1,0 +1,163 @@
+//! How a command reaches the broker: URL, credentials, and the patience it has.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::time::parse_duration;
+use super::{Global, UsageError};
+use crate::client::{Backoff, ClientOptions, Credentials};
+
+/// The file with a token that a broker makes for the commands of its own user.
+const KEY_FILE: &str = "cli.key";
+/// The broker where none is named.
+const URL: &str = "ws://127.0.0.1:7300/mbws";
+/// The data folder where none is named.
+const DATA: &str = "./restante-data";
+/// Larger files hold no password and no token.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// How long the first connection is tried for where no timeout says otherwise: a broker that was just started.
+const FIRST_CONNECT: Duration = Duration::from_secs(5);
+
+/// How long to try.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Patience {
+    /// Give up when the broker has been away for this long [default: 5 s for the first connection, then never]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) timeout: Option<Duration>,
+    /// How long the broker keeps the session when the connection is lost [default: 1 h; `consume` without --output: 30 s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) expiry: Option<Duration>,
+}
+
+/// Options of a client that resumes its session, which the broker keeps for `expiry` unless a flag says otherwise.
+///
+/// # Errors
+/// A secret's file that cannot be read.
+pub(super) fn client_options(
+    global: &Global,
+    patience: &Patience,
+    expiry: Duration,
+) -> anyhow::Result<ClientOptions> {
+    let mut options = ClientOptions::new(url(global)?);
+    options.credentials = credentials(global)?;
+    options.expiry = patience.expiry.unwrap_or(expiry);
+    options.connect_timeout = Some(patience.timeout.unwrap_or(FIRST_CONNECT));
+    options.reconnect = Backoff {
+        give_up_after: patience.timeout,
+        ..Backoff::default()
+    };
+    Ok(options)
+}
+
+fn url(global: &Global) -> anyhow::Result<String> {
+    let base = global.url.as_deref().unwrap_or(URL).trim_end_matches('/');
+    let Some(realm) = &global.realm else {
+        return Ok(base.to_owned());
+    };
+    if realm.is_empty() || realm.contains(['/', '?', '#', ' ']) {
+        return Err(UsageError(format!("`{realm}` cannot be a realm's name")).into());
+    }
+    if !base.ends_with("/mbws") {
+        let why = format!("--realm goes with a --url that ends in /mbws, not with {base}");
+        return Err(UsageError(why).into());
+    }
+    Ok(format!("{base}/{realm}"))
+}
+
+/// The credentials that the flags, the environment or the data folder give, in this order.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn credentials(global: &Global) -> anyhow::Result<Credentials> {
+    if let (Some(user), Some(file)) = (&global.user, &global.password_file) {
+        let password = secret(file)?.with_context(|| missing(file))?;
+        let user = user.clone();
+        return Ok(Credentials::Password { user, password });
+    }
+    if let Some(file) = &global.key_file {
+        let token = secret(file)?.with_context(|| missing(file))?;
+        return Ok(Credentials::Token(token));
+    }
+    let folder = global.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
+    let token = secret(&folder.join(KEY_FILE))?;
+    Ok(token.map_or(Credentials::None, Credentials::Token))
+}
+
+fn missing(file: &Path) -> String {
+    format!("there is no file {}", file.display())
+}
+
+/// The first line of a file; none: there is no such file.
+fn secret(file: &Path) -> anyhow::Result<Option<String>> {
+    let doing = || format!("cannot read {}", file.display());
+    match fs::metadata(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(doing),
+        Ok(about) if about.len() > SECRET_BYTES_MAX => {
+            anyhow::bail!("{} is too large for a secret", file.display())
+        }
+        Ok(_) => {}
+    }
+    let text = fs::read_to_string(file).with_context(doing)?;
+    let line = text.lines().next().unwrap_or_default();
+    anyhow::ensure!(!line.is_empty(), "{} is empty", file.display());
+    Ok(Some(line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn global(args: &[&str]) -> Global {
+        let all = ["restante", "queues"].iter().chain(args);
+        Cli::try_parse_from(all).unwrap().global
+    }
+
+    #[test]
+    fn the_data_folder_holds_the_key_and_flags_go_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let data = folder.path().to_str().unwrap();
+        assert_eq!(
+            credentials(&global(&["--data", data])).unwrap(),
+            Credentials::None
+        );
+        fs::write(path("cli.key"), "one\n").unwrap();
+        fs::write(path("other"), "two").unwrap();
+        let found = credentials(&global(&["--data", data])).unwrap();
+        assert_eq!(found, Credentials::Token("one".into()));
+        let other = path("other");
+        let found = credentials(&global(&["--data", data, "--key-file", &other])).unwrap();
+        assert_eq!(found, Credentials::Token("two".into()));
+        let found = credentials(&global(&["--user", "ada", "--password-file", &other])).unwrap();
+        let password = "two".into();
+        assert_eq!(
+            found,
+            Credentials::Password {
+                user: "ada".into(),
+                password
+            }
+        );
+        assert!(credentials(&global(&["--key-file", &path("none")])).is_err());
+    }
+
+    #[test]
+    fn a_realm_is_the_end_of_the_url() {
+        assert_eq!(
+            url(&global(&["--url", "ws://h/mbws"])).unwrap(),
+            "ws://h/mbws"
+        );
+        let with = |realm, base| url(&global(&["--realm", realm, "--url", base]));
+        assert_eq!(with("r", "ws://h/mbws/").unwrap(), "ws://h/mbws/r");
+        assert!(with("r", "ws://h/mbws/s").is_err());
+        assert!(with("a/b", "ws://h/mbws").is_err());
+    }
+}

@@ -1,0 +1,218 @@
+//! The broker that is measured: one of our own in a folder that goes away, or one that runs already.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::Bench;
+use crate::cli::Global;
+use crate::cli::access::{Patience, client_options, credentials};
+use crate::client::{Client, ClientOptions};
+
+/// From starting the process to its first session.
+const START_MAX: Duration = Duration::from_secs(60);
+/// Between two looks whether it is there.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Sessions outlive their sockets by this, where they do.
+const EXPIRY: Duration = Duration::from_secs(60);
+
+/// How to reach it, and what is known of it.
+pub(super) struct Target {
+    options: ClientOptions,
+    /// How to ask for its metrics.
+    pub(super) admin_url: String,
+    /// Its process.
+    pub(super) pid: Option<u32>,
+    own: Option<Own>,
+    folder: Folder,
+}
+
+/// A broker of our own. Dropped: it is killed.
+struct Own(Child);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // It may have ended already; its data go away anyway.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A folder that goes away.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+impl Target {
+    /// Starts a broker, or finds the one named.
+    ///
+    /// # Errors
+    /// It does not start, or cannot be reached.
+    pub(super) async fn start(args: &Bench, global: &Global) -> anyhow::Result<Target> {
+        let folder = make_folder(global)?;
+        if global.url.is_some() {
+            let options = options(args, global)?;
+            return Ok(Target {
+                options,
+                admin_url: args.admin_url.clone(),
+                pid: args.pid,
+                own: None,
+                folder,
+            });
+        }
+        let (port, admin_port) = free_ports()?;
+        let data = folder.0.join("data");
+        let own = Own(spawn(&folder.0, &data, port, admin_port)?);
+        let global = Global {
+            url: Some(format!("ws://127.0.0.1:{port}/mbws")),
+            realm: None,
+            data: Some(data),
+            key_file: None,
+            user: None,
+            password_file: None,
+            json: false,
+        };
+        let mut target = Target {
+            options: ClientOptions::new(""),
+            admin_url: format!("http://127.0.0.1:{admin_port}"),
+            pid: Some(own.0.id()),
+            own: Some(own),
+            folder,
+        };
+        target.options = target.ready(args, &global).await?;
+        Ok(target)
+    }
+
+    /// Waits until the broker that was started takes a session.
+    async fn ready(&mut self, args: &Bench, global: &Global) -> anyhow::Result<ClientOptions> {
+        let begun = Instant::now();
+        loop {
+            if let Some(own) = &mut self.own
+                && let Some(status) = own.0.try_wait()?
+            {
+                let log = fs::read_to_string(self.folder.0.join("broker.log"));
+                anyhow::bail!("the broker ended: {status}\n{}", log.unwrap_or_default());
+            }
+            // Its key is read again each time: the broker makes it as it starts.
+            let options = options(args, global)?;
+            match Client::connect(options.clone()).await {
+                Ok(client) => {
+                    client.close().await?;
+                    return Ok(options);
+                }
+                // Not there yet, or there before its key.
+                Err(error) if begun.elapsed() > START_MAX => {
+                    return Err(error).context("the broker did not start");
+                }
+                Err(_early) => {}
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Connects `n` clients with this window.
+    ///
+    /// # Errors
+    /// One that cannot connect.
+    pub(super) async fn clients(&self, n: u32, window: u32) -> anyhow::Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..n {
+            let mut options = self.options.clone();
+            options.window = window;
+            clients.push(Client::connect(options).await?);
+        }
+        Ok(clients)
+    }
+
+    /// Credentials for the metrics.
+    pub(super) fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    /// A folder on the disk that is measured.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Ends the broker, if it is ours, and removes the folder.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+        if let Some(own) = &mut self.own
+            && let Some(status) = own.0.try_wait()?
+        {
+            anyhow::bail!("the broker ended while it was measured: {status}");
+        }
+        Ok(())
+    }
+}
+
+fn options(args: &Bench, global: &Global) -> anyhow::Result<ClientOptions> {
+    let patience = Patience {
+        timeout: Some(Duration::ZERO),
+        expiry: None,
+    };
+    let expiry = if args.durable_sessions {
+        EXPIRY
+    } else {
+        Duration::ZERO
+    };
+    let mut options = client_options(global, &patience, expiry)?;
+    options.name = Some("restante bench".into());
+    options.credentials = credentials(global)?;
+    Ok(options)
+}
+
+fn make_folder(global: &Global) -> anyhow::Result<Folder> {
+    let name = format!("restante-bench-{}", std::process::id());
+    let folder = match (&global.data, &global.url) {
+        // The data folder of a running broker is not to be written to: beside it is the same disk.
+        (Some(data), Some(_)) => data.join("..").join(name),
+        (Some(data), None) => data.join(name),
+        (None, _) => PathBuf::from(name),
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(Folder(folder))
+}
+
+/// Two ports that were free a moment ago.
+fn free_ports() -> std::io::Result<(u16, u16)> {
+    let first = TcpListener::bind("127.0.0.1:0")?;
+    let second = TcpListener::bind("127.0.0.1:0")?;
+    Ok((first.local_addr()?.port(), second.local_addr()?.port()))
+}
+
+fn spawn(folder: &Path, data: &Path, port: u16, admin_port: u16) -> anyhow::Result<Child> {
+    let log = File::create(folder.join("broker.log"))?;
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(&program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RESTANTE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(data)
+        .env("RESTANTE_LISTEN", format!("127.0.0.1:{port}"))
+        .env("RESTANTE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+        .env("RESTANTE_LOG_LEVEL", "warn")
+        .env("RESTANTE_LIMITS_WINDOW", "65536")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let doing = || format!("cannot start {}", program.display());
+    command.spawn().with_context(doing)
+}

@@ -1,0 +1,193 @@
+//! The configuration: what the file and the environment say, checked, with units, as the broker means it.
+//!
+//! ```text
+//! file ─▶ yaml ─▶ settings: each value against the table in `schema` ─▶ Config: typed, and fit together
+//! RESTANTE_… ─────▶┘                └──────────▶ Faults: all of them, with places ◀──────┘
+//! ```
+//!
+//! An operator sees every fault in one go, each with its line and what to do. The table is the single source of keys,
+//! kinds, ranges, defaults and texts. Nothing is secret here: credentials have a file of their own (`access`).
+//!
+//! Always, each with a test of its name in `tests` or `render`:
+//! - `all_faults_are_reported_at_once`, each with line, key and remedy.
+//! - `an_empty_file_is_the_default`.
+//! - `what_is_written_loads_to_the_same`: `effective_yaml` loses nothing.
+//!
+//! Not here: what a setting does (the part that it is named after), and how a reload is applied (`serve`).
+
+mod check;
+mod fault;
+mod nearest;
+mod places;
+mod render;
+mod schema;
+mod settings;
+mod types;
+mod units;
+mod yaml;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use fault::{Fault, Faults, Problem, Source};
+use settings::{Layers, Setting, Settings};
+pub use types::{
+    Admin, Limits, Log, LogFormat, Mbws, QueueLimits, QueuePolicy, Queues, Storage, SyncPolicy,
+};
+
+use crate::access::Rule;
+
+/// Larger files are refused unread: no configuration is that large, and the parser builds a tree of it.
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the broker shall do. Made by [`Config::load`]; every value is within its range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The folder of everything that must survive.
+    pub data: PathBuf,
+    /// Where clients connect; port 0 means any. At least one.
+    pub listen: Vec<SocketAddr>,
+    /// Whether [`Config::listen`] and [`Admin::listen`] may be other than loopback although nothing encrypts.
+    pub allow_insecure: bool,
+    /// How long a stop waits for clients.
+    pub drain_time: Duration,
+    /// The admin API.
+    pub admin: Admin,
+    /// The log on disk.
+    pub storage: Storage,
+    /// What one client may cost.
+    pub limits: Limits,
+    /// The MBWS door.
+    pub mbws: Mbws,
+    /// How queues come to be, and what holds for them.
+    pub queues: Queues,
+    /// What is logged.
+    pub log: Log,
+    /// Who may do what, in the file's order.
+    pub rules: Vec<Rule>,
+    settings: Settings,
+}
+
+impl Config {
+    /// Reads the file at `path`, if there is one, and `environment` over it, all of whose variables may be passed.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the file's order; the caller prints it and exits.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, Faults> {
+        let mut layers = Layers::new();
+        if let Some(path) = path {
+            let text = read(path).map_err(|problem| Faults::of_file(path, 1, 1, problem))?;
+            layers.file(path, &text).map_err(|error| {
+                Faults::of_file(
+                    path,
+                    error.line,
+                    error.column,
+                    Problem::Syntax {
+                        message: error.message,
+                    },
+                )
+            })?;
+        }
+        layers.environment(environment);
+        let (settings, mut faults) = layers.finish();
+        fit_together(&settings, &mut faults);
+        match Faults::new(faults) {
+            Some(faults) => Err(faults),
+            None => Ok(types::config(settings)),
+        }
+    }
+
+    /// All settings as they were loaded, as a file that [`Config::load`] reads to the same.
+    pub fn effective_yaml(&self) -> String {
+        render::effective(&self.settings)
+    }
+
+    /// The defaults as a file, with every key explained; `ops/restante.example.yaml`.
+    pub fn example_yaml() -> String {
+        render::explained(&Config::default().settings)
+    }
+}
+
+impl Default for Config {
+    /// What holds without a file and variables.
+    fn default() -> Config {
+        types::config(Layers::new().finish().0)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let unreadable = |source| Problem::Unreadable { source };
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Problem::FileTooBig {
+            limit: units::write_size(FILE_BYTES_MAX),
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::Syntax {
+        message: "it is not UTF-8 text".to_owned(),
+    })
+}
+
+/// What must hold between two keys that are each in their range.
+fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
+    let mut fault = |key: &'static str, problem| {
+        faults.push(Fault {
+            source: settings.source(key),
+            key: key.to_owned(),
+            problem,
+        });
+    };
+    for (key, other) in [
+        ("limits.frame-bytes", "limits.header-bytes"),
+        ("storage.segment-bytes", "limits.frame-bytes"),
+    ] {
+        if let (Setting::Size(size), Setting::Size(least)) =
+            (settings.get(key), settings.get(other))
+            && size < least
+        {
+            let (value, other_value) = (units::write_size(*size), units::write_size(*least));
+            fault(
+                key,
+                Problem::LessThan {
+                    value,
+                    other,
+                    other_value,
+                },
+            );
+        }
+    }
+    let mut taken: Vec<(SocketAddr, &'static str)> = Vec::new();
+    for key in ["listen", "admin.listen"] {
+        let Setting::Sockets(sockets) = settings.get(key) else {
+            continue;
+        };
+        for &address in sockets {
+            if !address.ip().to_canonical().is_loopback()
+                && *settings.get("allow-insecure") == Setting::Flag(false)
+            {
+                fault(key, Problem::Insecure { address });
+            }
+            match taken
+                .iter()
+                .find(|(other, _)| *other == address && address.port() != 0)
+            {
+                Some((_, other)) => fault(key, Problem::AddressTaken { address, other }),
+                None => taken.push((address, key)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

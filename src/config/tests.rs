@@ -1,0 +1,218 @@
+//! What the header promises.
+
+use super::*;
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("restante.yaml");
+    std::fs::write(&path, text).unwrap();
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let prefix = format!("{}/", folder.path().display());
+    Config::load(Some(&path), environment).map_err(|faults| {
+        faults
+            .iter()
+            .map(|fault| fault.to_string().replace(&prefix, ""))
+            .collect()
+    })
+}
+
+fn loads(text: &str, environment: &[(&str, &str)]) -> Config {
+    load(text, environment).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+/// Checks that `text` has one fault, and how it reads.
+#[track_caller]
+fn check(text: &str, fault: &str) {
+    assert_eq!(load(text, &[]).unwrap_err(), [fault]);
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(loads("", &[]), Config::default());
+    assert_eq!(loads("storage:\nlimits: ~\n", &[]), Config::default());
+    let config = Config::load(None, []).unwrap();
+    assert_eq!(config.listen, ["127.0.0.1:7300".parse().unwrap()]);
+    assert_eq!(config.storage.segment_bytes, 64 << 20);
+    assert_eq!(config.storage.sync, SyncPolicy::Always);
+    assert_eq!(config.limits.session_expiry, Duration::from_hours(24 * 7));
+    assert_eq!(config.limits.address_bytes, 1024);
+    assert_eq!(config.limits.publish_rate, None);
+    assert_eq!(config.queues.defaults, QueueLimits::default());
+    assert!(config.admin.metrics_open && config.rules.is_empty() && config.mbws.origins.is_empty());
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let faults = load(
+        "storage:\n  snyc: always\n  segment-bytes: 64\ndrain-time: soon\nlimits:\n  window: 0\nlisten: 0.0.0.0:7300\n\
+         queues:\n  policies:\n  - filter: a/#/b\n    tll: 1d\n  - ttl: 1d\n",
+        &[
+            ("RESTANTE_STORAGE_SYNC", "sometimes"),
+            ("RESTANTE_STORAGE_SINK", "x"),
+            ("PATH", "/bin"),
+        ],
+    );
+    assert_eq!(
+        faults.unwrap_err(),
+        [
+            "restante.yaml:2:3: storage.snyc: there is no such key; did you mean `storage.sync`?",
+            "restante.yaml:3:3: storage.segment-bytes: `64` has no unit; write a whole number with B, KiB, MiB, GiB or TiB",
+            "restante.yaml:4:1: drain-time: `soon` does not begin with a whole number; write a whole number with ms, s, m, h or d",
+            "restante.yaml:6:3: limits.window: `0` is too little; write something from 1 to 65536",
+            "restante.yaml:7:1: listen: 0.0.0.0:7300 can be reached from other machines, unencrypted; listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts",
+            "restante.yaml:10:5: queues.policies[0].filter: `a/#/b` has a `#` before its end; write a filter, as orders/+/eu or orders/#",
+            "restante.yaml:11:5: queues.policies[0].tll: there is no such key; did you mean `ttl`?",
+            "restante.yaml:12:3: queues.policies[1]: the key `filter` is missing; add it",
+            "RESTANTE_STORAGE_SINK: no setting has this variable; did you mean `RESTANTE_STORAGE_SYNC`?",
+            "RESTANTE_STORAGE_SYNC: storage.sync: `sometimes` is not one of the words for this; write one of always, interval, never",
+        ]
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_pointed_to_the_right_one() {
+    check(
+        "sync: always\n",
+        "restante.yaml:1:1: sync: there is no such key; did you mean `storage.sync`?",
+    );
+    check(
+        "storge: {}\n",
+        "restante.yaml:1:1: storge: there is no such key; did you mean `storage`?",
+    );
+    let other = "restante.yaml:1:1: colour: there is no such key; take it out, or see `restante check-config --example` for all keys";
+    check("colour: red\n", other);
+}
+
+#[test]
+fn shapes_are_checked() {
+    check(
+        "storage: fast\n",
+        "restante.yaml:1:1: storage: this is a single value; write keys with values, `key: value`",
+    );
+    check(
+        "data: [a]\n",
+        "restante.yaml:1:1: data: this is a list; write a folder's path",
+    );
+    check(
+        "queues: {policies: {filter: a}}\n",
+        "restante.yaml:1:1: queues.policies: this is a section with keys of its own; write a list, each entry after a `- `",
+    );
+    check(
+        "- a\n",
+        "restante.yaml:1:1: this is a list; write keys with values, `key: value`",
+    );
+    check(
+        "listen:\n- a:b\n",
+        "restante.yaml:1:1: listen: `a:b` is no IP address and port; write an IP address and a port, as 127.0.0.1:7300 or [::1]:7300",
+    );
+    check(
+        "log: {level: 'a=b=c'}\n",
+        "restante.yaml:1:1: log.level: `a=b=c` names no level; write error, warn, info, debug or trace, or module=level between commas",
+    );
+    check(
+        "mbws: {origins: '*'}\n",
+        "restante.yaml:1:1: mbws.origins: `*` is no origin; write scheme and host, as https://console.example",
+    );
+}
+
+#[test]
+fn keys_may_be_dotted_but_not_twice() {
+    assert_eq!(
+        loads("storage.sync: never\n", &[]).storage.sync,
+        SyncPolicy::Never
+    );
+    check(
+        "storage.sync: never\nstorage: {sync: never}\n",
+        "restante.yaml:1:1: storage.sync: the key is there twice; keep one of them",
+    );
+}
+
+#[test]
+fn settings_must_fit_together() {
+    check(
+        "limits: {frame-bytes: 2KiB}\n",
+        "restante.yaml:1:1: limits.frame-bytes: 2KiB is less than `limits.header-bytes` (64KiB); raise this or lower that",
+    );
+    check(
+        "admin: {listen: '127.0.0.1:7300'}\n",
+        "restante.yaml:1:1: admin.listen: 127.0.0.1:7300 is taken by `listen` already; choose another port",
+    );
+    let open = loads(
+        "allow-insecure: true\nlisten: ['0.0.0.0:0', '[::]:0', '0.0.0.0:0']\n",
+        &[],
+    );
+    assert_eq!(open.listen.len(), 3);
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = loads(
+        "storage: {sync: never}\nlisten: 127.0.0.1:1\n",
+        &[
+            ("RESTANTE_STORAGE_SYNC", "interval"),
+            ("RESTANTE_LISTEN", "127.0.0.1:2, [::1]:3"),
+            ("RESTANTE_QUEUES_POLICIES", "[{filter: a, ttl: 1s}]"),
+            ("RESTANTE_URL", "not ours"),
+            ("RESTANTE_TEST_SLOW", "10"),
+        ],
+    );
+    assert_eq!(config.storage.sync, SyncPolicy::Interval);
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.queues.policies.len(), 1);
+}
+
+#[test]
+fn a_policy_has_the_defaults_where_it_says_nothing() {
+    let config = loads(
+        "queues:\n  defaults: {ttl: 1d, max-attempts: 3, dead-letter: dead}\n  policies:\n  - {filter: a/#, ttl: none, max-messages: 5}\n",
+        &[],
+    );
+    let day = Some(Duration::from_hours(24));
+    assert_eq!(config.queues.defaults.ttl, day);
+    let policy = config.queues.policies.first().unwrap();
+    assert_eq!(policy.filter, "a/#");
+    let dead_letter = Some("dead".to_owned());
+    let limits = QueueLimits {
+        ttl: None,
+        max_messages: Some(5),
+        max_bytes: None,
+        max_attempts: Some(3),
+        dead_letter,
+    };
+    assert_eq!(policy.limits, limits);
+}
+
+#[test]
+fn rules_are_read() {
+    let config = loads(
+        "access:\n  rules:\n  - {role: shop, verbs: [send, browse], filter: 'a/#'}\n  - {role: '*', verbs: manage, realm: '*', filter: '#', effect: deny}\n",
+        &[],
+    );
+    let text: Vec<String> = config.rules.iter().map(Rule::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "allow shop to send, browse on a/# in default",
+            "deny * to manage on # in *"
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_fault() {
+    let missing = Config::load(Some(Path::new("/nowhere/restante.yaml")), [])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.starts_with("/nowhere/restante.yaml:1:1: cannot be read ("),
+        "{missing}"
+    );
+    check(
+        &"#".repeat(FILE_BYTES_MAX as usize + 1),
+        "restante.yaml:1:1: the file is larger than 1MiB; a configuration is never that large: is it the right file?",
+    );
+    let faults = load("a: [1,\nb: 2\n", &[]).unwrap_err();
+    assert!(faults.concat().contains("not valid YAML"), "{faults:?}");
+}

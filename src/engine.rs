@@ -1,0 +1,281 @@
+//! The engine: the deterministic fold of the log into queues and sessions, and who is to get what next.
+//!
+//!     record ─▶ apply ─▶ durable state: queues, what waits in them, sessions    (rows of the state store)
+//!                     └▶ touched queues ─▶ dispatch(now) ─▶ effects: deliveries for consumers
+//!
+//! [`Engine::apply`] is the only code that changes durable state, live and at replay alike. It knows no clock (records
+//! carry their time), no randomness, no input or output, and no error: what is in the log has happened.
+//!
+//! Always, each with a test of its name in `engine/tests.rs`:
+//! - `fold_is_deterministic`: from the first LSN, from a checkpoint, and live, the state is the same to the byte.
+//! - `a_log_whose_beginning_is_gone_folds_to_the_same_queues`
+//! - `what_is_pending_agrees_with_a_model`: any operations, against a map in memory.
+//!
+//! Not here: files, threads, sockets, clocks (the broker's engine thread has those), rules (access).
+
+pub mod address;
+mod chunk;
+mod dispatch;
+mod errands;
+mod fold;
+mod handle;
+mod queue;
+pub mod routing;
+mod rows;
+mod segments;
+mod session;
+#[cfg(test)]
+mod tests;
+mod transient;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use address::{AddressLimits, Filter};
+pub use chunk::Cause;
+pub use dispatch::{ConsumerId, Resumed};
+pub(crate) use errands::ranges;
+pub use errands::{Errand, Move, QueueReport};
+use fold::Past;
+pub use handle::{QueueHandle, is_transient};
+pub use queue::{Bodies, Place};
+use queue::{Expiries, Queue};
+use restante_storage::payload::DefineSession;
+use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
+use routing::Router;
+pub use rows::{CKPT_KEY, Checkpoint, Damage, Scan};
+use rustc_hash::{FxHashMap, FxHashSet};
+use segments::Segments;
+use session::Session;
+pub use session::WINDOW_MAX;
+use uuid::Uuid;
+
+/// What the engine wants done after records were applied or queues dispatched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Hand a message to a consumer.
+    Deliver {
+        /// To whom.
+        consumer: ConsumerId,
+        /// From which queue.
+        queue: QueueId,
+        /// Its place there.
+        offset: Offset,
+        /// 1 for the first delivery.
+        attempt: u32,
+        /// Where its bytes are.
+        place: Place,
+    },
+    /// A consumer is over because its queue is gone.
+    Cancelled {
+        /// Which.
+        consumer: ConsumerId,
+    },
+    /// A durable session is over; whoever is attached to it is to be let go.
+    SessionEnded {
+        /// Which.
+        session: SessionNo,
+    },
+}
+
+/// Addresses of one realm: which queues take what is sent there. An O(1) clone is a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct RealmRoutes {
+    /// Filter to queue.
+    pub bindings: Router<Arc<QueueHandle>>,
+    /// Name to queue.
+    pub names: imbl::HashMap<Arc<str>, Arc<QueueHandle>>,
+}
+
+/// Queues and sessions: the fold of the log, and the live part on top.
+pub struct Engine {
+    bodies: Box<dyn Bodies>,
+    /// The end of what was applied.
+    applied: Lsn,
+    past: Past,
+
+    // Durable: follows from the log alone.
+    queues: FxHashMap<QueueId, Queue>,
+    sessions: FxHashMap<SessionNo, Session>,
+    /// Waiting messages by the segment of their record.
+    segments: Segments,
+
+    // Derived from it.
+    routes: BTreeMap<Arc<str>, RealmRoutes>,
+    routes_changed: bool,
+    session_ids: FxHashMap<Uuid, SessionNo>,
+    with_ttl: BTreeSet<QueueId>,
+    /// Messages that are given up and still wait for what becomes of them.
+    dying: BTreeSet<(QueueId, Offset)>,
+
+    // Live: ends with the process.
+    expiries: Expiries,
+    consumers: FxHashMap<ConsumerId, dispatch::Consumer>,
+    of_session: FxHashMap<SessionNo, Vec<ConsumerId>>,
+    next_consumer: u64,
+    transient: BTreeSet<QueueId>,
+    next_transient: u64,
+    touched: Vec<QueueId>,
+    effects: Vec<Effect>,
+    /// Came back from consumers that are gone; a record is to say so.
+    lost: Vec<(QueueId, Offset)>,
+    /// Expired or failed too often; a record is to say so.
+    given_up: Vec<(QueueId, Offset, Cause)>,
+    /// Of those that are dying: a record is being written that says what becomes of them.
+    moving: FxHashSet<(QueueId, Offset)>,
+    dropped: Vec<(QueueId, Cause)>,
+    /// Sessions that nobody is attached to, and when they end.
+    detached: BTreeMap<SessionNo, UnixMillis>,
+
+    // What the state store does not have yet.
+    dirty: rows::Dirty,
+}
+
+/// Addresses in the log were checked against the configuration of their day.
+const LIMITS: AddressLimits = AddressLimits {
+    bytes_max: AddressLimits::BYTES_CEILING,
+    segments_max: AddressLimits::BYTES_CEILING,
+};
+
+impl Engine {
+    /// An engine that has applied nothing, for a log with segments of that size.
+    pub fn new(segment_bytes: u64, bodies: Box<dyn Bodies>) -> Self {
+        Engine {
+            bodies,
+            applied: Lsn::ZERO,
+            past: Past::Known,
+            queues: FxHashMap::default(),
+            sessions: FxHashMap::default(),
+            segments: Segments::new(segment_bytes),
+            routes: BTreeMap::new(),
+            routes_changed: true,
+            session_ids: FxHashMap::default(),
+            with_ttl: BTreeSet::new(),
+            dying: BTreeSet::new(),
+            expiries: Expiries::new(),
+            consumers: FxHashMap::default(),
+            of_session: FxHashMap::default(),
+            next_consumer: 1,
+            transient: BTreeSet::new(),
+            next_transient: 1,
+            touched: Vec::new(),
+            effects: Vec::new(),
+            lost: Vec::new(),
+            given_up: Vec::new(),
+            moving: FxHashSet::default(),
+            dropped: Vec::new(),
+            detached: BTreeMap::new(),
+            dirty: rows::Dirty::default(),
+        }
+    }
+
+    /// The end of what was applied.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    /// Takes what is to be done since the last call.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The offsets that the log's writer is to give next.
+    pub fn next_offsets(&self) -> impl Iterator<Item = (QueueId, Offset)> + '_ {
+        self.queues
+            .values()
+            .filter(|queue| !is_transient(queue.id))
+            .map(|queue| (queue.id, queue.next))
+    }
+
+    /// The routes of every realm, if they changed since the last call.
+    pub fn changed_routes(&mut self) -> Option<BTreeMap<Arc<str>, RealmRoutes>> {
+        std::mem::take(&mut self.routes_changed).then(|| self.routes.clone())
+    }
+
+    /// A queue's name, realm and gauges.
+    pub fn queue(&self, id: QueueId) -> Option<&Arc<QueueHandle>> {
+        self.queues.get(&id)?.handle.as_ref()
+    }
+
+    /// The number of the durable session with that id.
+    pub fn session_number(&self, id: Uuid) -> Option<SessionNo> {
+        self.session_ids.get(&id).copied()
+    }
+
+    /// What the log knows of a durable session.
+    pub fn session(&self, number: SessionNo) -> Option<DefineSession> {
+        self.sessions.get(&number)?.whole()
+    }
+
+    /// How many durable sessions there are.
+    pub fn n_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The broker has let go of a durable session's socket; it ends at `at` unless somebody goes on with it.
+    pub fn detach(&mut self, session: SessionNo, at: UnixMillis) {
+        if self.sessions.contains_key(&session) {
+            self.detached.insert(session, at);
+        }
+        for id in self.consumers_of(session) {
+            self.suspend_consumer(id);
+        }
+    }
+
+    /// Somebody goes on with a durable session.
+    pub fn attach(&mut self, session: SessionNo) {
+        self.detached.remove(&session);
+    }
+
+    /// Queues come and go with their consumers; what waited goes too.
+    fn remove_queue(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.remove(&id) else {
+            return;
+        };
+        self.unroute(&queue);
+        for consumer in queue.live.consumers.iter().copied() {
+            self.forget_consumer(consumer);
+            self.effects.push(Effect::Cancelled { consumer });
+        }
+        self.transient.remove(&id);
+        self.forget_contents(queue);
+    }
+
+    /// Gives a queue its name, unless that is another's already, and its bindings.
+    fn route(&mut self, handle: &Arc<QueueHandle>, bindings: &[String]) {
+        let routes = self.routes.entry(Arc::clone(&handle.realm)).or_default();
+        let other = routes.names.get(&handle.name);
+        // A queue in memory never takes a durable one's name: whether that exists follows from the log alone.
+        if other.is_none_or(|other| is_transient(other.id)) {
+            routes
+                .names
+                .insert(Arc::clone(&handle.name), Arc::clone(handle));
+        }
+        for filter in bindings {
+            if let Ok(filter) = Filter::parse(filter, LIMITS) {
+                routes.bindings.bind(&filter, Arc::clone(handle));
+            }
+        }
+        self.routes_changed = true;
+    }
+
+    fn unroute(&mut self, queue: &Queue) {
+        let Some(handle) = &queue.handle else { return };
+        let Some(routes) = self.routes.get_mut(&handle.realm) else {
+            return;
+        };
+        let bindings: Vec<&str> = match &queue.def {
+            Some(def) => def.bindings.iter().map(String::as_str).collect(),
+            None => vec![&handle.name],
+        };
+        for filter in bindings {
+            if let Ok(filter) = Filter::parse(filter, LIMITS) {
+                routes.bindings.unbind(&filter, handle);
+            }
+        }
+        if routes.names.get(&handle.name) == Some(handle) {
+            routes.names.remove(&handle.name);
+        }
+        self.routes_changed = true;
+    }
+}

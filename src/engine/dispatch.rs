@@ -1,0 +1,88 @@
+//! Who gets what: consumers with credit take turns at a queue's next message.
+//!
+//! All of this is live only: a crash forgets it, and what was in flight is ready again (MBWS.md I4 says what a resumed
+//! session does about that).
+//!
+//! Always, each with a test of its name in `engine/tests/`:
+//! - `credit_is_absolute_and_never_exceeded`
+//! - `consumers_with_credit_take_turns`
+
+mod consumers;
+mod expiry;
+
+pub(super) use consumers::Consumer;
+pub use consumers::{ConsumerId, Resumed};
+use restante_storage::{QueueId, UnixMillis};
+use rustc_hash::FxHashMap;
+
+use super::queue::{NOBODY, Place, Queue};
+use super::{Effect, Engine};
+
+impl Engine {
+    /// Hands out what the queues touched since the last call have ready, as [`Effect::Deliver`].
+    pub fn dispatch(&mut self, now: UnixMillis) {
+        while let Some(queue) = self.touched.pop() {
+            self.dispatch_queue(queue, now);
+        }
+    }
+
+    fn dispatch_queue(&mut self, id: QueueId, now: UnixMillis) {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        queue.live.touched = false;
+        while let Some((consumer, turn)) = next_consumer(queue, &mut self.consumers) {
+            let Some((offset, entry)) = queue.next_ready(&*self.bodies) else {
+                break;
+            };
+            if let Some(cause) = queue.over(&entry, now) {
+                queue.live.in_flight.insert(offset, NOBODY);
+                self.given_up.push((id, offset, cause));
+                continue;
+            }
+            if let Place::Log { lsn, .. } = &entry.place {
+                assert!(
+                    *lsn < self.applied,
+                    "only what is durable is delivered: {lsn} is not below {}",
+                    self.applied
+                );
+            }
+            let (to, consumer) = consumer;
+            consumer.sent += 1;
+            queue.live.turn = turn;
+            queue.live.in_flight.insert(offset, to);
+            self.effects.push(Effect::Deliver {
+                consumer: to,
+                queue: id,
+                offset,
+                attempt: entry.acquired.saturating_add(1),
+                place: entry.place,
+            });
+        }
+    }
+
+    /// That queue has something to dispatch.
+    pub(super) fn touch(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(&id)
+            && !std::mem::replace(&mut queue.live.touched, true)
+        {
+            self.touched.push(id);
+        }
+    }
+}
+
+/// Whose turn it is among those with credit, and whose it is after that.
+fn next_consumer<'a>(
+    queue: &Queue,
+    consumers: &'a mut FxHashMap<ConsumerId, Consumer>,
+) -> Option<((ConsumerId, &'a mut Consumer), usize)> {
+    let ids = &queue.live.consumers;
+    let (before, from) = ids.split_at_checked(queue.live.turn).unwrap_or((ids, &[]));
+    let at = from
+        .iter()
+        .chain(before)
+        .position(|id| consumers.get(id).is_some_and(Consumer::may_take))?;
+    let at = (queue.live.turn.min(ids.len()) + at) % ids.len();
+    let id = *ids.get(at)?;
+    Some(((id, consumers.get_mut(&id)?), at + 1))
+}

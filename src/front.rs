@@ -1,0 +1,92 @@
+//! Where clients come in: listeners, the HTTP upgrade, and one loop for each connection.
+//!
+//! ```text
+//! accept ─▶ upgrade ─▶ drive ⇄ session ⇄ broker
+//! ```
+//!
+//! Not here: decisions about messages (session, broker), credentials (access), settings' defaults (config).
+
+mod accept;
+mod attach;
+mod auth;
+mod clock;
+mod drive;
+mod metrics;
+mod origin;
+mod port;
+mod pulse;
+mod request;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use restante_proto::mbws::Limits;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+pub use auth::{Answer, Authenticate, NotBelieved, Proof};
+pub use port::{Inside, Port};
+
+use crate::session::mbws;
+
+/// How long a peer may take to close its end after we have closed ours.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What the front is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Open connections, over all listeners; at least 1.
+    pub connections_max: usize,
+    /// Web pages that may connect beside those of our own host, like `https://console.example`.
+    pub origins: Vec<String>,
+    /// What one frame may be; no WebSocket message is longer than its `frame_bytes_max`.
+    pub limits: Limits,
+    /// How long an attach may take, with authentication and, for a resumed session, the log.
+    pub attach_within: Duration,
+    /// How long a shutdown waits for confirms of what is under way.
+    pub drain: Duration,
+    /// What MBWS sessions are told. Its `open_within` is one deadline from accept to `open`.
+    pub mbws: mbws::Settings,
+}
+
+/// What all connections share.
+struct Front<B> {
+    broker: B,
+    auth: Arc<dyn Authenticate>,
+    settings: Settings,
+    mbws: Arc<mbws::Settings>,
+    permits: Arc<Semaphore>,
+    metrics: Arc<metrics::Metrics>,
+    shutdown: watch::Receiver<bool>,
+}
+
+/// Serves clients on `listeners` until `shutdown` says true (or its sender is gone), then drains: no frame is taken any
+/// more, what is under way is confirmed, every client is told `shutting-down`.
+///
+/// Ends when all connections have, at the latest [`Settings::drain`] and a few seconds after the shutdown; what is open
+/// then is cut. Call it after the metrics recorder is installed.
+pub async fn serve<B: Inside>(
+    listeners: Vec<TcpListener>,
+    broker: B,
+    auth: Arc<dyn Authenticate>,
+    settings: Settings,
+    shutdown: watch::Receiver<bool>,
+) {
+    let front = Arc::new(Front {
+        broker,
+        auth,
+        mbws: Arc::new(settings.mbws.clone()),
+        permits: Arc::new(Semaphore::new(settings.connections_max)),
+        metrics: Arc::new(metrics::Metrics::new()),
+        settings,
+        shutdown,
+    });
+    let loops = listeners.into_iter();
+    let loops: JoinSet<()> = loops.map(|it| accept::accept(front.clone(), it)).collect();
+    loops.join_all().await;
+}

@@ -1,0 +1,37 @@
+//! Who a client is: what the front shows to the one who knows, and what it hears back.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use crate::access::Principal;
+use crate::session::mbws::Credentials;
+
+/// What a client shows to say who it is. Never logged.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// The value of `Authorization` on the upgrade, as it came.
+    Header(&'a [u8]),
+    /// Fields of `open`.
+    Open(&'a Credentials),
+}
+
+/// Why somebody is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotBelieved {
+    /// No or wrong credentials; which of both is nobody's business.
+    Wrong,
+    /// Too many wrong ones from there of late: not even looked at.
+    Throttled,
+    /// Too many others are being checked.
+    Busy,
+}
+
+/// An answer that may take tens of milliseconds: passwords are hashed slowly, elsewhere.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Principal, NotBelieved>> + Send + 'a>>;
+
+/// Whoever knows the credentials.
+pub trait Authenticate: Send + Sync + 'static {
+    /// Who it is that shows `proof` from `peer`. May be dropped half-way.
+    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr) -> Answer<'a>;
+}

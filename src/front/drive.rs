@@ -1,0 +1,365 @@
+//! The loop of one MBWS connection: bytes → codec → session → broker, and back with one flush.
+//!
+//! ```text
+//! socket.turn() ─▶ decode ─▶ session.handle_frame ─▶ port.call … port.flush
+//! port.ready()  ─▶ port.drain ─▶ session.handle_event ─▶ session.poll_frame ─▶ socket.write
+//! ```
+//!
+//! The guards are the backpressure: no read while the session's window is used up, the broker has no room, or the peer
+//! does not read; no drain while the peer does not read. So a slow peer stalls nobody but itself.
+//!
+//! Always, with a test of its name in `front::tests`:
+//! - `a_peer_that_does_not_read_is_not_written_to`.
+//! - `what_is_under_way_at_shutdown_is_confirmed_first`.
+//!
+//! Not here: decisions about messages (session, broker).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use restante_proto::mbws::{DecodeError, Frame, Limits, decode_binary, decode_text};
+use tokio::sync::watch;
+use tracing::info;
+use uuid::Uuid;
+
+use super::attach::attach;
+use super::clock::{Alarm, down, now, wall};
+use super::metrics;
+use super::port::{Inside, Port};
+use super::pulse::{Beat, Pulse};
+use super::socket::{Heard, Socket, Turn};
+use super::upgrade::Upgraded;
+use super::{CLOSE_WITHIN, Front};
+use crate::session::mbws::{AttachWish, Binding, NotAttached, Session, Wish};
+
+/// A batch ends at either: others want to be served too.
+const BATCH_MESSAGES_MAX: u64 = 256;
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// About how much is drained at once; it waits in the session while the peer does not read.
+const DRAIN_BYTES_MAX: usize = 64 * 1024;
+
+/// Serves an upgraded connection to its end.
+pub(super) async fn drive<B: Inside>(front: &Front<B>, upgraded: Upgraded, began: Instant) {
+    let Upgraded {
+        stream,
+        early,
+        client,
+    } = upgraded;
+    let bytes_max = front.settings.limits.frame_bytes_max;
+    let mut driver = Driver {
+        socket: Socket::new(stream, early, bytes_max).await,
+        session: Session::new(front.mbws.clone(), began),
+        pulse: Pulse::new(front.mbws.heartbeat, now()),
+        alarm: Alarm::new(),
+        shutdown: front.shutdown.clone(),
+        told: false,
+        leaves: false,
+        id: None,
+        front: Shared {
+            limits: front.settings.limits.clone(),
+            drain: front.settings.drain,
+            metrics: front.metrics.clone(),
+        },
+    };
+    // What happens once is in boxes that are dropped: an idle connection costs what `serve` costs.
+    let end = match Box::pin(driver.open()).await {
+        Ok(wish) => {
+            let attached = Box::pin(attach(front, &client, *wish)).await;
+            driver.serve(attached, &client).await
+        }
+        Err(end) => end,
+    };
+    Box::pin(driver.finish(end, &client)).await;
+}
+
+/// Who is at the other end, for logs and for the broker.
+pub(super) struct Client {
+    /// This connection's id.
+    pub(super) conn: Uuid,
+    pub(super) peer: SocketAddr,
+    pub(super) realm: Arc<str>,
+    /// Who it is by the upgrade's `Authorization`.
+    pub(super) principal: Option<crate::access::Principal>,
+}
+
+/// Why a connection comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The session says how to close.
+    Over,
+    PeerClosed,
+    Gone,
+    Silent,
+    Stalled,
+}
+
+struct Driver {
+    socket: Socket,
+    session: Session,
+    pulse: Pulse,
+    alarm: Alarm,
+    shutdown: watch::Receiver<bool>,
+    /// Whether the session knows of the shutdown.
+    told: bool,
+    /// Whether the client ends its session for good.
+    leaves: bool,
+    /// The session's id, once there is one.
+    id: Option<Uuid>,
+    front: Shared,
+}
+
+/// What a driver keeps of the front's settings.
+struct Shared {
+    limits: Limits,
+    drain: Duration,
+    metrics: Arc<metrics::Metrics>,
+}
+
+impl Driver {
+    /// Waits for `open`.
+    async fn open(&mut self) -> Result<Box<AttachWish>, End> {
+        loop {
+            self.write()?;
+            let wake = self
+                .session
+                .poll_timeout()
+                .unwrap_or_else(|| self.pulse.next());
+            let reading = self.session.wants_frames();
+            tokio::select! {
+                turn = self.socket.turn(reading) => {
+                    self.front.metrics.frames_in.increment(turn.messages());
+                    self.hear(now(), turn)?;
+                }
+                () = self.alarm.reach(wake) => self.session.handle_timeout(now()),
+                () = down(&mut self.shutdown), if !self.told => self.shut_down(),
+            }
+            if let Some(Wish::Attach(wish)) = self.session.poll_call() {
+                return Ok(wish);
+            }
+        }
+    }
+
+    /// From `opened` to the end.
+    async fn serve<P: Port>(
+        &mut self,
+        attached: Result<(P, crate::broker::Attached), NotAttached>,
+        client: &Client,
+    ) -> End {
+        let (attached, port) = match attached {
+            Ok((port, attached)) => (Ok(attached), Some(port)),
+            Err(why) => (Err(why), None),
+        };
+        if let Ok(attached) = &attached {
+            self.id = Some(attached.session);
+            let (realm, conn) = (&client.realm, client.conn);
+            let (session, resumed) = (attached.session, attached.resumed);
+            info!(%realm, %conn, %session, peer = %client.peer, resumed, "attached");
+        }
+        self.session.handle_attached(attached);
+        self.pulse = Pulse::new(self.session.heartbeat(), now());
+        match port {
+            Some(port) => self.run(port).await,
+            None => self.run_out().await,
+        }
+    }
+
+    async fn run<P: Port>(&mut self, mut port: P) -> End {
+        let end = loop {
+            if let Err(end) = self.step(&mut port).await {
+                break end;
+            }
+        };
+        if self.leaves {
+            port.end();
+        }
+        end
+    }
+
+    /// Writes what is left where there is no attachment.
+    async fn run_out(&mut self) -> End {
+        loop {
+            if let Err(end) = self.write() {
+                return end;
+            }
+            match tokio::time::timeout(CLOSE_WITHIN, self.socket.turn(false)).await {
+                Ok(Turn::Flushed) => {}
+                Ok(Turn::Heard(_)) | Err(_) => return End::Gone,
+            }
+        }
+    }
+
+    /// Writes what is ready, and waits for one thing to happen.
+    async fn step<P: Port>(&mut self, port: &mut P) -> Result<(), End> {
+        self.write()?;
+        let blocked = self.socket.is_blocked();
+        let reading = !blocked && self.session.wants_frames() && port.has_room();
+        let draining = !blocked && self.session.closing().is_none();
+        self.pulse.look(now(), reading, blocked);
+        let beat = self.pulse.next();
+        let wake = self.session.poll_timeout().map_or(beat, |it| it.min(beat));
+        tokio::select! {
+            turn = self.socket.turn(reading) => self.read(port, turn),
+            () = port.ready(), if draining => {
+                self.drain(port);
+                Ok(())
+            }
+            () = self.alarm.reach(wake) => self.beat(),
+            () = down(&mut self.shutdown), if !self.told => {
+                self.shut_down();
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a message and all that came with it, as one batch.
+    fn read<P: Port>(&mut self, port: &mut P, turn: Turn) -> Result<(), End> {
+        let now = now();
+        let (mut turn, mut messages, mut bytes) = (turn, 0, 0);
+        let read = loop {
+            messages += turn.messages();
+            bytes += turn.bytes();
+            if let Err(end) = self.hear(now, turn) {
+                break Err(end);
+            }
+            while let Some(wish) = self.session.poll_call() {
+                self.grant(port, wish);
+            }
+            let full = messages >= BATCH_MESSAGES_MAX || bytes >= BATCH_BYTES_MAX;
+            if full || !self.session.wants_frames() || !port.has_room() {
+                break Ok(());
+            }
+            match self.socket.hear_now() {
+                Some(heard) => turn = Turn::Heard(heard),
+                None => break Ok(()),
+            }
+        };
+        // Also when the peer is gone: what it sent before is taken.
+        port.flush();
+        self.front.metrics.frames_in.increment(messages);
+        read
+    }
+
+    fn hear(&mut self, now: Instant, turn: Turn) -> Result<(), End> {
+        let Turn::Heard(heard) = turn else {
+            return Ok(());
+        };
+        self.pulse.heard(now);
+        match heard {
+            Heard::Message(message, binding) => match self.decode(&message, binding) {
+                Ok(frame) => self.session.handle_frame(now, frame, binding),
+                Err(error) => {
+                    let (code, reason) = (error.code(), error.to_string());
+                    self.session
+                        .handle_decode_error(code, reason, Some(binding));
+                }
+            },
+            Heard::Alive => {}
+            Heard::Bad {
+                code,
+                reason,
+                binding,
+            } => self.session.handle_decode_error(code, reason, binding),
+            Heard::Closed => return Err(End::PeerClosed),
+            Heard::Gone => return Err(End::Gone),
+        }
+        Ok(())
+    }
+
+    fn decode(&self, message: &bytes::Bytes, binding: Binding) -> Result<Frame, DecodeError> {
+        match binding {
+            Binding::Text => decode_text(message, &self.front.limits),
+            Binding::Binary => decode_binary(message, &self.front.limits),
+        }
+    }
+
+    fn grant<P: Port>(&mut self, port: &mut P, wish: Wish) {
+        match wish {
+            Wish::Call { tag, call } => port.call(tag, call),
+            Wish::Credit { consumer, limit } => port.credit(&consumer, limit),
+            Wish::Hold { consumer, offsets } => port.hold(&consumer, &offsets),
+            Wish::End => self.leaves = true,
+            Wish::Attach(_) => unreachable!("an attached session does not attach again"),
+        }
+    }
+
+    fn drain<P: Port>(&mut self, port: &mut P) {
+        let wall = wall();
+        for event in port.drain(DRAIN_BYTES_MAX) {
+            self.session.handle_event(wall, event);
+        }
+    }
+
+    /// Writes what the session has, as far as the peer takes it; the end comes after the last of it.
+    fn write(&mut self) -> Result<(), End> {
+        let session = &mut self.session;
+        let written = self.socket.write(|| session.poll_frame());
+        self.front
+            .metrics
+            .frames_out
+            .increment(written.map_err(|_| End::Gone)?);
+        if self.session.closing().is_some() && !self.socket.is_blocked() {
+            return Err(End::Over);
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), End> {
+        let now = now();
+        self.session.handle_timeout(now);
+        match self.pulse.due(now) {
+            Some(Beat::Ping) => self.socket.ping().map_err(|_| End::Gone),
+            Some(Beat::Silent) => Err(End::Silent),
+            Some(Beat::Stalled) => Err(End::Stalled),
+            None => Ok(()),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.told = true;
+        self.session.handle_shutdown(now() + self.front.drain);
+    }
+
+    /// Says good-bye, counts and logs it. The attachment is gone already: the broker does not wait for the peer.
+    async fn finish(self, end: End, client: &Client) {
+        let reason = self.end_reason(end);
+        self.tell_end(reason, client);
+        let bye = async {
+            match (end, self.session.closing()) {
+                (End::Over, Some(closing)) => {
+                    self.socket.close(closing.close_code, &closing.reason).await;
+                }
+                (End::PeerClosed, _) => self.socket.see_out().await,
+                (End::Over | End::Gone | End::Silent | End::Stalled, _) => {}
+            }
+        };
+        if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
+            tracing::debug!(conn = %client.conn, "the peer did not close in time");
+        }
+    }
+
+    fn end_reason(&self, end: End) -> &'static str {
+        match end {
+            End::Over => match self.session.closing().and_then(|closing| closing.code) {
+                Some(code) => code.as_str(),
+                None => "closed",
+            },
+            End::PeerClosed => "peer-closed",
+            End::Gone => "gone",
+            End::Silent => "silent",
+            End::Stalled => "stalled",
+        }
+    }
+
+    fn tell_end(&self, reason: &'static str, client: &Client) {
+        metrics::ended(reason);
+        let closing = self.session.closing();
+        if let Some(code) = closing.and_then(|closing| closing.code) {
+            metrics::mbws_error(code);
+        }
+        let why = closing.map_or("", |closing| closing.reason.as_str());
+        let session = self.id.map(tracing::field::display);
+        let (realm, conn) = (&client.realm, client.conn);
+        info!(%realm, %conn, session, peer = %client.peer, code = reason, why, "connection ended");
+    }
+}

@@ -1,0 +1,93 @@
+//! The broker as the front sees it: two traits, for the broker itself and for the one that tests make up.
+//!
+//! Both say nothing that [`Broker`] and [`Attachment`] do not say: see there what each method means.
+
+use std::future::Future;
+
+use restante_proto::mbws::Ranges;
+
+use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, Event};
+
+/// Where clients are attached: [`Broker`].
+pub trait Inside: Clone + Send + Sync + 'static {
+    /// What an attached client gets.
+    type Port: Port;
+
+    /// Whether there is a realm of that name.
+    fn has_realm(&self, name: &str) -> bool;
+
+    /// Starts or resumes a session for a client. May be dropped half-way.
+    fn attach(
+        &self,
+        wish: Attach,
+    ) -> impl Future<Output = Result<(Self::Port, Attached), AttachError>> + Send;
+}
+
+/// One client inside the broker: [`Attachment`].
+pub trait Port: Send + 'static {
+    /// Takes a wish; never waits.
+    fn call(&mut self, tag: u64, call: Call);
+    /// Raises a consumer's credit.
+    fn credit(&mut self, consumer: &str, limit: u64);
+    /// What a resumed client has in hand.
+    fn hold(&mut self, consumer: &str, offsets: &Ranges);
+    /// Hands over what was called since the last flush.
+    fn flush(&mut self);
+    /// Whether more may be called now.
+    fn has_room(&self) -> bool;
+    /// Waits for something to drain, or for room again. Cancel-safe.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send;
+    /// Takes what is ready; never waits.
+    fn drain(&mut self, bytes_max: usize) -> Vec<Event>;
+    /// Ends the session for good.
+    fn end(self);
+}
+
+impl Inside for Broker {
+    type Port = Attachment;
+
+    fn has_realm(&self, name: &str) -> bool {
+        Broker::has_realm(self, name)
+    }
+
+    fn attach(
+        &self,
+        wish: Attach,
+    ) -> impl Future<Output = Result<(Attachment, Attached), AttachError>> + Send {
+        Broker::attach(self, wish)
+    }
+}
+
+impl Port for Attachment {
+    fn call(&mut self, tag: u64, call: Call) {
+        Attachment::call(self, tag, call);
+    }
+
+    fn credit(&mut self, consumer: &str, limit: u64) {
+        Attachment::credit(self, consumer, limit);
+    }
+
+    fn hold(&mut self, consumer: &str, offsets: &Ranges) {
+        Attachment::hold(self, consumer, offsets);
+    }
+
+    fn flush(&mut self) {
+        Attachment::flush(self);
+    }
+
+    fn has_room(&self) -> bool {
+        Attachment::has_room(self)
+    }
+
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        Attachment::ready(self)
+    }
+
+    fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
+        Attachment::drain(self, bytes_max)
+    }
+
+    fn end(self) {
+        Attachment::end(self);
+    }
+}

@@ -1,0 +1,7 @@
+//! The front over real sockets on loopback, with a broker that does what the test says.
+
+mod broker;
+mod conversation;
+mod handshake;
+mod limits;
+mod server;

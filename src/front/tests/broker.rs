@@ -1,0 +1,243 @@
+//! A broker that records what it is asked and says what the test tells it to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use restante_proto::mbws::Ranges;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use super::server::within;
+use crate::access::Principal;
+use crate::broker::{Attach, AttachError, Attached, Call, Event};
+use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof};
+use crate::session::mbws::Credentials;
+
+/// What an attachment was asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Call(u64, Call),
+    Credit(String, u64),
+    Hold(String, Ranges),
+    Flush,
+    /// Ended for good.
+    End,
+}
+
+/// The broker's side of one attachment.
+pub(super) struct Inner {
+    pub(super) wish: Attach,
+    asked: mpsc::UnboundedReceiver<Asked>,
+    events: mpsc::UnboundedSender<Event>,
+    said: AtomicUsize,
+    room: Arc<Room>,
+}
+
+#[derive(Default)]
+struct Room {
+    full: AtomicBool,
+    changed: Notify,
+    drained: AtomicUsize,
+}
+
+#[derive(Clone)]
+pub(super) struct FakeBroker {
+    attached: mpsc::UnboundedSender<Inner>,
+}
+
+pub(super) struct FakePort {
+    asked: mpsc::UnboundedSender<Asked>,
+    events: mpsc::UnboundedReceiver<Event>,
+    taken: Vec<Event>,
+    room: Arc<Room>,
+}
+
+impl FakeBroker {
+    /// The broker, and where its attachments appear.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Inner>) {
+        let (attached, inners) = mpsc::unbounded_channel();
+        (FakeBroker { attached }, inners)
+    }
+}
+
+impl Inner {
+    /// The next thing asked that is no flush; none once the attachment is gone.
+    pub(super) async fn next(&mut self) -> Option<Asked> {
+        loop {
+            match within(self.asked.recv()).await {
+                Some(Asked::Flush) => {}
+                other => return other,
+            }
+        }
+    }
+
+    pub(super) async fn expect_call(&mut self, tag: u64) -> Call {
+        match self.next().await {
+            Some(Asked::Call(given, call)) if given == tag => call,
+            other => panic!("not a call of tag {tag}: {other:?}"),
+        }
+    }
+
+    /// What is asked until the next flush, with it.
+    pub(super) async fn batch(&mut self) -> Vec<Asked> {
+        let mut batch = Vec::new();
+        while batch.last() != Some(&Asked::Flush) {
+            batch.push(within(self.asked.recv()).await.expect("a flush"));
+        }
+        batch
+    }
+
+    pub(super) fn has_been_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// How many events the front has not taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.said.load(Ordering::SeqCst) - self.room.drained.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn says(&self, event: Event) {
+        self.said.fetch_add(1, Ordering::SeqCst);
+        assert!(self.events.send(event).is_ok(), "the attachment is gone");
+    }
+
+    pub(super) fn confirms(&self, upto: u64) {
+        let failed = Vec::new();
+        self.says(Event::Confirmed { upto, failed });
+    }
+
+    pub(super) fn has_room(&self, room: bool) {
+        self.room.full.store(!room, Ordering::SeqCst);
+        self.room.changed.notify_one();
+    }
+}
+
+impl Inside for FakeBroker {
+    type Port = FakePort;
+
+    fn has_realm(&self, name: &str) -> bool {
+        matches!(name, "default" | "shop 1")
+    }
+
+    async fn attach(&self, wish: Attach) -> Result<(FakePort, Attached), AttachError> {
+        let attached = Attached {
+            session: wish.session.id.unwrap_or_else(Uuid::now_v7),
+            resumed: false,
+            confirmed: 0,
+            failed: Vec::new(),
+            expiry: wish.session.expiry,
+        };
+        let (asked_in, asked) = mpsc::unbounded_channel();
+        let (events, events_out) = mpsc::unbounded_channel();
+        let room = Arc::new(Room::default());
+        let port = FakePort {
+            asked: asked_in,
+            events: events_out,
+            taken: Vec::new(),
+            room: room.clone(),
+        };
+        let inner = Inner {
+            wish,
+            asked,
+            events,
+            said: AtomicUsize::new(0),
+            room,
+        };
+        self.attached
+            .send(inner)
+            .map_err(|_| AttachError::ShuttingDown)?;
+        Ok((port, attached))
+    }
+}
+
+impl FakePort {
+    fn ask(&self, asked: Asked) {
+        // A test that has seen enough drops its end.
+        drop(self.asked.send(asked));
+    }
+}
+
+impl Port for FakePort {
+    fn call(&mut self, tag: u64, call: Call) {
+        self.ask(Asked::Call(tag, call));
+    }
+
+    fn credit(&mut self, consumer: &str, limit: u64) {
+        self.ask(Asked::Credit(consumer.to_owned(), limit));
+    }
+
+    fn hold(&mut self, consumer: &str, offsets: &Ranges) {
+        self.ask(Asked::Hold(consumer.to_owned(), offsets.clone()));
+    }
+
+    fn flush(&mut self) {
+        self.ask(Asked::Flush);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.room.full.load(Ordering::SeqCst)
+    }
+
+    async fn ready(&mut self) {
+        if !self.taken.is_empty() {
+            return;
+        }
+        tokio::select! {
+            Some(event) = self.events.recv() => self.taken.push(event),
+            () = self.room.changed.notified() => {}
+        }
+    }
+
+    fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
+        let mut bytes = 0;
+        while bytes < bytes_max
+            && let Ok(event) = self.events.try_recv()
+        {
+            if let Event::Delivery(delivery) = &event {
+                bytes += delivery.message.body.len();
+            }
+            self.taken.push(event);
+        }
+        self.room
+            .drained
+            .fetch_add(self.taken.len(), Ordering::SeqCst);
+        std::mem::take(&mut self.taken)
+    }
+
+    fn end(self) {
+        self.ask(Asked::End);
+    }
+}
+
+/// Knows `ann` and `bob`, whose passwords are `pw`.
+pub(super) struct FakeAuth;
+
+impl Authenticate for FakeAuth {
+    fn verify<'a>(&'a self, proof: Proof<'a>, _peer: SocketAddr) -> Answer<'a> {
+        let answer = match proof {
+            Proof::Header(b"Basic YW5uOnB3") => Ok("ann"),
+            Proof::Header(b"Bearer often") => Err(NotBelieved::Throttled),
+            Proof::Header(b"Bearer busy") => Err(NotBelieved::Busy),
+            Proof::Open(Credentials::Password { user, password }) if password == "pw" => {
+                match user.as_str() {
+                    "ann" => Ok("ann"),
+                    "bob" => Ok("bob"),
+                    _ => Err(NotBelieved::Wrong),
+                }
+            }
+            Proof::Header(_) | Proof::Open(_) => Err(NotBelieved::Wrong),
+        };
+        let never = matches!(proof, Proof::Header(b"Bearer slow"));
+        Box::pin(async move {
+            if never {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+            }
+            answer.map(|name| Principal {
+                name: Arc::from(name),
+                roles: Arc::from([]),
+            })
+        })
+    }
+}

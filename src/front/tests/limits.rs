@@ -1,0 +1,204 @@
+//! Deadlines, limits, and input that no client of good will sends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::protocol::Message as WsMessage;
+
+use super::broker::{Asked, FakeBroker};
+use super::conversation::{delivery, send};
+use super::server::{Server, answer, settings, within};
+use crate::front::Settings;
+use crate::session::mbws;
+
+const SHORT: Duration = Duration::from_millis(200);
+/// Within which something must get done, also on a busy machine.
+const AMPLE: Duration = Duration::from_secs(1);
+
+fn with_mbws(change: impl FnOnce(&mut mbws::Settings)) -> Settings {
+    let mut settings = settings();
+    change(&mut settings.mbws);
+    settings
+}
+
+#[tokio::test]
+async fn a_slow_request_is_cut_at_the_deadline() {
+    let server = Server::with(with_mbws(|mbws| mbws.open_within = SHORT)).await;
+    let mut silent = server.connect().await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET /mbws HTTP/1.1\r\nX: ").await.unwrap();
+    assert!(
+        !within(answer(&mut silent))
+            .await
+            .starts_with("HTTP/1.1 101")
+    );
+    assert!(!within(answer(&mut slow)).await.starts_with("HTTP/1.1 101"));
+}
+
+#[tokio::test]
+async fn an_answer_about_credentials_that_does_not_come_is_cut_at_the_deadline() {
+    let server = Server::with(with_mbws(|mbws| mbws.open_within = SHORT)).await;
+    let answer = server
+        .request(
+            "GET /mbws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Protocol: MBWS.huawei.com\r\nAuthorization: Bearer slow\r\n\r\n",
+        )
+        .await;
+    assert_eq!(answer, "");
+}
+
+#[tokio::test]
+async fn an_open_that_does_not_come_is_cut_at_the_deadline() {
+    let server = Server::with(with_mbws(|mbws| mbws.open_within = AMPLE)).await;
+    let mut client = server.upgrade(&[]).await;
+    client.expect_fatal("protocol", 1002).await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_so() {
+    let mut server = Server::with(Settings {
+        connections_max: 1,
+        ..settings()
+    })
+    .await;
+    let (mut first, mut inner) = server.attach().await;
+    let refused = server
+        .request("GET /mbws HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    first.send(&send(1)).await;
+    inner.expect_call(1).await;
+    first.send("close\n\n").await;
+    first.expect_close(1000).await;
+    drop(first);
+    // The place is free as soon as the first connection's task has ended.
+    within(async {
+        let head = "GET /mbws HTTP/1.1\r\nHost: h\r\n\r\n";
+        while !server.request(head).await.starts_with("HTTP/1.1 426") {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bad_messages_are_answered_with_their_code() {
+    for (bytes, code, close_code) in [
+        (
+            frame(0x81, b"credit\nconsumer:\xff\nlimit:1\n\n"),
+            "not-utf8",
+            1007,
+        ),
+        (frame(0x81, b"fly\n\n"), "protocol", 1002),
+        (frame(0x82, b"\xff\xff\xff"), "protocol", 1002),
+        (
+            vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+            "too-big",
+            1009,
+        ),
+        (
+            vec![
+                0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0,
+            ],
+            "too-big",
+            1009,
+        ),
+        (vec![0x81, 0x00], "protocol", 1002),  // not masked
+        (frame(0xf1, b"x"), "protocol", 1002), // reserved bits
+        (frame(0x83, b"x"), "protocol", 1002), // unknown opcode
+        (frame(0x80, b"x"), "protocol", 1002), // a continuation of nothing
+        (frame(0x09, b"x"), "protocol", 1002), // a ping in fragments
+    ] {
+        let mut server = Server::start().await;
+        let (mut client, mut inner) = server.attach().await;
+        client.ws.get_mut().write_all(&bytes).await.unwrap();
+        client.expect_fatal(code, close_code).await;
+        while let Some(asked) = within(inner.next()).await {
+            assert_eq!(asked, Asked::Flush);
+        }
+    }
+}
+
+/// A WebSocket frame under the mask 0.
+fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first_byte, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    bytes.extend(payload);
+    bytes
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_not_written_to() {
+    const BODY: usize = 64 * 1024;
+    const MESSAGES: u64 = 1000;
+    let mut server = Server::start().await;
+    let (mut lazy, lazy_inner) = server.attach().await;
+    let (mut busy, mut busy_inner) = server.attach().await;
+    for offset in 1..=MESSAGES {
+        lazy_inner.says(delivery(offset, Bytes::from(vec![7; BODY])));
+    }
+    // Others are served meanwhile, and more is still with the broker than the kernel and the front can hold.
+    for seq in 1..=100 {
+        busy.send(&send(seq)).await;
+        busy_inner.expect_call(seq).await;
+        busy_inner.confirms(seq);
+        busy.receive().await;
+    }
+    assert!(
+        lazy_inner.waiting() > MESSAGES as usize / 4,
+        "{} wait",
+        lazy_inner.waiting()
+    );
+    // Once it reads, everything comes.
+    for _ in 1..=MESSAGES {
+        lazy.receive().await;
+    }
+    assert_eq!(lazy_inner.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_given_up() {
+    let mut server = Server::with(with_mbws(|mbws| mbws.heartbeat = SHORT)).await;
+    let (_lazy, mut inner) = server.attach().await;
+    for offset in 1..=1000 {
+        inner.says(delivery(offset, Bytes::from(vec![7; 64 * 1024])));
+    }
+    assert_eq!(inner.next().await, None);
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_pings_lives() {
+    let mut server = Server::with(with_mbws(|mbws| mbws.heartbeat = AMPLE / 2)).await;
+    let (mut client, _inner) = server.attach().await;
+    for _ in 0..3 {
+        let message = within(client.ws.next()).await.unwrap().unwrap();
+        assert!(matches!(message, WsMessage::Ping(_)), "{message:?}");
+        client.ws.flush().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_given_up() {
+    let mut server = Server::with(with_mbws(|mbws| mbws.heartbeat = SHORT)).await;
+    let (_silent, mut inner) = server.attach().await;
+    assert_eq!(inner.next().await, None);
+}
+
+/// Beside it an idle connection costs its read buffer of 8 KiB; 15 KiB in all is the aim.
+#[test]
+fn a_connection_s_task_is_small() {
+    fn size_of_result<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
+        size_of::<R>()
+    }
+    let bytes = size_of_result(crate::front::accept::connection::<FakeBroker>);
+    assert!(bytes <= 3 * 1024, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn out_of_file_descriptors_is_no_fault_of_one_connection() {
+    use std::io::{Error, ErrorKind};
+    let of_one = crate::front::accept::is_of_one_connection;
+    assert!(of_one(&Error::from(ErrorKind::ConnectionAborted)));
+    assert!(!of_one(&Error::from_raw_os_error(24))); // EMFILE
+    assert!(!of_one(&Error::from_raw_os_error(23))); // ENFILE
+}

@@ -1,0 +1,145 @@
+//! From a TCP connection to a WebSocket: one HTTP request, checked, answered with 101 or with a refusal that says why.
+//!
+//! hyper reads the request; after the 101 its buffers are dropped and the bare TCP stream goes on, so that an idle
+//! connection does not pay for HTTP.
+//!
+//! Not here: what a request must be (request), the deadline (accept), WebSocket frames (socket).
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+use uuid::Uuid;
+
+use super::auth::{NotBelieved, Proof};
+use super::drive::Client;
+use super::port::Inside;
+use super::request::{Refused, Wanted};
+use super::{Front, metrics};
+use crate::access::Principal;
+
+/// Request line and headers, all of them; nobody's upgrade needs a quarter of it.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// A connection that speaks MBWS from here on.
+pub(super) struct Upgraded {
+    pub(super) stream: TcpStream,
+    /// What came behind the request.
+    pub(super) early: Bytes,
+    pub(super) client: Client,
+}
+
+/// An upgrade that was answered with 101.
+struct Granted {
+    upgrade: OnUpgrade,
+    realm: String,
+    principal: Option<Principal>,
+}
+
+/// Reads requests until one is granted; none when the connection ends before. Has no deadline of its own.
+pub(super) async fn upgrade<B: Inside>(
+    front: &Front<B>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    conn: Uuid,
+) -> Option<Upgraded> {
+    let granted = Mutex::new(None);
+    let service = service_fn(|request| answer(front, request, peer, conn, &granted));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(front.mbws.open_within)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        metrics::handshake_refused("bad-http");
+        debug!(%conn, %peer, %error, "no HTTP request");
+        return None;
+    }
+    let granted = granted.into_inner()?;
+    let upgraded = granted.upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some(Upgraded {
+        stream: parts.io.into_inner(),
+        early: parts.read_buf,
+        client: Client {
+            conn,
+            peer,
+            realm: Arc::from(granted.realm),
+            principal: granted.principal,
+        },
+    })
+}
+
+async fn answer<B: Inside>(
+    front: &Front<B>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    conn: Uuid,
+    granted: &Mutex<Option<Granted>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    match check(front, &head, peer).await {
+        Ok((wanted, principal)) => {
+            let answer = wanted.answer();
+            let upgrade = hyper::upgrade::on(Request::from_parts(head, body));
+            *granted.lock() = Some(Granted {
+                upgrade,
+                realm: wanted.realm,
+                principal,
+            });
+            Ok(answer)
+        }
+        Err(refused) => {
+            metrics::handshake_refused(refused.as_str());
+            info!(%conn, %peer, reason = refused.as_str(), "upgrade refused");
+            Ok(refused.answer())
+        }
+    }
+}
+
+async fn check<B: Inside>(
+    front: &Front<B>,
+    head: &hyper::http::request::Parts,
+    peer: SocketAddr,
+) -> Result<(Wanted, Option<Principal>), Refused> {
+    let wanted = Wanted::read(head, &front.settings.origins)?;
+    // Before the realm is looked up: who shows wrong credentials does not learn which realms there are.
+    let principal = match head.headers.get(header::AUTHORIZATION) {
+        Some(shown) => {
+            let proof = Proof::Header(shown.as_bytes());
+            Some(front.auth.verify(proof, peer).await?)
+        }
+        None => None,
+    };
+    if front.broker.has_realm(&wanted.realm) {
+        Ok((wanted, principal))
+    } else {
+        Err(Refused::NoSuchRealm)
+    }
+}
+
+impl From<NotBelieved> for Refused {
+    fn from(why: NotBelieved) -> Self {
+        match why {
+            NotBelieved::Wrong => Refused::Unauthorized,
+            NotBelieved::Throttled => Refused::Throttled,
+            NotBelieved::Busy => Refused::Busy,
+        }
+    }
+}

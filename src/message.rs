@@ -1,0 +1,67 @@
+//! A message as every door sees it: what one protocol's session took in is what every other gives out.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use restante_storage::UnixMillis;
+
+/// A message that a client hands over, before the broker has given it a time, an id or a place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewMessage {
+    /// Where to.
+    pub address: String,
+    /// The sender's id for it; none: the broker gives a UUID v7.
+    pub message_id: Option<String>,
+    /// Ties a reply to its request.
+    pub correlation_id: Option<String>,
+    /// Address that a reply should be sent to; `~NAME` is a temporary queue of the sending session.
+    pub reply_to: Option<String>,
+    /// Media type of the body.
+    pub content_type: Option<String>,
+    /// Grouping key.
+    pub key: Option<String>,
+    /// 0 (lowest) to 9.
+    pub priority: u8,
+    /// The application's own properties.
+    pub properties: BTreeMap<String, String>,
+    /// Milliseconds that it may live; none: for ever.
+    pub ttl_ms: Option<u64>,
+    /// Whether it may be lost where no durable queue takes it.
+    pub transient: bool,
+    /// The body.
+    pub body: Bytes,
+    /// Whether the body is text; then it is UTF-8.
+    pub text: bool,
+}
+
+/// The priority of a message whose sender names none (MBWS.md §4).
+pub const PRIORITY_DEFAULT: u8 = 4;
+
+/// A message on its way to a consumer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The address that it was sent to.
+    pub address: String,
+    /// The sender's id for it, or the broker's.
+    pub message_id: String,
+    /// Ties a reply to its request.
+    pub correlation_id: Option<String>,
+    /// Address that a reply should be sent to; never the `~NAME` short form.
+    pub reply_to: Option<String>,
+    /// Media type of the body.
+    pub content_type: Option<String>,
+    /// Grouping key.
+    pub key: Option<String>,
+    /// 0 (lowest) to 9.
+    pub priority: u8,
+    /// The application's own properties, and the broker's `dead-letter-…` ones.
+    pub properties: BTreeMap<String, String>,
+    /// When the broker took it.
+    pub time: UnixMillis,
+    /// When nobody wants it any more; none: never.
+    pub expires: Option<UnixMillis>,
+    /// The body.
+    pub body: Bytes,
+    /// Whether the body is text; then it is UTF-8.
+    pub text: bool,
+}

@@ -1,0 +1,8 @@
+//! Conversations: one state machine a protocol, each from frames to broker calls and from events to frames.
+//!
+//! A session here is pure: `handle_*` for what happens to it, `poll_*` for what it wants, and time comes in. So a test
+//! drives it with a script.
+//!
+//! Not here: sockets, tasks, sleeping (front), and what a call does (broker).
+
+pub mod mbws;
