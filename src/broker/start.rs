@@ -220,7 +220,7 @@ fn open_store(data: &Path) -> Result<Arc<dyn StateStore>, StartError> {
 }
 
 /// The engine as of the log's end.
-fn recover(
+pub(super) fn recover(
     data: &Path,
     mut scan: LogScan,
     store: &Arc<dyn StateStore>,
