@@ -26,6 +26,7 @@ mod fetch;
 mod keeper;
 mod outbox;
 mod publish;
+mod rows;
 mod settings;
 mod start;
 mod stats;
