@@ -19,15 +19,38 @@ pub(super) struct Deed {
 /// Queues and sessions go by numbers of the script's own.
 #[derive(Debug, Clone)]
 pub(super) enum Intent {
-    Define { queue: u32, name: String },
-    Delete { queue: u32 },
-    Begin { session: u32, uuid: Uuid },
-    End { session: u32 },
-    Consume { consumer: String },
-    Cancel { consumer: String },
-    Advance { refusal: u32 },
-    Send { id: u64, targets: Vec<u32>, source: Option<(u32, u64)> },
-    Settle { queue: u32, offsets: Settled },
+    Define {
+        queue: u32,
+        name: String,
+    },
+    Delete {
+        queue: u32,
+    },
+    Begin {
+        session: u32,
+        uuid: Uuid,
+    },
+    End {
+        session: u32,
+    },
+    Consume {
+        consumer: String,
+    },
+    Cancel {
+        consumer: String,
+    },
+    Advance {
+        refusal: u32,
+    },
+    Send {
+        id: u64,
+        targets: Vec<u32>,
+        source: Option<(u32, u64)>,
+    },
+    Settle {
+        queue: u32,
+        offsets: Settled,
+    },
     /// A definition that says nothing new.
     Again,
 }
@@ -71,18 +94,27 @@ pub(super) struct Conversation {
 
 impl Model {
     pub(super) fn apply(&mut self, deed: &Deed) {
-        let fresh = deed.frame.is_none_or(|(session, seq)| match self.sessions.get_mut(&session) {
-            Some(session) if seq <= session.seq => false,
-            Some(session) => {
-                session.seq = seq;
-                true
-            }
-            None => true,
-        });
-        if let Intent::Send { id, targets, source } = &deed.intent {
+        let fresh = deed
+            .frame
+            .is_none_or(|(session, seq)| match self.sessions.get_mut(&session) {
+                Some(session) if seq <= session.seq => false,
+                Some(session) => {
+                    session.seq = seq;
+                    true
+                }
+                None => true,
+            });
+        if let Intent::Send {
+            id,
+            targets,
+            source,
+        } = &deed.intent
+        {
             self.send(*id, targets, *source, fresh);
         } else if fresh && let Some(refusal) = self.act(deed) {
-            let frame = deed.frame.and_then(|(session, seq)| Some((self.sessions.get_mut(&session)?, seq)));
+            let frame = deed
+                .frame
+                .and_then(|(session, seq)| Some((self.sessions.get_mut(&session)?, seq)));
             if let Some((session, seq)) = frame {
                 session.refused.push((seq, refusal));
             }
@@ -96,9 +128,15 @@ impl Model {
             queue.messages.remove(&offset);
         }
         for queue in targets {
-            let Some(queue) = self.queues.get_mut(queue) else { continue };
+            let Some(queue) = self.queues.get_mut(queue) else {
+                continue;
+            };
             if fresh {
-                let message = Message { id, acquired: 0, dying: false };
+                let message = Message {
+                    id,
+                    acquired: 0,
+                    dying: false,
+                };
                 queue.messages.insert(queue.next, message);
             }
             queue.next += 1;
@@ -107,17 +145,28 @@ impl Model {
 
     /// Gives the refusal that the frame gets, if any.
     fn act(&mut self, deed: &Deed) -> Option<u32> {
-        let mut session = deed.frame.and_then(|(session, _)| self.sessions.get_mut(&session));
+        let mut session = deed
+            .frame
+            .and_then(|(session, _)| self.sessions.get_mut(&session));
         match &deed.intent {
             Intent::Define { queue, name } => {
                 if self.queues.values().all(|other| other.name != *name) {
-                    let it = Waiting { name: name.clone(), next: 1, messages: BTreeMap::new() };
+                    let it = Waiting {
+                        name: name.clone(),
+                        next: 1,
+                        messages: BTreeMap::new(),
+                    };
                     self.queues.insert(*queue, it);
                 }
             }
             Intent::Delete { queue } => drop(self.queues.remove(queue)),
             Intent::Begin { session, uuid } => {
-                let it = Conversation { uuid: *uuid, seq: 0, refused: Vec::new(), consumers: Vec::new() };
+                let it = Conversation {
+                    uuid: *uuid,
+                    seq: 0,
+                    refused: Vec::new(),
+                    consumers: Vec::new(),
+                };
                 self.sessions.insert(*session, it);
             }
             Intent::End { session } => drop(self.sessions.remove(session)),
@@ -126,7 +175,10 @@ impl Model {
                 consumers.retain(|other| other != consumer);
                 consumers.push(consumer.clone());
             }
-            Intent::Cancel { consumer } => session.as_mut()?.consumers.retain(|other| other != consumer),
+            Intent::Cancel { consumer } => session
+                .as_mut()?
+                .consumers
+                .retain(|other| other != consumer),
             Intent::Advance { refusal } => return (*refusal > 0).then_some(*refusal),
             Intent::Settle { queue, offsets } => return self.settle(*queue, offsets),
             Intent::Send { .. } | Intent::Again => {}
@@ -136,7 +188,10 @@ impl Model {
 
     fn settle(&mut self, queue: u32, it: &Settled) -> Option<u32> {
         let mut none = BTreeMap::new();
-        let messages = self.queues.get_mut(&queue).map_or(&mut none, |queue| &mut queue.messages);
+        let messages = self
+            .queues
+            .get_mut(&queue)
+            .map_or(&mut none, |queue| &mut queue.messages);
         let mut missed = false;
         for offset in &it.accepted {
             let there = messages.get(offset).is_some_and(|message| !message.dying);
@@ -174,41 +229,77 @@ impl Model {
     pub(super) fn compare(&self, found: &Found, lsns: &BTreeMap<u64, Lsn>) -> Result<(), String> {
         let names: Vec<&String> = self.queues.values().map(|queue| &queue.name).collect();
         if self.queues.len() != found.queues.len() {
-            return Err(format!("queues {:?}, expected {names:?}", found.queues.keys()));
+            return Err(format!(
+                "queues {:?}, expected {names:?}",
+                found.queues.keys()
+            ));
         }
         for queue in self.queues.values() {
             let name = &queue.name;
-            let seen = found.queues.get(name).ok_or_else(|| format!("no queue {name}"))?;
+            let seen = found
+                .queues
+                .get(name)
+                .ok_or_else(|| format!("no queue {name}"))?;
             if seen.next != queue.next {
-                return Err(format!("{name} gives offset {} next, expected {}", seen.next, queue.next));
+                return Err(format!(
+                    "{name} gives offset {} next, expected {}",
+                    seen.next, queue.next
+                ));
             }
             let ready = queue.messages.iter().filter(|(_, message)| !message.dying);
-            let ready: Vec<_> = ready.map(|(offset, message)| (*offset, message.acquired + 1)).collect();
-            let seen_ready: Vec<_> = seen.ready.iter().map(|(offset, attempt, _)| (*offset, *attempt)).collect();
+            let ready: Vec<_> = ready
+                .map(|(offset, message)| (*offset, message.acquired + 1))
+                .collect();
+            let seen_ready: Vec<_> = seen
+                .ready
+                .iter()
+                .map(|(offset, attempt, _)| (*offset, *attempt))
+                .collect();
             if ready != seen_ready {
-                return Err(format!("{name} delivers (offset, attempt) {seen_ready:?}, expected {ready:?}"));
+                return Err(format!(
+                    "{name} delivers (offset, attempt) {seen_ready:?}, expected {ready:?}"
+                ));
             }
             let dying = queue.messages.iter().filter(|(_, message)| message.dying);
             let dying: Vec<_> = dying.map(|(offset, _)| *offset).collect();
             if dying != seen.dying {
-                return Err(format!("{name} gives up {:?}, expected {dying:?}", seen.dying));
+                return Err(format!(
+                    "{name} gives up {:?}, expected {dying:?}",
+                    seen.dying
+                ));
             }
             for (offset, _, lsn) in &seen.ready {
                 let id = queue.messages.get(offset).map_or(0, |message| message.id);
                 if lsns.get(&id).is_some_and(|known| known != lsn) {
-                    return Err(format!("{name} {offset} is at {lsn}, expected {:?}", lsns.get(&id)));
+                    return Err(format!(
+                        "{name} {offset} is at {lsn}, expected {:?}",
+                        lsns.get(&id)
+                    ));
                 }
             }
         }
         let sessions: BTreeMap<_, _> = self.sessions.values().map(|it| (it.uuid, it)).collect();
         if found.n_sessions != sessions.len() {
-            return Err(format!("{} sessions, expected {}", found.n_sessions, sessions.len()));
+            return Err(format!(
+                "{} sessions, expected {}",
+                found.n_sessions,
+                sessions.len()
+            ));
         }
         for (uuid, session) in sessions {
-            let seen = found.sessions.get(&uuid).ok_or_else(|| format!("no session {uuid}"))?;
-            let expected = (session.seq, session.refused.clone(), session.consumers.clone());
+            let seen = found
+                .sessions
+                .get(&uuid)
+                .ok_or_else(|| format!("no session {uuid}"))?;
+            let expected = (
+                session.seq,
+                session.refused.clone(),
+                session.consumers.clone(),
+            );
             if *seen != expected {
-                return Err(format!("session {uuid} (seq, refused, consumers) {seen:?}, expected {expected:?}"));
+                return Err(format!(
+                    "session {uuid} (seq, refused, consumers) {seen:?}, expected {expected:?}"
+                ));
             }
         }
         Ok(())
@@ -237,7 +328,10 @@ impl Found {
         let mut queues: BTreeMap<String, FoundQueue> = BTreeMap::new();
         let mut by_id = BTreeMap::new();
         for report in engine.report() {
-            let it = FoundQueue { next: report.next_offset, ..FoundQueue::default() };
+            let it = FoundQueue {
+                next: report.next_offset,
+                ..FoundQueue::default()
+            };
             by_id.insert(report.def.map_or(0, |def| def.id), report.name.clone());
             queues.insert(report.name, it);
         }
@@ -247,8 +341,16 @@ impl Found {
         }
         engine.dispatch(UnixMillis::ZERO);
         for effect in engine.take_effects() {
-            if let Effect::Deliver { queue, offset, attempt, place: Place::Log { lsn, .. }, .. } = effect
-                && let Some(queue) = by_id.get(&queue.get()).and_then(|name| queues.get_mut(name))
+            if let Effect::Deliver {
+                queue,
+                offset,
+                attempt,
+                place: Place::Log { lsn, .. },
+                ..
+            } = effect
+                && let Some(queue) = by_id
+                    .get(&queue.get())
+                    .and_then(|name| queues.get_mut(name))
             {
                 queue.ready.push((offset.get(), attempt, lsn));
             }
@@ -262,16 +364,32 @@ impl Found {
         }
         let sessions = uuids.iter().filter_map(|uuid| {
             let whole = engine.session(engine.session_number(*uuid)?)?;
-            let refused = whole.failures.iter().map(|failure| (failure.seq, failure.refusal)).collect();
-            let consumers = whole.consumers.into_iter().map(|consumer| consumer.name).collect();
+            let refused = whole
+                .failures
+                .iter()
+                .map(|failure| (failure.seq, failure.refusal))
+                .collect();
+            let consumers = whole
+                .consumers
+                .into_iter()
+                .map(|consumer| consumer.name)
+                .collect();
             Some((*uuid, (whole.seq, refused, consumers)))
         });
-        Found { sessions: sessions.collect(), n_sessions: engine.n_sessions(), queues }
+        Found {
+            sessions: sessions.collect(),
+            n_sessions: engine.n_sessions(),
+            queues,
+        }
     }
 
     /// Where the bodies of all that is ready lie, by queue and offset.
     pub(super) fn ready(&self) -> impl Iterator<Item = (&str, u64, Lsn)> {
         let queues = self.queues.iter();
-        queues.flat_map(|(name, it)| it.ready.iter().map(|(offset, _, lsn)| (name.as_str(), *offset, *lsn)))
+        queues.flat_map(|(name, it)| {
+            it.ready
+                .iter()
+                .map(|(offset, _, lsn)| (name.as_str(), *offset, *lsn))
+        })
     }
 }

@@ -1,23 +1,26 @@
 //! A log, an engine and a state store at work as the broker's threads drive them, but one step after another.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use restante_storage::payload::{
-    Advance, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession, SessionConsumer, Settle,
+    Advance, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession, SessionConsumer,
+    Settle,
 };
 use restante_storage::sim::{Fault, Op, SimDisk, Why};
-use restante_storage::state::{MemoryStore, StateBatch, StateStore};
+use restante_storage::state::{CrashTo, MemoryStore, StateBatch, StateStore};
 use restante_storage::{
-    Commit, Draft, DraftBatch, EncodeEnvelope, Kind, Log, LogOptions, Lsn, Offset, Origin, QueueId, Raw, Seq,
-    SessionNo, Source, Stamp, SyncPolicy, UnixMillis,
+    Commit, Draft, DraftBatch, EncodeEnvelope, Kind, Log, LogOptions, Lsn, Offset, Origin, QueueId,
+    Raw, Seq, SessionNo, Source, Stamp, SyncPolicy, UnixMillis,
 };
 use uuid::Uuid;
 
 use super::model::{Deed, Intent, Model, Settled};
+use crate::broker::rows::Rows;
 use crate::broker::start::recover;
 use crate::engine::{Engine, Errand, ranges};
 
@@ -71,7 +74,7 @@ pub(super) struct Run {
     pub(super) log: Log<()>,
     events: Receiver<Event>,
     engine: Engine,
-    store: Arc<dyn StateStore>,
+    store: Rows,
     node: Uuid,
     pub(super) told: Told,
     dice: Dice,
@@ -96,11 +99,11 @@ fn options() -> LogOptions {
 /// As the broker does at its start.
 pub(super) fn recovered(
     disk: &SimDisk,
-    store: Arc<dyn StateStore>,
+    store: &Rows,
 ) -> Result<(restante_storage::LogScan, Engine), String> {
     let started = Log::<()>::scan(Arc::new(disk.clone()), Path::new(DIR), options())
         .map_err(Into::into)
-        .and_then(|scan| recover(Path::new(DIR), scan, &store, SyncPolicy::Always));
+        .and_then(|scan| recover(Path::new(DIR), scan, store, SyncPolicy::Always));
     match started {
         Ok((scan, engine, _)) => Ok((scan, engine)),
         Err(error) => Err(format!("does not start: {error:?}")),
@@ -108,13 +111,15 @@ pub(super) fn recovered(
 }
 
 impl Run {
-    pub(super) fn start(disk: &SimDisk, store: Arc<dyn StateStore>, told: Told) -> Result<Run, String> {
-        let (scan, engine) = recovered(disk, Arc::clone(&store))?;
+    pub(super) fn start(disk: &SimDisk, store: Rows, told: Told) -> Result<Run, String> {
+        let (scan, engine) = recovered(disk, &store)?;
         let node = scan.node();
         let offsets: HashMap<_, _> = engine.next_offsets().collect();
         let (send, events) = unbounded();
         let log = scan
-            .start(offsets, sink(send.clone()), move |_| drop(send.send(Event::Failed)))
+            .start(offsets, sink(send.clone()), move |_| {
+                drop(send.send(Event::Failed))
+            })
             .map_err(|error| format!("does not start: {error:?}"))?;
         log.wait_for_housekeeping();
         Ok(Run {
@@ -133,17 +138,27 @@ impl Run {
 
     /// Of the records in doubt, the first `n_stored` are there.
     pub(super) fn dispel(&mut self, n_stored: usize) {
-        for deed in std::mem::take(&mut self.told.in_doubt).iter().take(n_stored) {
+        for deed in std::mem::take(&mut self.told.in_doubt)
+            .iter()
+            .take(n_stored)
+        {
             self.told.model.apply(deed);
             match &deed.intent {
                 Intent::Define { queue, name } => {
                     let reports = self.engine.report();
-                    let def = reports.into_iter().find(|it| it.name == *name).and_then(|it| it.def);
-                    self.told.queues.extend(def.map(|def| (*queue, QueueId::new(def.id))));
+                    let def = reports
+                        .into_iter()
+                        .find(|it| it.name == *name)
+                        .and_then(|it| it.def);
+                    self.told
+                        .queues
+                        .extend(def.map(|def| (*queue, QueueId::new(def.id))));
                 }
                 Intent::Begin { session, uuid } => {
                     let number = self.engine.session_number(*uuid);
-                    self.told.sessions.extend(number.map(|number| (*session, number)));
+                    self.told
+                        .sessions
+                        .extend(number.map(|number| (*session, number)));
                 }
                 _ => {}
             }
@@ -167,8 +182,8 @@ impl Run {
                     self.send(n)?;
                 }
                 9 => self.send_again()?,
-                10..=13 => self.settle()?,
-                14..=15 => self.accept_all()?,
+                10..=14 => self.settle()?,
+                15 => self.accept_all()?,
                 16 => self.change_queues()?,
                 17 => self.change_sessions()?,
                 18 => self.run_errands()?,
@@ -200,7 +215,10 @@ impl Run {
             bindings: vec![name.into()],
             ..DefineQueue::default()
         };
-        let intent = Intent::Define { queue, name: name.into() };
+        let intent = Intent::Define {
+            queue,
+            name: name.into(),
+        };
         self.write(vec![Entry::new(Kind::DefineQueue, def, intent)])
     }
 
@@ -213,42 +231,67 @@ impl Run {
             expiry_ms: 60_000,
             ..DefineSession::default()
         };
-        self.write(vec![Entry::new(Kind::DefineSession, def, Intent::Begin { session, uuid })])
+        self.write(vec![Entry::new(
+            Kind::DefineSession,
+            def,
+            Intent::Begin { session, uuid },
+        )])
     }
 
     fn send(&mut self, n: u64) -> Result<(), Stopped> {
-        let entries = (0..n).filter_map(|_| self.message(false)).collect();
+        let entries = (0..n).filter_map(|_| self.message()).collect();
         self.write(entries)
     }
 
-    /// A frame that came before comes again, as after a broken socket.
+    /// A frame comes, and comes again at once. (The log never has one again later: a session's next socket begins with
+    /// what is applied.)
     fn send_again(&mut self) -> Result<(), Stopped> {
-        let entries = [true, false].into_iter().filter_map(|again| self.message(again)).collect();
+        let mut entries = Vec::from_iter(self.message());
+        if let Some(frame) = entries.first().and_then(|entry| entry.deed.frame) {
+            let mut again = self.message();
+            again
+                .iter_mut()
+                .for_each(|again| again.deed.frame = Some(frame));
+            entries.extend(again);
+        }
         self.write(entries)
     }
 
-    fn message(&mut self, again: bool) -> Option<Entry> {
+    fn message(&mut self) -> Option<Entry> {
         let mut targets = self.queues();
         let n_targets = 1 + self.dice.below(3).min(self.dice.below(3)) as usize;
         while targets.len() > n_targets {
             targets.remove(self.dice.below(targets.len() as u64) as usize);
         }
         let id = u64::from(self.told.name());
-        let len = if self.dice.below(8) == 0 { 3000 } else { 8 + self.dice.below(700) as usize };
+        let len = if self.dice.below(8) == 0 {
+            3000
+        } else {
+            8 + self.dice.below(700) as usize
+        };
         let mut entry = Entry::new(
             Kind::Enqueue,
             Nothing,
-            Intent::Send { id, targets: targets.clone(), source: None },
+            Intent::Send {
+                id,
+                targets: targets.clone(),
+                source: None,
+            },
         );
-        entry.targets = targets.iter().filter_map(|queue| self.told.queues.get(queue).copied()).collect();
+        entry.targets = targets
+            .iter()
+            .filter_map(|queue| self.told.queues.get(queue).copied())
+            .collect();
         entry.body = body(id, len);
         entry.expires = (self.dice.below(6) == 0).then(|| self.now.saturating_add(3000));
-        entry.deed.frame = self.frame(again);
+        entry.deed.frame = self.frame();
         (!entry.targets.is_empty()).then_some(entry)
     }
 
     fn settle(&mut self) -> Result<(), Stopped> {
-        let Some(queue) = self.any_queue() else { return Ok(()) };
+        let Some(queue) = self.any_queue() else {
+            return Ok(());
+        };
         let mut offsets = Settled::default();
         let waiting: Vec<u64> = self.waiting(queue);
         for offset in waiting {
@@ -261,23 +304,41 @@ impl Run {
             }
         }
         if self.dice.below(4) == 0 {
-            offsets.accepted.push(self.told.model.queues.get(&queue).map_or(1, |queue| queue.next) + 100);
+            offsets.accepted.push(
+                self.told
+                    .model
+                    .queues
+                    .get(&queue)
+                    .map_or(1, |queue| queue.next)
+                    + 100,
+            );
         }
-        let frame = self.frame(false);
+        let frame = self.frame();
         self.write_settle(queue, offsets, frame)
     }
 
     /// So that segments become free.
     fn accept_all(&mut self) -> Result<(), Stopped> {
-        for queue in [DEAD, self.any_queue().unwrap_or(DEAD)] {
-            let offsets = Settled { accepted: self.waiting(queue), ..Settled::default() };
+        self.run_errands()?;
+        for queue in Vec::from_iter(self.told.model.queues.keys().copied()) {
+            let offsets = Settled {
+                accepted: self.waiting(queue),
+                ..Settled::default()
+            };
             self.write_settle(queue, offsets, None)?;
         }
         Ok(())
     }
 
-    fn write_settle(&mut self, queue: u32, offsets: Settled, frame: Option<(u32, u64)>) -> Result<(), Stopped> {
-        let Some(id) = self.told.queues.get(&queue) else { return Ok(()) };
+    fn write_settle(
+        &mut self,
+        queue: u32,
+        offsets: Settled,
+        frame: Option<(u32, u64)>,
+    ) -> Result<(), Stopped> {
+        let Some(id) = self.told.queues.get(&queue) else {
+            return Ok(());
+        };
         let all = |offsets: &[u64]| ranges(offsets.iter().copied().map(Offset::new));
         let it = Settle {
             queue: id.get(),
@@ -303,8 +364,21 @@ impl Run {
             }
             1 if queues.len() > 2 => {
                 let queue = self.dice.pick(&queues).unwrap_or(DEAD);
-                let it = DeleteQueue { queue: self.told.queues.get(&queue).map_or(0, |id| id.get()) };
-                self.write(vec![Entry::new(Kind::DeleteQueue, it, Intent::Delete { queue })])
+                let it = DeleteQueue {
+                    queue: self.told.queues.get(&queue).map_or(0, |id| id.get()),
+                    realm: REALM.into(),
+                    name: self
+                        .told
+                        .model
+                        .queues
+                        .get(&queue)
+                        .map_or_else(String::new, |queue| queue.name.clone()),
+                };
+                self.write(vec![Entry::new(
+                    Kind::DeleteQueue,
+                    it,
+                    Intent::Delete { queue },
+                )])
             }
             _ => {
                 let name = self.dice.pick(&["d", "e", "f"]);
@@ -319,13 +393,29 @@ impl Run {
         let mut entry = match (self.dice.below(5), session) {
             (0, _) | (_, None) => return self.begin(),
             (1, Some(session)) if self.told.model.sessions.len() > 1 => {
-                let it = EndSession { session: self.told.sessions.get(&session).map_or(0, |it| it.get()) };
-                return self.write(vec![Entry::new(Kind::EndSession, it, Intent::End { session })]);
+                let it = EndSession {
+                    session: self.told.sessions.get(&session).map_or(0, |it| it.get()),
+                };
+                return self.write(vec![Entry::new(
+                    Kind::EndSession,
+                    it,
+                    Intent::End { session },
+                )]);
             }
-            (2, _) => Entry::new(Kind::Cancel, Cancel { consumer: consumer.clone() }, Intent::Cancel { consumer }),
+            (2, _) => Entry::new(
+                Kind::Cancel,
+                Cancel {
+                    consumer: consumer.clone(),
+                },
+                Intent::Cancel { consumer },
+            ),
             (3, _) => {
                 let refusal = self.dice.below(3) as u32;
-                Entry::new(Kind::Advance, Advance { refusal }, Intent::Advance { refusal })
+                Entry::new(
+                    Kind::Advance,
+                    Advance { refusal },
+                    Intent::Advance { refusal },
+                )
             }
             (_, _) => {
                 let queue = self.any_queue().unwrap_or(DEAD);
@@ -334,12 +424,20 @@ impl Run {
                     queue: self.told.queues.get(&queue).map_or(0, |id| id.get()),
                     ..SessionConsumer::default()
                 };
-                let intent = Intent::Consume { consumer: consumer.name.clone() };
-                Entry::new(Kind::Consume, Consume { consumer: Some(consumer) }, intent)
+                let intent = Intent::Consume {
+                    consumer: consumer.name.clone(),
+                };
+                Entry::new(
+                    Kind::Consume,
+                    Consume {
+                        consumer: Some(consumer),
+                    },
+                    intent,
+                )
             }
         };
         entry.deed.frame = loop {
-            if let Some(frame) = self.frame(false) {
+            if let Some(frame) = self.frame() {
                 break Some(frame);
             }
         };
@@ -357,7 +455,10 @@ impl Run {
             match errand {
                 Errand::Settle(it) => {
                     let all = |pairs: &[u64]| {
-                        pairs.chunks(2).flat_map(|pair| pair[0]..=pair[1]).collect::<Vec<_>>()
+                        pairs
+                            .chunks(2)
+                            .flat_map(|pair| pair[0]..=pair[1])
+                            .collect::<Vec<_>>()
                     };
                     let offsets = Settled {
                         expired: all(&it.expired),
@@ -370,9 +471,16 @@ impl Run {
                 Errand::Move(it) => {
                     let id = u64::from(self.told.name());
                     let source = Some((self.queue_of(it.queue), it.offset.get()));
-                    let intent = Intent::Send { id, targets: vec![DEAD], source };
+                    let intent = Intent::Send {
+                        id,
+                        targets: vec![DEAD],
+                        source,
+                    };
                     let mut entry = Entry::new(Kind::Enqueue, Nothing, intent);
-                    entry.source = Some(Source { queue: it.queue, offset: it.offset });
+                    entry.source = Some(Source {
+                        queue: it.queue,
+                        offset: it.offset,
+                    });
                     entry.targets = vec![self.told.queues[&DEAD]];
                     entry.body = body(id, 40);
                     self.write(vec![entry])?;
@@ -395,24 +503,21 @@ impl Run {
     /// The first half of what the checkpointer does.
     fn checkpoint(&mut self) {
         let checkpoint = self.engine.checkpoint(self.node);
-        let mut batch = StateBatch::new();
-        for (key, value) in checkpoint.rows {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.remove(key),
-            }
-        }
-        self.store.checkpoint(batch).expect("a store in memory");
+        self.store
+            .checkpoint(checkpoint.rows)
+            .expect("a store in memory");
         self.checkpointed = Some(checkpoint.lsn);
     }
 
     /// The second half, after whatever came in between.
     fn release(&mut self) -> Result<(), Stopped> {
-        let Some(lsn) = self.checkpointed.take() else { return Ok(()) };
+        let Some(lsn) = self.checkpointed.take() else {
+            return Ok(());
+        };
         self.engine.evict();
         let rewrites = self.engine.take_rewrites(self.log.oldest(), lsn, 100);
         let upto = self.engine.needed_from(lsn);
-        if upto.get() / SEGMENT_BYTES > self.log.oldest().get() / SEGMENT_BYTES && self.dice.below(2) == 0 {
+        if upto.get() / SEGMENT_BYTES > self.log.oldest().get() / SEGMENT_BYTES {
             self.use_up_the_spare()?;
         }
         self.log.release(upto);
@@ -422,11 +527,17 @@ impl Run {
 
     /// So that a released segment is recycled.
     fn use_up_the_spare(&mut self) -> Result<(), Stopped> {
-        self.disk.fail(Fault { op: Op::Create, path: "spare".into(), after: 0, times: 1, why: Why::Full });
+        self.disk.fail(Fault {
+            op: Op::Create,
+            path: "spare".into(),
+            after: 0,
+            times: 1,
+            why: Why::Full,
+        });
         let newest = |log: &Log<()>| log.segments().last().map(|segment| segment.number);
         let before = newest(&self.log);
         while newest(&self.log) == before {
-            let mut entries = Vec::from_iter(self.message(false));
+            let mut entries = Vec::from_iter(self.message());
             for entry in &mut entries {
                 if let Intent::Send { id, .. } = entry.deed.intent {
                     entry.body = body(id, 3000);
@@ -483,11 +594,16 @@ impl Run {
     }
 
     fn apply(&mut self, commit: &Commit<()>) {
-        let records = commit.batches.iter().flat_map(|(range, ())| commit.records(range.clone()));
+        let records = commit
+            .batches
+            .iter()
+            .flat_map(|(range, ())| commit.records(range.clone()));
         for (record, deed) in records.zip(std::mem::take(&mut self.told.in_doubt)) {
             if let Intent::Send { targets, .. } = &deed.intent {
                 let given: Vec<u64> = record.targets().map(|(_, offset)| offset.get()).collect();
-                let due = targets.iter().filter_map(|queue| Some(self.told.model.queues.get(queue)?.next));
+                let due = targets
+                    .iter()
+                    .filter_map(|queue| Some(self.told.model.queues.get(queue)?.next));
                 assert_eq!(given, due.collect::<Vec<_>>(), "offsets are given in order");
             }
             self.engine.apply(&record);
@@ -495,13 +611,11 @@ impl Run {
         }
     }
 
-    /// The frame of some session, or of none: the next, or the last once more.
-    fn frame(&mut self, again: bool) -> Option<(u32, u64)> {
-        let session = self.any_session().filter(|_| again || self.dice.below(2) == 0)?;
+    /// The next frame of some session, or of none.
+    fn frame(&mut self) -> Option<(u32, u64)> {
+        let session = self.any_session().filter(|_| self.dice.below(2) == 0)?;
         let seq = self.told.seqs.entry(session).or_default();
-        if !again || *seq == 0 {
-            *seq += 1;
-        }
+        *seq += 1;
         Some((session, *seq))
     }
 
@@ -517,7 +631,13 @@ impl Run {
 
     /// Those that have a dead-letter address.
     fn queues(&self) -> Vec<u32> {
-        self.told.model.queues.keys().copied().filter(|queue| *queue != DEAD).collect()
+        self.told
+            .model
+            .queues
+            .keys()
+            .copied()
+            .filter(|queue| *queue != DEAD)
+            .collect()
     }
 
     fn waiting(&self, queue: u32) -> Vec<u64> {
@@ -555,8 +675,12 @@ impl Told {
     fn learn(&mut self, deed: &Deed, lsn: Lsn) {
         self.model.apply(deed);
         match &deed.intent {
-            Intent::Define { queue, .. } => drop(self.queues.insert(*queue, QueueId::new(lsn.get()))),
-            Intent::Begin { session, .. } => drop(self.sessions.insert(*session, SessionNo::new(lsn.get()))),
+            Intent::Define { queue, .. } => {
+                drop(self.queues.insert(*queue, QueueId::new(lsn.get())))
+            }
+            Intent::Begin { session, .. } => {
+                drop(self.sessions.insert(*session, SessionNo::new(lsn.get())))
+            }
             Intent::Send { id, .. } => drop(self.lsns.insert(*id, lsn)),
             _ => {}
         }
@@ -582,7 +706,10 @@ impl Entry {
             expires: None,
             source: None,
             body: Vec::new(),
-            deed: Deed { frame: None, intent },
+            deed: Deed {
+                frame: None,
+                intent,
+            },
         }
     }
 }
@@ -594,7 +721,9 @@ fn sink(send: Sender<Event>) -> impl FnMut(Commit<()>) + Send + 'static {
 
 /// How many times 5 ms to wait for something that must happen.
 fn patience() -> u32 {
-    let seconds = std::env::var("RESTANTE_TEST_PATIENCE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds = std::env::var("RESTANTE_TEST_PATIENCE_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     seconds.unwrap_or(60) * 200
 }
 
@@ -627,15 +756,6 @@ impl Dice {
     }
 }
 
-/// A store that a crash left in that state.
-pub(super) fn store(from: &MemoryStore, which: Which) -> Arc<dyn StateStore> {
-    Arc::new(match which {
-        Which::Last => from.crashed(true),
-        Which::Before => from.crashed(false),
-        Which::None => MemoryStore::default(),
-    })
-}
-
 /// What is left of the state store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
@@ -645,4 +765,41 @@ pub(super) enum Which {
     Before,
     /// It was deleted.
     None,
+}
+
+/// The rows that a state store had when the machine went down.
+pub(super) struct Leftovers {
+    last: StateBatch,
+    before: StateBatch,
+}
+
+impl Leftovers {
+    pub(super) fn of(store: &MemoryStore) -> Self {
+        let rows = || {
+            let mut rows = StateBatch::new();
+            let scanned = store.scan(b"", &mut |key, value| {
+                rows.put(key, value);
+                ControlFlow::Continue(())
+            });
+            scanned.expect("a store in memory");
+            rows
+        };
+        let last = rows();
+        store.crash(CrashTo::TheOneBefore);
+        Leftovers {
+            last,
+            before: rows(),
+        }
+    }
+
+    pub(super) fn store(&self, which: Which) -> Rows {
+        let store = MemoryStore::new();
+        let rows = match which {
+            Which::Last => self.last.clone(),
+            Which::Before => self.before.clone(),
+            Which::None => StateBatch::new(),
+        };
+        store.checkpoint(rows).expect("a store in memory");
+        Rows::new(Arc::new(store))
+    }
 }
