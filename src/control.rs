@@ -19,22 +19,42 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) fn new(broker: Broker, auth: Authenticator, metrics: PrometheusHandle) -> Self {
-        Controller { broker, auth, metrics }
+        Controller {
+            broker,
+            auth,
+            metrics,
+        }
     }
 }
 
 impl Control for Controller {
     fn health(&self) -> Health {
         let failed = self.broker.failed().borrow().is_some();
-        let check = |name, ok, bad: &str| Check { name, ok, text: if ok { "ok".into() } else { bad.into() } };
+        let check = |name, ok, bad: &str| Check {
+            name,
+            ok,
+            text: if ok { "ok".into() } else { bad.into() },
+        };
         Health {
             live: true,
             ready: vec![
                 // The listener that answers this is opened only once the log is replayed.
                 check("recovered", true, ""),
-                check("log", !failed, "a write or sync failed: the broker is stopping"),
-                check("disk", !self.broker.is_disk_full(), "below storage.free-low: publishes are refused"),
-                check("draining", !self.broker.is_draining(), "the broker is shutting down"),
+                check(
+                    "log",
+                    !failed,
+                    "a write or sync failed: the broker is stopping",
+                ),
+                check(
+                    "disk",
+                    !self.broker.is_disk_full(),
+                    "below storage.free-low: publishes are refused",
+                ),
+                check(
+                    "draining",
+                    !self.broker.is_draining(),
+                    "the broker is shutting down",
+                ),
             ],
         }
     }
@@ -58,13 +78,23 @@ impl Control for Controller {
         peer: IpAddr,
     ) -> BoxFuture<'a, Result<Admin, AuthError>> {
         Box::pin(async move {
-            let credentials = Credentials::from_header(authorization).map_err(|_| AuthError::Refused)?;
-            let principal = self.auth.verify(credentials, peer).await.map_err(|error| match error {
-                access::AuthError::Refused => AuthError::Refused,
-                access::AuthError::TooManyAttempts { retry_after } => AuthError::TooMany { retry_after },
-                access::AuthError::Busy => AuthError::Busy,
-            })?;
-            Ok(Admin { name: principal.name.to_string(), may_read: principal.has_role(ADMIN) })
+            let credentials =
+                Credentials::from_header(authorization).map_err(|_| AuthError::Refused)?;
+            let principal =
+                self.auth
+                    .verify(credentials, peer)
+                    .await
+                    .map_err(|error| match error {
+                        access::AuthError::Refused => AuthError::Refused,
+                        access::AuthError::TooManyAttempts { retry_after } => {
+                            AuthError::TooMany { retry_after }
+                        }
+                        access::AuthError::Busy => AuthError::Busy,
+                    })?;
+            Ok(Admin {
+                name: principal.name.to_string(),
+                may_read: principal.has_role(ADMIN),
+            })
         })
     }
 }

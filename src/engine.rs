@@ -18,31 +18,37 @@ mod chunk;
 mod dispatch;
 mod errands;
 mod fold;
+mod handle;
 mod queue;
 pub mod routing;
 mod rows;
+mod segments;
 mod session;
 #[cfg(test)]
 mod tests;
+mod transient;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use address::{AddressLimits, Filter};
 pub use chunk::Cause;
 pub use dispatch::{ConsumerId, Resumed};
 pub(crate) use errands::ranges;
 pub use errands::{Errand, Move, QueueReport};
-pub use queue::{Bodies, Place, QueueHandle, is_transient};
+use fold::Past;
+pub use handle::{QueueHandle, is_transient};
+pub use queue::{Bodies, Place};
+use queue::{Expiries, Queue};
+use restante_storage::payload::DefineSession;
 use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
-pub use rows::{CKPT_KEY, Checkpoint, Damage};
+use routing::Router;
+pub use rows::{CKPT_KEY, Checkpoint, Damage, Scan};
 use rustc_hash::{FxHashMap, FxHashSet};
+use segments::Segments;
+use session::Session;
 pub use session::WINDOW_MAX;
 use uuid::Uuid;
-
-use address::{AddressLimits, Filter};
-use queue::Queue;
-use routing::Router;
-use session::Session;
 
 /// What the engine wants done after records were applied or queues dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,35 +90,38 @@ pub struct RealmRoutes {
 /// Queues and sessions: the fold of the log, and the live part on top.
 pub struct Engine {
     bodies: Box<dyn Bodies>,
-    segment_bytes: u64,
     /// The end of what was applied.
     applied: Lsn,
-    /// Whether records of the past are being applied: a queue or session not known yet may still be defined.
-    replaying: bool,
+    past: Past,
 
     // Durable: follows from the log alone.
-    queues: BTreeMap<QueueId, Queue>,
-    sessions: BTreeMap<SessionNo, Session>,
-    /// Waiting messages whose record lies in that segment.
-    live_in_segment: BTreeMap<u64, u64>,
+    queues: FxHashMap<QueueId, Queue>,
+    sessions: FxHashMap<SessionNo, Session>,
+    /// Waiting messages by the segment of their record.
+    segments: Segments,
 
     // Derived from it.
     routes: BTreeMap<Arc<str>, RealmRoutes>,
     routes_changed: bool,
     session_ids: FxHashMap<Uuid, SessionNo>,
-    /// (when, queue, chunk) of chunks with messages that expire.
-    expiries: BTreeSet<(UnixMillis, QueueId, u64)>,
     with_ttl: BTreeSet<QueueId>,
+    /// Messages that are given up and still wait for what becomes of them.
     dying: BTreeSet<(QueueId, Offset)>,
 
     // Live: ends with the process.
+    expiries: Expiries,
     consumers: FxHashMap<ConsumerId, dispatch::Consumer>,
+    of_session: FxHashMap<SessionNo, Vec<ConsumerId>>,
     next_consumer: u64,
+    transient: BTreeSet<QueueId>,
     next_transient: u64,
     touched: Vec<QueueId>,
     effects: Vec<Effect>,
+    /// Came back from consumers that are gone; a record is to say so.
     lost: Vec<(QueueId, Offset)>,
-    expiring: Vec<(QueueId, Offset)>,
+    /// Expired or failed too often; a record is to say so.
+    given_up: Vec<(QueueId, Offset, Cause)>,
+    /// Of those that are dying: a record is being written that says what becomes of them.
     moving: FxHashSet<(QueueId, Offset)>,
     dropped: Vec<(QueueId, Cause)>,
     /// Sessions that nobody is attached to, and when they end.
@@ -133,25 +142,26 @@ impl Engine {
     pub fn new(segment_bytes: u64, bodies: Box<dyn Bodies>) -> Self {
         Engine {
             bodies,
-            segment_bytes,
             applied: Lsn::ZERO,
-            replaying: true,
-            queues: BTreeMap::new(),
-            sessions: BTreeMap::new(),
-            live_in_segment: BTreeMap::new(),
+            past: Past::Known,
+            queues: FxHashMap::default(),
+            sessions: FxHashMap::default(),
+            segments: Segments::new(segment_bytes),
             routes: BTreeMap::new(),
             routes_changed: true,
             session_ids: FxHashMap::default(),
-            expiries: BTreeSet::new(),
             with_ttl: BTreeSet::new(),
             dying: BTreeSet::new(),
+            expiries: Expiries::new(),
             consumers: FxHashMap::default(),
+            of_session: FxHashMap::default(),
             next_consumer: 1,
+            transient: BTreeSet::new(),
             next_transient: 1,
             touched: Vec::new(),
             effects: Vec::new(),
             lost: Vec::new(),
-            expiring: Vec::new(),
+            given_up: Vec::new(),
             moving: FxHashSet::default(),
             dropped: Vec::new(),
             detached: BTreeMap::new(),
@@ -193,7 +203,7 @@ impl Engine {
     }
 
     /// What the log knows of a durable session.
-    pub fn session(&self, number: SessionNo) -> Option<restante_storage::payload::DefineSession> {
+    pub fn session(&self, number: SessionNo) -> Option<DefineSession> {
         self.sessions.get(&number)?.whole()
     }
 
@@ -207,8 +217,7 @@ impl Engine {
         if self.sessions.contains_key(&session) {
             self.detached.insert(session, at);
         }
-        let ids: Vec<ConsumerId> = self.consumers_of(session).collect();
-        for id in ids {
+        for id in self.consumers_of(session) {
             self.suspend_consumer(id);
         }
     }
@@ -218,79 +227,36 @@ impl Engine {
         self.detached.remove(&session);
     }
 
-    fn consumers_of(&self, session: SessionNo) -> impl Iterator<Item = ConsumerId> + '_ {
-        self.consumers.iter().filter_map(move |(id, consumer)| {
-            consumer
-                .session
-                .as_ref()
-                .is_some_and(|(number, _)| *number == session)
-                .then_some(*id)
-        })
-    }
-
-    /// Makes a queue that lives in memory, named and bound like any other.
-    pub fn add_transient_queue(
-        &mut self,
-        realm: &Arc<str>,
-        name: &Arc<str>,
-        max_messages: u64,
-        max_bytes: u64,
-    ) -> Arc<QueueHandle> {
-        let id = QueueHandle::transient_id(self.next_transient);
-        self.next_transient += 1;
-        let mut queue = Queue::transient(id);
-        let handle = Arc::new(QueueHandle {
-            id,
-            realm: Arc::clone(realm),
-            name: Arc::clone(name),
-            max_messages,
-            max_bytes,
-            messages: 0.into(),
-            bytes: 0.into(),
-        });
-        queue.handle = Some(Arc::clone(&handle));
-        self.queues.insert(id, queue);
-        let routes = self.routes.entry(Arc::clone(realm)).or_default();
-        routes.names.insert(Arc::clone(name), Arc::clone(&handle));
-        if let Ok(filter) = Filter::parse(name, LIMITS) {
-            routes.bindings.bind(&filter, Arc::clone(&handle));
-        }
-        self.routes_changed = true;
-        handle
-    }
-
-    /// Removes a queue that lives in memory, with all that waits in it.
-    pub fn remove_transient_queue(&mut self, id: QueueId) {
-        if is_transient(id) {
-            self.remove_queue(id);
-        }
-    }
-
-    /// Puts an encoded record into a queue that lives in memory.
-    pub fn enqueue_transient(
-        &mut self,
-        id: QueueId,
-        record: bytes::Bytes,
-        time: UnixMillis,
-        expires: Option<UnixMillis>,
-    ) {
-        let Some(queue) = self.queues.get_mut(&id) else {
-            return;
-        };
-        queue.push_held(record, time, expires);
-        self.touch(id);
-    }
-
+    /// Queues come and go with their consumers; what waited goes too.
     fn remove_queue(&mut self, id: QueueId) {
         let Some(queue) = self.queues.remove(&id) else {
             return;
         };
         self.unroute(&queue);
         for consumer in queue.live.consumers.iter().copied() {
-            self.consumers.remove(&consumer);
+            self.forget_consumer(consumer);
             self.effects.push(Effect::Cancelled { consumer });
         }
-        self.forget_contents(&queue);
+        self.transient.remove(&id);
+        self.forget_contents(queue);
+    }
+
+    /// Gives a queue its name, unless that is another's already, and its bindings.
+    fn route(&mut self, handle: &Arc<QueueHandle>, bindings: &[String]) {
+        let routes = self.routes.entry(Arc::clone(&handle.realm)).or_default();
+        let other = routes.names.get(&handle.name);
+        // A queue in memory never takes a durable one's name: whether that exists follows from the log alone.
+        if other.is_none_or(|other| is_transient(other.id)) {
+            routes
+                .names
+                .insert(Arc::clone(&handle.name), Arc::clone(handle));
+        }
+        for filter in bindings {
+            if let Ok(filter) = Filter::parse(filter, LIMITS) {
+                routes.bindings.bind(&filter, Arc::clone(handle));
+            }
+        }
+        self.routes_changed = true;
     }
 
     fn unroute(&mut self, queue: &Queue) {
@@ -307,7 +273,9 @@ impl Engine {
                 routes.bindings.unbind(&filter, handle);
             }
         }
-        routes.names.remove(&handle.name);
+        if routes.names.get(&handle.name) == Some(handle) {
+            routes.names.remove(&handle.name);
+        }
         self.routes_changed = true;
     }
 }

@@ -66,8 +66,19 @@ pub fn run(config: &Config) -> Result<()> {
     let credentials = access::bootstrap(&config.data).context("the credentials cannot be used")?;
     let auth = Authenticator::new(credentials.store, config.limits.auth_attempts)
         .context("the machine gives no randomness")?;
-    announce(config, &listeners, &admin_listeners, &started, credentials.admin_password.as_ref().map(|it| it.expose()));
-    let wiring = Wiring { config, broker: started.broker.clone(), auth, metrics };
+    announce(
+        config,
+        &listeners,
+        &admin_listeners,
+        &started,
+        credentials.admin_password.as_ref().map(|it| it.expose()),
+    );
+    let wiring = Wiring {
+        config,
+        broker: started.broker.clone(),
+        auth,
+        metrics,
+    };
     let failed = runtime.block_on(wiring.serve(listeners, admin_listeners));
     let stopped = started.stop();
     if let Err(error) = failed.map_or(stopped, Err) {
@@ -104,12 +115,21 @@ impl Wiring<'_> {
             stopping.clone(),
         );
         let front = tokio::spawn(front);
-        let control = Arc::new(Controller::new(self.broker.clone(), self.auth, self.metrics.clone()));
+        let control = Arc::new(Controller::new(
+            self.broker.clone(),
+            self.auth,
+            self.metrics.clone(),
+        ));
         let options = restante_admin_api::Options {
             metrics_open: self.config.admin.metrics_open,
             ..restante_admin_api::Options::default()
         };
-        let admin = tokio::spawn(restante_admin_api::serve(admin_listeners, control, options, stopping));
+        let admin = tokio::spawn(restante_admin_api::serve(
+            admin_listeners,
+            control,
+            options,
+            stopping,
+        ));
         let upkeep = tokio::spawn(upkeep(self.metrics));
         let failure = wait_for_the_end(&self.broker).await;
         tracing::info!(connections = self.broker.n_attached(), "draining");
@@ -128,10 +148,16 @@ impl Wiring<'_> {
 /// Until the process is told to end, or the log fails.
 async fn wait_for_the_end(broker: &Broker) -> Option<Arc<restante_storage::LogError>> {
     let mut failed = broker.failed();
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         tracing::error!("signals cannot be heard");
-        return failed.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        return failed
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|error| error.clone());
     };
     tokio::select! {
         _ = terminate.recv() => None,
@@ -166,13 +192,20 @@ fn start_broker(config: &Config) -> Result<Started> {
         tail_bytes: clamp(storage.tail_bytes),
         in_flight_bytes_max: clamp(storage.in_flight_bytes),
         // A frame's header comes to the record beside its body, in another form.
-        record_bytes_max: clamp(config.limits.frame_bytes.saturating_add(64 << 10)).max(defaults.record_bytes_max),
+        record_bytes_max: clamp(config.limits.frame_bytes.saturating_add(64 << 10))
+            .max(defaults.record_bytes_max),
         ..defaults
     };
     let disk = Arc::new(MeteredDisk::new());
     let rules = Rules::new(config.rules.clone());
-    Broker::start(&config.data, disk, options, broker::Settings::new(config), rules)
-        .with_context(|| format!("the data folder {} cannot be used", config.data.display()))
+    Broker::start(
+        &config.data,
+        disk,
+        options,
+        broker::Settings::new(config),
+        rules,
+    )
+    .with_context(|| format!("the data folder {} cannot be used", config.data.display()))
 }
 
 fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
@@ -197,7 +230,9 @@ fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
             frame_bytes_max: u32::try_from(limits.frame_bytes).unwrap_or(u32::MAX),
             heartbeat: config.mbws.heartbeat,
             open_within: limits.handshake_time,
-            publish_rate: limits.publish_rate.and_then(|rate| NonZeroU32::new(u32::try_from(rate).unwrap_or(u32::MAX))),
+            publish_rate: limits
+                .publish_rate
+                .and_then(|rate| NonZeroU32::new(u32::try_from(rate).unwrap_or(u32::MAX))),
         },
     }
 }
@@ -209,9 +244,11 @@ fn clamp(bytes: u64) -> usize {
 async fn bind(addresses: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}: is another broker running there? ({key} says where)"))?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "cannot listen on {address}: is another broker running there? ({key} says where)"
+            )
+        })?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -234,7 +271,11 @@ fn announce(
     started: &Started,
     password: Option<&str>,
 ) {
-    let mut text = format!("{SERVER}: {} records replayed, data in {}\n", started.replayed, config.data.display());
+    let mut text = format!(
+        "{SERVER}: {} records replayed, data in {}\n",
+        started.replayed,
+        config.data.display()
+    );
     for at in listeners.iter().filter_map(|it| it.local_addr().ok()) {
         text.push_str(&format!("  clients  ws://{at}/mbws\n"));
     }
@@ -243,7 +284,11 @@ fn announce(
     }
     match password {
         Some(password) => {
-            writeln!(text, "  user     admin\n  password {password}   (shown this once; keep it)").ok();
+            writeln!(
+                text,
+                "  user     admin\n  password {password}   (shown this once; keep it)"
+            )
+            .ok();
         }
         None => text.push_str("  (the admin password was shown at the first start)\n"),
     }
@@ -252,8 +297,11 @@ fn announce(
 }
 
 fn init_logs(log: &config::Log) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.level).context("log.level is no filter: write a level such as info")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let filter = EnvFilter::try_new(&log.level)
+        .context("log.level is no filter: write a level such as info")?;
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     let set = match log.format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => logs.json().try_init(),
@@ -262,8 +310,12 @@ fn init_logs(log: &config::Log) -> Result<()> {
 }
 
 /// Seconds: from a fast disk's sync to a stuck one.
-const SECONDS: [f64; 14] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-const RECORDS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];
+const SECONDS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+const RECORDS: [f64; 9] = [
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0,
+];
 
 fn init_metrics() -> Result<PrometheusHandle> {
     use metrics_exporter_prometheus::Matcher;
@@ -293,7 +345,9 @@ impl Authenticate for Door {
         Box::pin(async move {
             let credentials = match proof {
                 Proof::Header(value) => Credentials::from_header(value),
-                Proof::Open(mbws::Credentials::Password { user, password }) => Credentials::basic(user, password),
+                Proof::Open(mbws::Credentials::Password { user, password }) => {
+                    Credentials::basic(user, password)
+                }
                 Proof::Open(mbws::Credentials::Token(token)) => Credentials::bearer(token),
             };
             let credentials = credentials.map_err(|_| NotBelieved::Wrong)?;

@@ -55,3 +55,62 @@ fn take_credentials(headers: &mut HeaderMap) -> Result<HeaderValue, Problem> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{AuthError, BoxFuture, Health, QueueInfo};
+
+    /// Lets nobody in.
+    struct Closed;
+
+    impl Control for Closed {
+        fn health(&self) -> Health {
+            Health {
+                live: true,
+                ready: Vec::new(),
+            }
+        }
+
+        fn metrics(&self) -> String {
+            String::new()
+        }
+
+        fn queues(&self) -> BoxFuture<'_, Vec<QueueInfo>> {
+            Box::pin(async { Vec::new() })
+        }
+
+        fn authenticate<'a>(
+            &'a self,
+            _: &'a [u8],
+            _: IpAddr,
+        ) -> BoxFuture<'a, Result<Admin, AuthError>> {
+            Box::pin(async { Err(AuthError::Refused) })
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_open_to_the_machine_itself_alone_and_only_if_wanted() {
+        for (peer, open, passes) in [
+            ("127.0.0.1", true, true),
+            ("127.8.8.8", true, true),
+            ("::1", true, true),
+            ("::ffff:127.0.0.1", true, true),
+            ("127.0.0.1", false, false),
+            ("10.0.0.1", true, false),
+            ("::ffff:10.0.0.1", true, false),
+            ("2001:db8::1", true, false),
+        ] {
+            for (need, passes) in [
+                (Need::Metrics, passes),
+                (Need::Read, false),
+                (Need::Credentials, false),
+            ] {
+                let peer = peer.parse().unwrap();
+                let headers = &mut HeaderMap::new();
+                let outcome = check(&Closed, need, headers, peer, open, Uuid::nil()).await;
+                assert_eq!(outcome.is_ok(), passes, "{need:?} {peer} {open}");
+            }
+        }
+    }
+}

@@ -17,7 +17,7 @@ use std::time::Instant;
 use restante_proto::mbws::Ranges;
 use restante_storage::payload::{self, EndSession, SessionConsumer};
 use restante_storage::{
-    Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp,
+    Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp, UnixMillis,
 };
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -56,6 +56,8 @@ pub struct Attachment {
     /// A full batch that waits for room in the log.
     stalled: Option<DraftBatch<Batch>>,
     serial: u64,
+    /// When the batch at hand was begun: the time of all its records.
+    pub(super) began: Option<UnixMillis>,
     /// Batches in the log: serial, first tag, and when they went.
     in_log: VecDeque<(u64, u64, Instant)>,
     /// The first tag of the batch at hand.
@@ -140,6 +142,7 @@ impl Attachment {
             batch,
             stalled: None,
             serial: 0,
+            began: None,
             in_log: VecDeque::new(),
             batch_first: None,
             called: 0,
@@ -281,6 +284,7 @@ impl Attachment {
 
     /// Hands all calls since the last flush to the log, as one batch. Call it when a read brought nothing more.
     pub fn flush(&mut self) {
+        self.began = None;
         if self.batch.is_empty() {
             return;
         }

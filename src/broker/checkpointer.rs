@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use restante_storage::Lsn;
-use restante_storage::state::{StateBatch, StateStore};
 use uuid::Uuid;
 
 use super::Shared;
 use super::core::Ask;
 use super::keeper::Keeper;
+use super::rows::Rows;
 
 /// How often it looks whether enough log has been written.
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
-    store: Arc<dyn StateStore>,
+    store: Rows,
     node: Uuid,
     last: Lsn,
     at: Instant,
@@ -29,12 +29,7 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        store: Arc<dyn StateStore>,
-        node: Uuid,
-        last: Lsn,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, store: Rows, node: Uuid, last: Lsn) -> Self {
         Checkpointer {
             shared,
             store,
@@ -71,14 +66,7 @@ impl Checkpointer {
         let Ok(checkpoint) = checkpoint.recv() else {
             return;
         };
-        let mut batch = StateBatch::new();
-        for (key, value) in checkpoint.rows {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.remove(key),
-            }
-        }
-        if let Err(error) = self.store.checkpoint(batch) {
+        if let Err(error) = self.store.checkpoint(checkpoint.rows) {
             // The log has everything: go on with it, free nothing, and start afresh next time.
             self.broken = true;
             tracing::error!(%error, "the state store failed: no segment is freed until a restart rebuilds it");

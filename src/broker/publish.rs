@@ -136,7 +136,7 @@ impl Attachment {
         envelope: &Envelope,
         takers: Takers,
     ) -> Outcome {
-        let time = now();
+        let time = *self.began.get_or_insert_with(now);
         let Takers {
             durable,
             transient,

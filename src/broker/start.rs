@@ -12,7 +12,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
@@ -23,7 +22,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use restante_storage::state::{SledStore, StateError, StateStore, set_aside};
+use restante_storage::state::{SledStore, StateError};
 use restante_storage::{Disk, Log, LogError, LogOptions, LogScan, Lsn, QueueId, SyncPolicy};
 use rustc_hash::FxHashMap;
 use thiserror::Error;
@@ -32,6 +31,7 @@ use tokio::sync::watch;
 use super::checkpointer::Checkpointer;
 use super::core::{Ask, Core};
 use super::keeper::Keeper;
+use super::rows::Rows;
 use super::settings::Settings;
 use super::stats::Stats;
 use super::{Broker, Routes, Shared, now};
@@ -188,7 +188,10 @@ fn spawn(
     // A bug in one of these must not leave a broker behind that takes messages and never confirms them.
     let or_end = move || {
         if catch_unwind(AssertUnwindSafe(run)).is_err() {
-            tracing::error!(thread = name, "a thread of the broker broke down: the process ends; nothing confirmed is lost");
+            tracing::error!(
+                thread = name,
+                "a thread of the broker broke down: the process ends; nothing confirmed is lost"
+            );
             std::process::abort();
         }
     };
@@ -200,30 +203,35 @@ fn spawn(
     })
 }
 
-fn open_store(data: &Path) -> Result<Arc<dyn StateStore>, StartError> {
+fn open_store(data: &Path) -> Result<Rows, StartError> {
     let (dir, mark) = (data.join(STATE_DIR), data.join(REBUILD_MARK));
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Io {
+            doing,
+            path,
+            source,
+        }
+    };
     if mark.exists() {
         if dir.exists() {
-            set_aside(&dir, now())?;
+            fs::remove_dir_all(&dir).map_err(io("removing", &dir))?;
         }
-        fs::remove_file(&mark).map_err(|source| StartError::Io {
-            doing: "removing",
-            path: mark,
-            source,
-        })?;
+        fs::remove_file(&mark).map_err(io("removing", &mark))?;
     }
-    let (store, aside) = SledStore::open_or_set_aside(&dir, now())?;
-    if let Some(aside) = aside {
-        tracing::warn!(moved_to = %aside.display(), "the state store could not be opened: it is rebuilt from the log");
+    let opened = SledStore::open_or_set_aside(&dir, now())?;
+    if let Some(aside) = opened.set_aside {
+        let why = crate::serve::chain(&aside.because);
+        tracing::warn!(why, moved_to = %aside.moved_to.display(), "the state store is rebuilt from the log");
     }
-    Ok(Arc::new(store))
+    Ok(Rows::new(Arc::new(opened.store)))
 }
 
 /// The engine as of the log's end.
 fn recover(
     data: &Path,
     mut scan: LogScan,
-    store: &Arc<dyn StateStore>,
+    store: &Rows,
     sync: SyncPolicy,
 ) -> Result<(LogScan, Engine, u64), StartError> {
     let mut engine = load(data, &scan, store);
@@ -262,22 +270,18 @@ fn replay(scan: &mut LogScan, engine: &mut Engine) -> Result<restante_storage::T
 }
 
 /// What the state store has, if it fits the log; else nothing.
-fn load(data: &Path, scan: &LogScan, store: &Arc<dyn StateStore>) -> Engine {
-    let rows = Rows {
-        store: Arc::clone(store),
+fn load(data: &Path, scan: &LogScan, store: &Rows) -> Engine {
+    let bodies = Chunks {
+        rows: store.clone(),
         data: data.to_owned(),
     };
     let mut broken = false;
     let loaded = Engine::load(
         scan.node(),
         scan.segment_bytes(),
-        Box::new(rows),
+        Box::new(bodies),
         &mut |prefix, visit| {
-            let visited = store.scan(prefix, &mut |key, value| {
-                visit(key, value);
-                ControlFlow::Continue(())
-            });
-            broken |= visited.is_err();
+            broken |= store.scan(prefix, visit).is_err();
         },
         &|key| store.get(key).ok().flatten(),
     );
@@ -299,36 +303,31 @@ fn load(data: &Path, scan: &LogScan, store: &Arc<dyn StateStore>) -> Engine {
     }
 }
 
-fn fresh(data: &Path, scan: &LogScan, store: &Arc<dyn StateStore>) -> Engine {
+fn fresh(data: &Path, scan: &LogScan, store: &Rows) -> Engine {
     clear(store);
-    let rows = Rows {
-        store: Arc::clone(store),
+    let bodies = Chunks {
+        rows: store.clone(),
         data: data.to_owned(),
     };
-    Engine::new(scan.segment_bytes(), Box::new(rows))
+    Engine::new(scan.segment_bytes(), Box::new(bodies))
 }
 
 /// Removes all rows: what is rebuilt writes them anew.
-fn clear(store: &Arc<dyn StateStore>) {
-    let mut batch = restante_storage::state::StateBatch::new();
-    let scanned = store.scan(b"", &mut |key, _| {
-        batch.remove(key.to_vec());
-        ControlFlow::Continue(())
-    });
-    if scanned.is_ok() && batch.bytes() > 0 && store.checkpoint(batch).is_err() {
-        tracing::error!("the state store cannot be cleared");
+fn clear(store: &Rows) {
+    if let Err(error) = store.clear() {
+        tracing::error!(%error, "the state store cannot be cleared");
     }
 }
 
 /// The state store as the engine reads it back.
-struct Rows {
-    store: Arc<dyn StateStore>,
+struct Chunks {
+    rows: Rows,
     data: PathBuf,
 }
 
-impl Bodies for Rows {
+impl Bodies for Chunks {
     fn body(&self, queue: QueueId, chunk: u64) -> Vec<u8> {
-        self.store
+        self.rows
             .get(&Engine::body_key(queue, chunk))
             .ok()
             .flatten()

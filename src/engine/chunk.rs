@@ -10,9 +10,14 @@
 //! - `a_body_reads_back_as_it_was_written`, `marks_read_back_as_they_were_written`
 //! - `damaged_rows_are_told_from_good_ones`
 
+mod refs;
+mod varint;
+
 use std::collections::BTreeMap;
 
+use refs::Refs;
 use restante_storage::{Lsn, UnixMillis};
+pub(super) use varint::{read_varint, varint};
 
 /// Places in a chunk.
 pub(super) const SLOTS: u64 = 1024;
@@ -90,56 +95,6 @@ impl Cause {
     }
 }
 
-/// The references, a column for each part.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Refs {
-    /// LSN for each slot from 0; 0: nothing was ever stored there.
-    lsns: Vec<u64>,
-    bytes: Vec<u32>,
-    times: Vec<u64>,
-    /// Empty while no message of the chunk expires; else 0 for those that do not.
-    expires: Vec<u64>,
-}
-
-impl Refs {
-    fn set(&mut self, slot: usize, it: Ref) {
-        if self.lsns.len() <= slot {
-            self.lsns.resize(slot + 1, 0);
-            self.bytes.resize(slot + 1, 0);
-            self.times.resize(slot + 1, 0);
-        }
-        put(&mut self.lsns, slot, it.lsn.get());
-        put(&mut self.bytes, slot, it.bytes);
-        put(&mut self.times, slot, it.time.get());
-        if let Some(expires) = it.expires {
-            self.expires
-                .resize(self.lsns.len().max(self.expires.len()), 0);
-            put(&mut self.expires, slot, expires.get());
-        }
-    }
-
-    fn get(&self, slot: usize) -> Option<Ref> {
-        let lsn = self.lsns.get(slot).copied().filter(|lsn| *lsn != 0)?;
-        Some(Ref {
-            lsn: Lsn::new(lsn),
-            bytes: self.bytes.get(slot).copied()?,
-            time: UnixMillis::new(self.times.get(slot).copied()?),
-            expires: self
-                .expires
-                .get(slot)
-                .copied()
-                .filter(|at| *at != 0)
-                .map(UnixMillis::new),
-        })
-    }
-}
-
-fn put<T>(column: &mut [T], slot: usize, value: T) {
-    if let Some(place) = column.get_mut(slot) {
-        *place = value;
-    }
-}
-
 /// 1024 consecutive places of a queue.
 #[derive(Debug, Clone)]
 pub(super) struct Chunk {
@@ -148,8 +103,12 @@ pub(super) struct Chunk {
     marks: BTreeMap<u16, Mark>,
     /// None: only in the state store.
     refs: Option<Refs>,
-    /// No pending message expires before this.
+    /// No pending message expires before this, whoever has it.
     expires_min: Option<UnixMillis>,
+    /// When the engine looks for expired messages here; live only. None: it need not.
+    armed: Option<UnixMillis>,
+    /// Whether it stands in its queue's list of chunks for the next checkpoint.
+    listed: bool,
     /// What the state store holds of the references is out of date.
     pub(super) body_dirty: bool,
     /// What the state store holds of the marks is out of date.
@@ -170,6 +129,8 @@ impl Chunk {
             marks: BTreeMap::new(),
             refs: Some(Refs::default()),
             expires_min: None,
+            armed: None,
+            listed: false,
             body_dirty: true,
             marks_dirty: true,
             body_crc: 0,
@@ -212,10 +173,11 @@ impl Chunk {
         self.refs.is_some()
     }
 
-    /// Puts a message at `slot`, which was empty.
+    /// Puts a message at `slot`, which was empty. The body must be resident.
     pub(super) fn set(&mut self, slot: u64, it: Ref) {
-        let refs = self.refs.get_or_insert_default();
-        refs.set(slot as usize, it);
+        let refs = self.refs.as_mut();
+        refs.expect("a chunk is in memory before anything is put there")
+            .set(slot as usize, it);
         if let Some(word) = self.pending.get_mut((slot / 64) as usize) {
             *word |= 1 << (slot % 64);
             self.n_pending += 1;
@@ -238,16 +200,15 @@ impl Chunk {
         self.refs.as_ref()?.get(slot as usize)
     }
 
-    /// Settles `slot`: it is no longer pending.
+    /// Settles `slot`, which is pending.
     pub(super) fn clear(&mut self, slot: u64) {
-        if !self.is_pending(slot) {
-            return;
-        }
         if let Some(word) = self.pending.get_mut((slot / 64) as usize) {
             *word &= !(1 << (slot % 64));
             self.n_pending -= 1;
         }
-        self.marks.remove(&(slot as u16));
+        if !self.marks.is_empty() {
+            self.marks.remove(&(slot as u16));
+        }
         self.marks_dirty = true;
     }
 
@@ -281,22 +242,55 @@ impl Chunk {
         Some(word as u64 * 64 + u64::from(bits.trailing_zeros()))
     }
 
-    /// Computes anew when the first pending message expires. The body must be resident.
-    pub(super) fn refresh_expires_min(&mut self) {
-        let mut min: Option<UnixMillis> = None;
+    /// All that waits here. The body must be resident.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Ref> + '_ {
         let mut from = 0;
-        while let Some(slot) = self.next_pending(from) {
-            if let Some(expires) = self.get(slot).and_then(|it| it.expires)
-                && self.mark(slot).is_none_or(|mark| mark.dying.is_none())
-            {
-                min = Some(min.map_or(expires, |m| m.min(expires)));
-            }
+        std::iter::from_fn(move || {
+            let slot = self.next_pending(from)?;
             from = slot + 1;
-        }
-        if min != self.expires_min {
-            self.expires_min = min;
-            self.marks_dirty = true;
-        }
+            self.get(slot)
+        })
+    }
+
+    /// Pending messages that expire and are not given up yet. The body must be resident.
+    pub(super) fn expiring(&self) -> impl Iterator<Item = (u64, UnixMillis)> + '_ {
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let slot = self.next_pending(from)?;
+                from = slot + 1;
+                if let Some(expires) = self.get(slot).and_then(|it| it.expires)
+                    && self.mark(slot).is_none_or(|mark| mark.dying.is_none())
+                {
+                    return Some((slot, expires));
+                }
+            }
+        })
+    }
+
+    /// When the engine looks for expired messages here.
+    pub(super) fn armed(&self) -> Option<UnixMillis> {
+        self.armed
+    }
+
+    /// The engine will look for expired messages here at that time.
+    pub(super) fn arm(&mut self, at: Option<UnixMillis>) {
+        self.armed = at;
+    }
+
+    /// Whoever looked found that no pending message expires before that.
+    pub(super) fn set_expires_min(&mut self, at: Option<UnixMillis>) {
+        self.expires_min = at;
+    }
+
+    /// Puts it on its queue's list for the next checkpoint; whether it was not there.
+    pub(super) fn list(&mut self) -> bool {
+        !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// It is no longer on its queue's list.
+    pub(super) fn unlist(&mut self) {
+        self.listed = false;
     }
 
     /// Lets go of the references, which the state store holds.
@@ -313,33 +307,13 @@ impl Chunk {
         if crc32fast::hash(body) != self.body_crc {
             return Err(Damaged);
         }
-        self.refs = Some(read_body(body).ok_or(Damaged)?);
+        self.refs = Some(Refs::read(body).ok_or(Damaged)?);
         Ok(())
     }
 
-    /// The body's row: count, then for each slot the LSN, size, time (and expiry) as differences, in varints.
+    /// The body's row; empty where the references are not in memory.
     pub(super) fn body_row(&self) -> Vec<u8> {
-        let Some(refs) = &self.refs else {
-            return Vec::new();
-        };
-        let mut row = Vec::with_capacity(refs.lsns.len() * 6 + 8);
-        varint(&mut row, refs.lsns.len() as u64);
-        row.push(u8::from(!refs.expires.is_empty()));
-        let (mut last_lsn, mut last_time) = (0, 0);
-        for slot in 0..refs.lsns.len() {
-            let Some(it) = refs.get(slot) else {
-                varint(&mut row, 0);
-                continue;
-            };
-            varint(&mut row, zigzag(it.lsn.get().wrapping_sub(last_lsn)) + 1);
-            varint(&mut row, u64::from(it.bytes));
-            varint(&mut row, zigzag(it.time.get().wrapping_sub(last_time)));
-            if !refs.expires.is_empty() {
-                varint(&mut row, it.expires.map_or(0, UnixMillis::get));
-            }
-            (last_lsn, last_time) = (it.lsn.get(), it.time.get());
-        }
-        row
+        self.refs.as_ref().map_or_else(Vec::new, Refs::row)
     }
 
     /// The marks' row: the bits, then each history.
@@ -396,76 +370,6 @@ impl Chunk {
     }
 }
 
-fn read_body(mut row: &[u8]) -> Option<Refs> {
-    let slots = usize::try_from(read_varint(&mut row)?)
-        .ok()
-        .filter(|slots| *slots as u64 <= SLOTS)?;
-    let (expiring, rest) = row.split_first()?;
-    row = rest;
-    let mut refs = Refs::default();
-    refs.lsns.resize(slots, 0);
-    refs.bytes.resize(slots, 0);
-    refs.times.resize(slots, 0);
-    if *expiring != 0 {
-        refs.expires.resize(slots, 0);
-    }
-    let (mut last_lsn, mut last_time) = (0_u64, 0_u64);
-    for slot in 0..slots {
-        let lsn = read_varint(&mut row)?;
-        if lsn == 0 {
-            continue;
-        }
-        last_lsn = last_lsn.wrapping_add(unzigzag(lsn - 1));
-        let bytes = u32::try_from(read_varint(&mut row)?).ok()?;
-        last_time = last_time.wrapping_add(unzigzag(read_varint(&mut row)?));
-        let expires = if *expiring != 0 {
-            read_varint(&mut row)?
-        } else {
-            0
-        };
-        refs.set(
-            slot,
-            Ref {
-                lsn: Lsn::new(last_lsn),
-                bytes,
-                time: UnixMillis::new(last_time),
-                expires: (expires != 0).then(|| UnixMillis::new(expires)),
-            },
-        );
-    }
-    row.is_empty().then_some(refs)
-}
-
-/// Small differences of either sign become small numbers.
-fn zigzag(difference: u64) -> u64 {
-    (difference << 1) ^ (((difference as i64) >> 63) as u64)
-}
-
-fn unzigzag(number: u64) -> u64 {
-    (number >> 1) ^ (number & 1).wrapping_neg()
-}
-
-pub(super) fn varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-pub(super) fn read_varint(input: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = input.split_first()?;
-        *input = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,7 +400,7 @@ mod tests {
     fn a_body_reads_back_as_it_was_written() {
         let chunk = sample();
         let row = chunk.body_row();
-        let refs = read_body(&row).unwrap();
+        let refs = Refs::read(&row).unwrap();
         for slot in 0..SLOTS as usize {
             assert_eq!(refs.get(slot), chunk.get(slot as u64), "slot {slot}");
         }
@@ -523,7 +427,7 @@ mod tests {
             bad[at] ^= 1;
             assert!(Chunk::stored(&bad, crc, 0, None).is_err());
         }
-        assert!(read_body(&sample().body_row()[..7]).is_none());
+        assert!(Refs::read(&sample().body_row()[..7]).is_none());
     }
 
     #[test]
@@ -537,19 +441,13 @@ mod tests {
     }
 
     #[test]
-    fn the_first_expiry_is_that_of_what_is_pending() {
+    fn what_is_given_up_does_not_expire() {
         let mut chunk = sample();
         chunk.set(5, reference(9500, Some(1_700_000_000_001)));
-        assert_eq!(
-            chunk.expires_min(),
-            Some(UnixMillis::new(1_700_000_000_001))
-        );
+        let first = UnixMillis::new(1_700_000_000_001);
+        assert_eq!(chunk.expires_min(), Some(first));
+        assert_eq!(chunk.expiring().collect::<Vec<_>>(), [(5, first)]);
         chunk.clear(5);
-        chunk.refresh_expires_min();
-        assert_eq!(
-            chunk.expires_min(),
-            None,
-            "slot 4 is on its way out already"
-        );
+        assert_eq!(chunk.expiring().next(), None);
     }
 }

@@ -1,8 +1,10 @@
 //! Errands: what the engine cannot do itself, because only the log changes durable state. The broker's keeper fetches
 //! them and writes the records that do it.
 
+mod rewrites;
+
 use restante_storage::payload::{DefineQueue, DefineSession, DeleteQueue, EndSession, Settle};
-use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
+use restante_storage::{Offset, QueueId, SessionNo, UnixMillis};
 
 use super::chunk::Cause;
 use super::queue::Place;
@@ -11,7 +13,7 @@ use super::{Engine, is_transient};
 /// A record that the engine wants written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Errand {
-    /// Messages came back or expired (kind `Settle`).
+    /// Messages came back, or are given up (kind `Settle`).
     Settle(Settle),
     /// A message goes to its queue's dead-letter address (kind `Enqueue` with a source).
     Move(Move),
@@ -79,22 +81,68 @@ pub struct QueueReport {
 const OFFSETS_MAX: usize = 4096;
 
 impl Engine {
-    /// Takes what is to be written now, at most about `limit` records. Call again while it gives any.
+    /// Takes what is to be written now, at most about `limit` records. Call again while it gives any. Everything is
+    /// given once: each record must get to the log, or for a [`Move`] [`Engine::move_failed`] be called.
     pub fn take_errands(&mut self, now: UnixMillis, limit: usize) -> Vec<Errand> {
         let mut errands = Vec::new();
-        self.collect_expired(now, limit * 64);
+        self.collect_expired(now);
         let lost = std::mem::take(&mut self.lost);
-        settle_errands(lost, &mut errands, |offsets| Settle {
-            returned: offsets,
-            ..Settle::default()
-        });
-        let mut expiring = std::mem::take(&mut self.expiring);
-        expiring.retain(|(queue, offset)| self.expire_in_memory(*queue, *offset));
-        settle_errands(expiring, &mut errands, |offsets| Settle {
-            expired: offsets,
-            ..Settle::default()
-        });
+        settle_errands(lost, &mut errands, |it| &mut it.returned);
+        self.give_up_errands(&mut errands);
         self.move_errands(limit, &mut errands);
+        self.end_errands(now, limit, &mut errands);
+        errands
+    }
+
+    /// Whether there is anything to be written that does not merely wait for its time.
+    pub fn has_errands(&self) -> bool {
+        !self.lost.is_empty() || !self.given_up.is_empty() || self.dying.len() > self.moving.len()
+    }
+
+    /// How many messages were dropped since the last call, by queue and why.
+    pub fn take_dropped(&mut self) -> Vec<(QueueId, Cause)> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Messages that are over: to the dead-letter address if their queue has one, else to nowhere.
+    fn give_up_errands(&mut self, errands: &mut Vec<Errand>) {
+        let (mut expired, mut exhausted, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, offset, cause) in std::mem::take(&mut self.given_up) {
+            if is_transient(id) {
+                self.drop_held(id, offset, cause);
+            } else if self.queues.get(&id).is_none_or(|it| !it.has_dead_letter()) {
+                dropped.push((id, offset));
+            } else if cause == Cause::MaxAttempts {
+                exhausted.push((id, offset));
+            } else {
+                expired.push((id, offset));
+            }
+        }
+        settle_errands(expired, errands, |it| &mut it.expired);
+        settle_errands(exhausted, errands, |it| &mut it.exhausted);
+        settle_errands(dropped, errands, |it| &mut it.dropped);
+    }
+
+    fn move_errands(&mut self, limit: usize, errands: &mut Vec<Errand>) {
+        let waiting: Vec<(QueueId, Offset)> = self
+            .dying
+            .iter()
+            .filter(|key| !self.moving.contains(key))
+            .take(limit)
+            .copied()
+            .collect();
+        let mut dropped = Vec::new();
+        for (id, offset) in waiting {
+            self.moving.insert((id, offset));
+            match self.move_of(id, offset) {
+                Some(it) => errands.push(Errand::Move(it)),
+                None => dropped.push((id, offset)),
+            }
+        }
+        settle_errands(dropped, errands, |it| &mut it.dropped);
+    }
+
+    fn end_errands(&mut self, now: UnixMillis, limit: usize, errands: &mut Vec<Errand>) {
         let over: Vec<SessionNo> = self
             .detached
             .iter()
@@ -108,122 +156,32 @@ impl Engine {
                 session: session.get(),
             }));
         }
-        errands
     }
 
-    /// Whether there is anything to be written that does not merely wait for its time.
-    pub fn has_errands(&self) -> bool {
-        !self.lost.is_empty() || !self.expiring.is_empty() || self.dying.len() > self.moving.len()
-    }
-
-    /// How many messages were dropped since the last call, by queue and why.
-    pub fn take_dropped(&mut self) -> Vec<(QueueId, Cause)> {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// An expired message of a queue in memory goes at once; whether it is one of the log's instead.
-    fn expire_in_memory(&mut self, id: QueueId, offset: Offset) -> bool {
-        if !is_transient(id) {
-            return true;
-        }
-        if let Some(queue) = self.queues.get_mut(&id)
-            && queue.take(offset, &*self.bodies).is_some()
-        {
-            self.dropped.push((id, Cause::Expired));
-        }
-        false
-    }
-
-    fn move_errands(&mut self, limit: usize, errands: &mut Vec<Errand>) {
-        let waiting: Vec<(QueueId, Offset)> = self
-            .dying
-            .iter()
-            .filter(|key| !self.moving.contains(key))
-            .take(limit)
-            .copied()
-            .collect();
-        for (id, offset) in waiting {
-            if let Some(it) = self.move_of(id, offset) {
-                self.moving.insert((id, offset));
-                errands.push(Errand::Move(it));
-            }
-        }
-    }
-
+    /// The move of a message that is given up; none: its queue has no dead-letter address.
     fn move_of(&mut self, id: QueueId, offset: Offset) -> Option<Move> {
         let queue = self.queues.get_mut(&id)?;
-        let place = queue.entry(offset, &*self.bodies)?.place;
-        let mark = queue.mark(offset)?;
-        let dying = mark.dying.as_ref()?;
+        let address = queue.def.as_ref()?.dead_letter.clone()?;
+        let entry = queue.entry(offset, &*self.bodies)?;
         let handle = queue.handle.as_ref()?;
+        let dying = queue.dying(offset)?;
         Some(Move {
             queue: id,
             realm: handle.realm.clone(),
             name: handle.name.clone(),
             offset,
-            place,
-            address: queue.def.as_ref()?.dead_letter.clone()?,
+            place: entry.place,
+            address,
             cause: dying.cause,
             reason: dying.reason.clone(),
-            acquired: mark.acquired,
-            failed: mark.failed,
+            acquired: entry.acquired,
+            failed: entry.failed,
         })
     }
 
     /// A move could not be made now; it is asked for again.
     pub fn move_failed(&mut self, queue: QueueId, offset: Offset) {
         self.moving.remove(&(queue, offset));
-    }
-
-    /// Below this LSN the log holds nothing that is needed, as far as the checkpoint at `checkpointed` covers.
-    pub fn needed_from(&self, checkpointed: Lsn) -> Lsn {
-        let first_live = self
-            .live_in_segment
-            .keys()
-            .next()
-            .map(|segment| Lsn::new(segment * self.segment_bytes));
-        let homes = self
-            .queues
-            .values()
-            .filter(|queue| queue.def.is_some() && !is_transient(queue.id))
-            .map(|queue| queue.home)
-            .chain(self.sessions.values().map(|session| session.home));
-        homes.chain(first_live).fold(checkpointed, Lsn::min)
-    }
-
-    /// Definitions that alone keep the log from letting go of its oldest segments, which begin at `oldest`: to be
-    /// written again.
-    pub fn take_rewrites(&mut self, oldest: Lsn, checkpointed: Lsn, limit: usize) -> Vec<Errand> {
-        let first_live = self
-            .live_in_segment
-            .keys()
-            .next()
-            .map(|segment| Lsn::new(segment * self.segment_bytes));
-        let could_go_to = first_live.map_or(checkpointed, |lsn| lsn.min(checkpointed));
-        let boundary = Lsn::new(could_go_to.get() / self.segment_bytes * self.segment_bytes);
-        if boundary <= oldest {
-            return Vec::new();
-        }
-        let as_of = self.applied.get();
-        let queues = self
-            .queues
-            .values()
-            .filter(|queue| queue.home < boundary)
-            .filter_map(|queue| {
-                let mut def = queue.def.clone()?;
-                def.as_of = as_of;
-                Some(Errand::Queue(def))
-            });
-        let sessions = self
-            .sessions
-            .values()
-            .filter(|session| session.home < boundary)
-            .filter_map(|session| {
-                let mut def = session.whole()?;
-                def.as_of = as_of;
-                Some(Errand::Session(def))
-            });
-        queues.chain(sessions).take(limit).collect()
     }
 
     /// All queues, for listings, in order of realm and name.
@@ -254,22 +212,25 @@ impl Engine {
     }
 }
 
-/// One `Settle` for each queue and at most [`OFFSETS_MAX`] offsets.
+/// One `Settle` for each queue and at most [`OFFSETS_MAX`] offsets, which stand in that part of it.
 fn settle_errands(
     mut offsets: Vec<(QueueId, Offset)>,
     errands: &mut Vec<Errand>,
-    settle: impl Fn(Vec<u64>) -> Settle,
+    part: fn(&mut Settle) -> &mut Vec<u64>,
 ) {
     offsets.sort_unstable();
     offsets.dedup();
     for of_queue in offsets.chunk_by(|a, b| a.0 == b.0) {
-        for part in of_queue.chunks(OFFSETS_MAX) {
-            let Some((queue, _)) = part.first() else {
+        for some in of_queue.chunks(OFFSETS_MAX) {
+            let Some((queue, _)) = some.first() else {
                 continue;
             };
-            let mut record = settle(ranges(part.iter().map(|(_, offset)| *offset)));
-            record.queue = queue.get();
-            errands.push(Errand::Settle(record));
+            let mut settle = Settle {
+                queue: queue.get(),
+                ..Settle::default()
+            };
+            *part(&mut settle) = ranges(some.iter().map(|(_, offset)| *offset));
+            errands.push(Errand::Settle(settle));
         }
     }
 }

@@ -5,24 +5,28 @@
 //! Next to be delivered is the lowest offset that was given back, else the first pending one at the cursor: what comes
 //! back goes ahead of what is newer, in its old order (MBWS.md I5).
 //!
-//! Always, each with a test of its name in `engine/tests.rs`:
+//! Always, each with a test of its name in `engine/tests/`:
 //! - `released_messages_come_back_in_their_old_order_ahead_of_newer_ones`
 //! - `an_offset_is_in_flight_with_at_most_one_consumer`
 //!
 //! Not here: records (fold), which consumer's turn it is (dispatch).
 
+mod contents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use contents::{Contents, loaded};
 use restante_storage::payload::DefineQueue;
 use restante_storage::{Lsn, Offset, QueueId, UnixMillis};
 use rustc_hash::FxHashMap;
 
-use super::chunk::{Chunk, Damaged, Mark, Ref, SLOTS};
+use super::chunk::{Cause, Chunk, Dying, Mark, Ref, SLOTS};
 use super::dispatch::ConsumerId;
 use super::fold::BindingChange;
+use super::handle::QueueHandle;
 
 /// Gives back the bodies of chunks that left memory: the state store, seen from the engine.
 pub trait Bodies: Send {
@@ -32,73 +36,6 @@ pub trait Bodies: Send {
     /// Called where a row is not what was written: the state store is to be thrown away and rebuilt from the log.
     /// Does not return, for the engine cannot go on.
     fn damaged(&self, queue: QueueId, chunk: u64) -> !;
-}
-
-/// What everybody may know of a queue without asking the engine: shared with routing snapshots.
-#[derive(Debug)]
-pub struct QueueHandle {
-    /// Its id.
-    pub id: QueueId,
-    /// Its realm.
-    pub realm: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Messages that may wait; 0: any number.
-    pub max_messages: u64,
-    /// Bytes that may wait; 0: any number.
-    pub max_bytes: u64,
-    /// Messages that wait, as of the last record applied.
-    pub messages: AtomicU64,
-    /// Bytes that wait, as of the last record applied.
-    pub bytes: AtomicU64,
-}
-
-impl QueueHandle {
-    /// The bit that tells queues that live in memory from those in the log.
-    const TRANSIENT: u64 = 1 << 63;
-
-    /// The id of the `n`th queue that lives in memory only.
-    pub fn transient_id(n: u64) -> QueueId {
-        QueueId::new(Self::TRANSIENT | n)
-    }
-
-    /// Whether its messages live in memory only and end with the process.
-    pub fn is_transient(&self) -> bool {
-        is_transient(self.id)
-    }
-
-    /// Whether it may take no more.
-    pub fn is_full(&self) -> bool {
-        (self.max_messages > 0 && self.messages.load(Ordering::Relaxed) >= self.max_messages)
-            || (self.max_bytes > 0 && self.bytes.load(Ordering::Relaxed) >= self.max_bytes)
-    }
-}
-
-/// Whether that queue lives in memory only.
-pub fn is_transient(id: QueueId) -> bool {
-    id.get() & QueueHandle::TRANSIENT != 0
-}
-
-impl PartialEq for QueueHandle {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-impl Eq for QueueHandle {}
-impl PartialOrd for QueueHandle {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for QueueHandle {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.id.cmp(&other.id)
-    }
-}
-impl std::hash::Hash for QueueHandle {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-    }
 }
 
 /// Where the bytes of a waiting message are.
@@ -121,22 +58,16 @@ pub(super) struct Entry {
     pub(super) place: Place,
     pub(super) time: UnixMillis,
     pub(super) expires: Option<UnixMillis>,
+    /// Deliveries that came back, for whatever reason.
+    pub(super) acquired: u32,
+    /// Deliveries that a consumer gave back as failed.
+    pub(super) failed: u32,
+    /// Whether it is given up already.
+    pub(super) dying: bool,
 }
 
-/// A message of a transient queue.
-#[derive(Debug, Clone)]
-struct Held {
-    record: Bytes,
-    time: UnixMillis,
-    expires: Option<UnixMillis>,
-    mark: Mark,
-}
-
-#[derive(Debug)]
-enum Contents {
-    Durable(BTreeMap<u64, Chunk>),
-    Transient(BTreeMap<Offset, Held>),
-}
+/// When to look for expired messages in which chunk: each chunk's `armed`, and nothing else.
+pub(super) type Expiries = BTreeSet<(UnixMillis, QueueId, u64)>;
 
 /// A queue. Its rows in the state store are made in `rows.rs`.
 pub(super) struct Queue {
@@ -153,22 +84,35 @@ pub(super) struct Queue {
     pub(super) handle: Option<Arc<QueueHandle>>,
     /// While there is no definition: bindings that came and went, and when.
     pub(super) meanwhile: Vec<(Lsn, BindingChange)>,
+    /// The first offset whose fate is known; none: not even one is. It is the very first unless the log's beginning is
+    /// gone.
+    pub(super) known_from: Option<Offset>,
     contents: Contents,
+    /// Whether it stands in the engine's list of queues for the next checkpoint.
+    pub(super) listed: bool,
+    /// Chunks for the next checkpoint, those that are no more included.
+    listed_chunks: Vec<u64>,
 }
 
 /// What ends with the process: who holds what, and what is next.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    /// Every pending offset below it is in flight, returned, dying or expiring.
+    /// Every pending offset below it is in flight, returned or given up.
     pub(super) cursor: Offset,
     pub(super) returned: BTreeSet<Offset>,
+    /// Who has what; [`NOBODY`]: a record is being written that says what becomes of it.
     pub(super) in_flight: FxHashMap<Offset, ConsumerId>,
     pub(super) consumers: Vec<ConsumerId>,
     pub(super) turn: usize,
     pub(super) exclusive: Option<ConsumerId>,
     /// Whether it stands in the engine's list of queues to look at.
     pub(super) touched: bool,
+    /// Whether its definition is being written again.
+    pub(super) rewriting: bool,
 }
+
+/// Holds what no consumer has and none may get.
+pub(super) const NOBODY: ConsumerId = ConsumerId(0);
 
 impl Queue {
     pub(super) fn durable(id: QueueId) -> Self {
@@ -194,7 +138,10 @@ impl Queue {
             },
             handle: None,
             meanwhile: Vec::new(),
+            known_from: Some(first),
             contents,
+            listed: false,
+            listed_chunks: Vec::new(),
         }
     }
 
@@ -212,166 +159,126 @@ impl Queue {
         }
     }
 
-    /// Puts a message of the log at its offset.
-    pub(super) fn push(&mut self, offset: Offset, it: Ref) {
-        let Contents::Durable(chunks) = &mut self.contents else {
-            return;
-        };
-        chunks
-            .entry(chunk_of(offset))
-            .or_insert_with(Chunk::new)
-            .set(slot_of(offset), it);
-        self.n_messages += 1;
-        self.bytes += u64::from(it.bytes);
-        self.publish_depth();
+    /// Takes the list of chunks that changed since the last call, ascending.
+    pub(super) fn take_listed_chunks(&mut self) -> Vec<u64> {
+        let mut numbers = std::mem::take(&mut self.listed_chunks);
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     }
 
-    /// Puts a message that lives in memory at the end.
-    pub(super) fn push_held(
-        &mut self,
-        record: Bytes,
-        time: UnixMillis,
-        expires: Option<UnixMillis>,
-    ) {
-        let Contents::Transient(held) = &mut self.contents else {
-            return;
-        };
-        self.n_messages += 1;
-        self.bytes += record.len() as u64;
-        held.insert(
-            self.next,
-            Held {
-                record,
-                time,
-                expires,
-                mark: Mark::default(),
-            },
-        );
-        self.next = self.next.next();
-        self.publish_depth();
-    }
-
-    pub(super) fn is_pending(&self, offset: Offset) -> bool {
-        match &self.contents {
-            Contents::Durable(chunks) => chunks
-                .get(&chunk_of(offset))
-                .is_some_and(|chunk| chunk.is_pending(slot_of(offset))),
-            Contents::Transient(held) => held.contains_key(&offset),
-        }
-    }
-
-    pub(super) fn mark(&self, offset: Offset) -> Option<&Mark> {
-        match &self.contents {
-            Contents::Durable(chunks) => chunks.get(&chunk_of(offset))?.mark(slot_of(offset)),
-            Contents::Transient(held) => held.get(&offset).map(|held| &held.mark),
-        }
-    }
-
-    /// The history of a pending message, to change.
+    /// Takes the history of the message at `offset`, if it waits there, to change it.
     pub(super) fn mark_mut(&mut self, offset: Offset) -> Option<&mut Mark> {
-        if !self.is_pending(offset) {
-            return None;
-        }
         match &mut self.contents {
             Contents::Durable(chunks) => {
-                Some(chunks.get_mut(&chunk_of(offset))?.mark_mut(slot_of(offset)))
+                let number = chunk_of(offset);
+                let chunk = chunks.get_mut(&number)?;
+                if !chunk.is_pending(slot_of(offset)) {
+                    return None;
+                }
+                if chunk.list() {
+                    self.listed_chunks.push(number);
+                }
+                Some(chunk.mark_mut(slot_of(offset)))
             }
             Contents::Transient(held) => held.get_mut(&offset).map(|held| &mut held.mark),
         }
     }
 
-    /// The message at `offset`, if it waits there.
-    pub(super) fn entry(&mut self, offset: Offset, bodies: &dyn Bodies) -> Option<Entry> {
-        if !self.is_pending(offset) {
-            return None;
+    /// Takes the next offset to be delivered off the ready ones.
+    pub(super) fn next_ready(&mut self, bodies: &dyn Bodies) -> Option<(Offset, Entry)> {
+        if let Some(offset) = self.live.returned.pop_first() {
+            let entry = self.entry(offset, bodies);
+            return Some((offset, entry.expect("what came back still waits")));
         }
-        match &self.contents {
-            Contents::Durable(_) => {
-                let it = self.reference(offset, bodies)?;
-                let place = Place::Log {
-                    lsn: it.lsn,
-                    bytes: it.bytes,
-                };
-                Some(Entry {
-                    place,
-                    time: it.time,
-                    expires: it.expires,
-                })
+        loop {
+            let Some(offset) = self.next_pending(self.live.cursor) else {
+                self.live.cursor = self.live.cursor.max(self.next);
+                return None;
+            };
+            self.live.cursor = offset.next();
+            if !self.live.in_flight.is_empty() && self.live.in_flight.contains_key(&offset) {
+                continue;
             }
-            Contents::Transient(held) => {
-                let held = held.get(&offset)?;
-                Some(Entry {
-                    place: Place::Memory(held.record.clone()),
-                    time: held.time,
-                    expires: held.expires,
-                })
+            if let Some(entry) = self.entry(offset, bodies).filter(|entry| !entry.dying) {
+                return Some((offset, entry));
             }
         }
     }
 
-    /// Takes a pending message out for good; gives its reference, where it has one in the log.
-    pub(super) fn take(&mut self, offset: Offset, bodies: &dyn Bodies) -> Option<Option<Ref>> {
-        if !self.is_pending(offset) {
-            return None;
-        }
-        let it = self.reference(offset, bodies);
-        match &mut self.contents {
-            Contents::Durable(chunks) => {
-                let number = chunk_of(offset);
-                let chunk = chunks.get_mut(&number)?;
-                chunk.clear(slot_of(offset));
-                // The chunk that still grows stays; `next` lies in it.
-                if chunk.n_pending() == 0 && number < chunk_of(self.next) {
-                    chunks.remove(&number);
-                }
-                self.bytes -= it.map_or(0, |it| u64::from(it.bytes));
-            }
-            Contents::Transient(held) => {
-                self.bytes -= held
-                    .remove(&offset)
-                    .map_or(0, |held| held.record.len() as u64);
-            }
-        }
-        self.n_messages -= 1;
+    /// A pending message is nobody's any more: ready, unless it is given up.
+    pub(super) fn make_ready(
+        &mut self,
+        offset: Offset,
+        bodies: &dyn Bodies,
+        expiries: &mut Expiries,
+    ) {
         self.live.in_flight.remove(&offset);
-        self.live.returned.remove(&offset);
-        self.publish_depth();
-        Some(it)
-    }
-
-    /// The first pending offset at or after `from`, whatever its state.
-    pub(super) fn next_pending(&self, from: Offset) -> Option<Offset> {
-        match &self.contents {
-            Contents::Durable(chunks) => {
-                let (number, slot) = (chunk_of(from), slot_of(from));
-                let here = chunks
-                    .get(&number)
-                    .and_then(|chunk| chunk.next_pending(slot))
-                    .map(|slot| (number, slot));
-                let (number, slot) = here.or_else(|| {
-                    let mut later = chunks.range(number + 1..);
-                    later.find_map(|(number, chunk)| {
-                        chunk.next_pending(0).map(|slot| (*number, slot))
-                    })
-                })?;
-                Some(Offset::new(number * SLOTS + slot))
-            }
-            Contents::Transient(held) => held.range(from..).next().map(|(offset, _)| *offset),
+        let Some(entry) = self.entry(offset, bodies).filter(|entry| !entry.dying) else {
+            return;
+        };
+        if offset < self.live.cursor {
+            self.live.returned.insert(offset);
+        }
+        if let Some(at) = entry.expires {
+            self.arm(chunk_of(offset), at, expiries);
         }
     }
 
-    /// The chunks that have not left memory, or whose first expiry is to be computed anew, need their references.
+    /// Why a message is not to be delivered but to be given up, if so.
+    pub(super) fn over(&self, entry: &Entry, now: UnixMillis) -> Option<Cause> {
+        if self.is_exhausted(entry.failed) {
+            return Some(Cause::MaxAttempts);
+        }
+        let expiry = self.expiry(entry.time, entry.expires);
+        expiry.is_some_and(|at| at <= now).then_some(Cause::Expired)
+    }
+
+    /// Why a message that waits at `offset` is given up, if it is.
+    pub(super) fn dying(&self, offset: Offset) -> Option<&Dying> {
+        let chunk = self.chunks()?.get(&chunk_of(offset))?;
+        chunk.mark(slot_of(offset))?.dying.as_ref()
+    }
+
+    /// Whether a message that failed so often is to be given up.
+    pub(super) fn is_exhausted(&self, failed: u32) -> bool {
+        let attempts_max = self.def.as_ref().map_or(0, |def| def.max_attempts);
+        attempts_max > 0 && failed >= attempts_max
+    }
+
+    /// Whether it has a dead-letter address.
+    pub(super) fn has_dead_letter(&self) -> bool {
+        let def = self.def.as_ref();
+        def.is_some_and(|def| def.dead_letter.is_some())
+    }
+
+    /// Waiting messages that failed too often and are not given up yet.
+    pub(super) fn exhausted(&self) -> Vec<Offset> {
+        let chunks = self.chunks().into_iter().flatten();
+        chunks
+            .flat_map(|(number, chunk)| {
+                let marks = chunk.marks();
+                marks
+                    .filter(|(_, mark)| mark.dying.is_none() && self.is_exhausted(mark.failed))
+                    .map(|(slot, _)| offset_of(*number, slot))
+            })
+            .collect()
+    }
+
+    /// Makes the engine look for expired messages in a chunk at `at`, if not before.
+    fn arm(&mut self, number: u64, at: UnixMillis, expiries: &mut Expiries) {
+        let id = self.id;
+        let chunk = self.chunks_mut().and_then(|chunks| chunks.get_mut(&number));
+        if let Some(chunk) = chunk {
+            arm(chunk, id, number, at, expiries);
+        }
+    }
+
+    /// The chunk with its references in memory.
     pub(super) fn resident(&mut self, number: u64, bodies: &dyn Bodies) -> Option<&mut Chunk> {
         let id = self.id;
-        let Contents::Durable(chunks) = &mut self.contents else {
-            return None;
-        };
-        let chunk = chunks.get_mut(&number)?;
-        if !chunk.is_resident()
-            && let Err(Damaged) = chunk.load(&bodies.body(id, number))
-        {
-            bodies.damaged(id, number);
-        }
+        let chunk = self.chunks_mut()?.get_mut(&number)?;
+        loaded(chunk, id, number, bodies);
         Some(chunk)
     }
 
@@ -382,22 +289,13 @@ impl Queue {
     }
 
     /// When a message that was taken at `time` and asked for `expires` is gone from this queue.
-    pub(super) fn expiry(
-        &self,
-        time: UnixMillis,
-        expires: Option<UnixMillis>,
-    ) -> Option<UnixMillis> {
+    fn expiry(&self, time: UnixMillis, expires: Option<UnixMillis>) -> Option<UnixMillis> {
         let ttl = self.def.as_ref().map_or(0, |def| def.ttl_ms);
         let by_queue = (ttl > 0).then(|| time.saturating_add(ttl));
         match (by_queue, expires) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         }
-    }
-
-    fn reference(&mut self, offset: Offset, bodies: &dyn Bodies) -> Option<Ref> {
-        self.resident(chunk_of(offset), bodies)?
-            .get(slot_of(offset))
     }
 
     pub(super) fn publish_depth(&self) {
@@ -408,10 +306,34 @@ impl Queue {
     }
 }
 
+/// Makes the engine look for expired messages in a chunk at `at`, if not before.
+pub(super) fn arm(
+    chunk: &mut Chunk,
+    id: QueueId,
+    number: u64,
+    at: UnixMillis,
+    expiries: &mut Expiries,
+) {
+    let armed = chunk.armed();
+    if armed.is_some_and(|armed| armed <= at) {
+        return;
+    }
+    if let Some(armed) = armed {
+        expiries.remove(&(armed, id, number));
+    }
+    expiries.insert((at, id, number));
+    chunk.arm(Some(at));
+}
+
 pub(super) fn chunk_of(offset: Offset) -> u64 {
     offset.get() / SLOTS
 }
 
 pub(super) fn slot_of(offset: Offset) -> u64 {
     offset.get() % SLOTS
+}
+
+/// The offset of a chunk's slot.
+pub(super) fn offset_of(number: u64, slot: u64) -> Offset {
+    Offset::new(number * SLOTS + slot)
 }

@@ -1,1 +1,6 @@
-//! The engine's invariants.
+//! The engine's invariants, each under the name by which a module's first lines call it.
+
+mod model;
+mod random;
+mod rig;
+mod script;

@@ -25,11 +25,11 @@ mod options;
 mod permit;
 mod reader;
 mod scan;
-mod segment;
+pub(crate) mod segment;
 mod tail;
 mod verify;
 mod walk;
-mod writer;
+pub(crate) mod writer;
 
 pub use commit::Commit;
 pub use handle::Log;

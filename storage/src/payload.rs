@@ -54,7 +54,7 @@ pub struct Settle {
     /// Offsets put back, each counted as one failed attempt.
     #[prost(uint64, repeated, tag = "3")]
     pub released: Vec<u64>,
-    /// Offsets for the dead-letter address.
+    /// Offsets that a consumer wants nobody to get again.
     #[prost(uint64, repeated, tag = "4")]
     pub rejected: Vec<u64>,
     /// Offsets whose time to live has run out.
@@ -69,6 +69,12 @@ pub struct Settle {
     /// The number of the refusal that the frame gets for offsets that it named beside these; 0: none.
     #[prost(uint32, tag = "8")]
     pub refusal: u32,
+    /// Offsets that failed as often as their queue allows.
+    #[prost(uint64, repeated, tag = "9")]
+    pub exhausted: Vec<u64>,
+    /// Offsets that were rejected, expired or exhausted and are gone for good, as their queue has no dead-letter address.
+    #[prost(uint64, repeated, tag = "10")]
+    pub dropped: Vec<u64>,
 }
 
 /// A queue, whole (kind `DefineQueue`): a new one, a changed one, or one written again so that its segment may go.
@@ -113,6 +119,12 @@ pub struct DeleteQueue {
     /// The queue's id.
     #[prost(uint64, tag = "1")]
     pub queue: u64,
+    /// Its realm.
+    #[prost(string, tag = "2")]
+    pub realm: String,
+    /// Its name: in a log whose beginning is gone, nothing else may tell it.
+    #[prost(string, tag = "3")]
+    pub name: String,
 }
 
 /// A filter is bound to a queue, or no longer (kinds `Bind` and `Unbind`).

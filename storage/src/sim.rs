@@ -14,6 +14,7 @@
 mod crash;
 mod fault;
 mod file;
+mod tape;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,6 +28,7 @@ pub use crash::Keep;
 use fault::{Course, Plan, eio};
 pub use fault::{Fault, Op, Why};
 use file::{Inode, SimFile};
+pub use tape::Tape;
 
 use crate::{Disk, DiskFile, DiskLock};
 

@@ -1,341 +1,199 @@
-//! The state store: the fold's result as rows, a cache of the log that may be deleted at any time while stopped.
+//! The state store: the fold's result as of a checkpoint, so that a restart replays a tail and not the whole log.
 //!
 //! ```text
-//! checkpoint: one atomic batch ─▶ flush ─▶ fsync of the file ─▶ Ok: durable
+//! engine ─▶ dirty rows ─▶ StateBatch ─▶ checkpoint() ─▶ one atomic batch ─▶ flush ─▶ fsync ─▶ Ok: durable
+//! restart ─▶ get("m/ckpt"), scan("q/") … ─▶ replay of the log from there
 //! ```
 //!
-//! sled 0.34 is used within what it can do (FORMAT.md, "State store"): one tree, one writer, one batch a checkpoint, rows
-//! of at most some kilobytes, no row for a single message. Its own `flush` leaves the bytes to the drive's cache, so the
-//! file is synced besides; what it may still lose or mix in a power cut is found out by the sums in the rows.
+//! It is a cache, never the truth: the log alone rebuilds it, and its directory may be deleted while the broker is
+//! stopped. So a store that fails once is given up and not repaired: every later call is refused, and the next
+//! open puts it aside and starts with an empty one.
 //!
-//! Always, each with a test of its name in `storage/tests/state.rs`:
-//! - `a_finished_checkpoint_is_there_after_reopening`
-//! - `a_killed_process_leaves_whole_checkpoints`
-//! - `a_store_that_cannot_be_opened_is_set_aside`
+//! Always, for both stores, each with a test of its name in `state/conformance.rs`:
+//! - `a_checkpoint_is_there_after_reopening`, and `a_batch_applies_in_its_order`.
+//! - `a_failed_checkpoint_is_final`: no row can be read or written after one.
+//! - `a_killed_process_leaves_whole_checkpoints` (sled only): all rows of a batch or none, and all that was promised.
 //!
-//! Not here: what the rows mean (engine).
+//! Not here: what a row means (the engine), when a checkpoint is made, which log segments it frees. Keys and files:
+//! STATE-FORMAT.md. No row for each message, and no row larger than [`VALUE_BYTES_MAX`].
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::error::Error;
 use std::io;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use parking_lot::Mutex;
+mod memory;
+mod sled_store;
 
-use crate::UnixMillis;
+#[cfg(test)]
+mod conformance;
 
-/// Memory that sled may use for its page cache; what it really takes is a small multiple.
-const CACHE_BYTES: u64 = 64 << 20;
+pub use memory::{CrashTo, Failure, MemoryStore};
+pub use sled_store::{Opened, SetAside, SledStore};
 
-/// The state store failed; the log still has everything.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The file system said no.
-    #[error("{doing} {} failed", path.display())]
-    Io {
-        /// What was being done, as a participle.
-        doing: &'static str,
-        /// To which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// sled reported an error.
-    #[error("the state store failed while {doing}")]
-    Store {
-        /// What was being done, as a participle.
-        doing: &'static str,
-        /// What sled said.
-        source: Box<sled::Error>,
-    },
-    /// sled panicked.
-    #[error("the state store broke down while {doing}")]
-    Panicked {
-        /// What was being done, as a participle.
-        doing: &'static str,
-    },
-}
+/// The longest key that a store takes, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
 
-/// Rows to put and to remove, in order, all or none.
-#[derive(Debug, Clone, Default)]
-pub struct StateBatch {
-    changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
+/// The longest value that a store takes, in bytes.
+// 24 KiB: 20 rows of it, the most that a leaf of sled's tree holds, stay below a quarter of `SEGMENT_BYTES`
+// (sled_store.rs says why they must). A chunk of 1024 references with all its columns fits.
+pub const VALUE_BYTES_MAX: usize = 24 * 1024;
 
-impl StateBatch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// What [`StateStore::scan`] shows rows to: it takes a key and its value, and answers `Break` when it has seen enough.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-    /// Puts a row, in place of any of that key.
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.changes.push((key, Some(value)));
-    }
-
-    /// Removes a row, if there is one.
-    pub fn remove(&mut self, key: Vec<u8>) {
-        self.changes.push((key, None));
-    }
-
-    /// Bytes of all keys and values.
-    pub fn bytes(&self) -> usize {
-        self.changes
-            .iter()
-            .map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len))
-            .sum()
-    }
-}
-
-/// Rows by key, changed in whole checkpoints.
+/// Rows by key, written in atomic and durable batches.
+///
+/// One writer at a time: a second [`checkpoint`](StateStore::checkpoint) waits for the first. All calls may block on
+/// the disk, so none belongs on an async worker.
+///
+/// After any [`StateError`] except the two that refuse a row for its size, the store is broken: every later call
+/// gives [`StateError::Broken`]. The caller goes on from the log: it exits and recovers, or rebuilds in a fresh store.
 pub trait StateStore: Send + Sync {
-    /// The row of that key.
+    /// The value under `key`; `None` if there is no such row.
+    ///
+    /// What a checkpoint wrote may be seen a moment before that checkpoint is durable.
     ///
     /// # Errors
-    /// [`StateError`]: throw the store away, the log rebuilds it.
+    /// [`StateError::Store`], [`StateError::Panicked`] if the row cannot be read; [`StateError::Broken`].
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
-    /// Visits the rows whose key begins with `prefix`, in order of keys, until told to stop.
+    /// Shows `visit` all rows whose keys begin with `prefix`, in order of key, until it answers `Break`.
+    ///
+    /// An empty prefix means all rows. Not a snapshot: of a checkpoint that is made meanwhile, some rows may be seen
+    /// and others not. `visit` must not call the store, which may hold a lock meanwhile.
     ///
     /// # Errors
-    /// As [`StateStore::get`].
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError>;
+    /// As [`get`](StateStore::get); some rows may have been shown by then.
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError>;
 
-    /// Applies a batch, all or none. Durable on return.
+    /// Writes `batch` as one: after a crash all of it is there, or nothing of it. Durable when it returns `Ok`.
+    ///
+    /// An empty batch does nothing.
     ///
     /// # Errors
-    /// As [`StateStore::get`]; whether the batch is in is then unknown.
+    /// [`StateError::KeyTooLong`], [`StateError::ValueTooLong`]: nothing was written and the store goes on.
+    /// [`StateError::Store`], [`StateError::Panicked`], [`StateError::Io`]: whether the batch is there is not known,
+    /// and the store is broken from now on.
     fn checkpoint(&self, batch: StateBatch) -> Result<(), StateError>;
 
-    /// Bytes that it takes on disk.
+    /// How much of the disk the store takes, in bytes; what cannot be read counts as zero.
     fn bytes_on_disk(&self) -> u64;
 }
 
-/// The store that a broker uses.
-pub struct SledStore {
-    db: sled::Db,
-    dir: PathBuf,
+/// The rows that one checkpoint changes, in order: of two changes to one key the later holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StateBatch {
+    changes: Vec<Change>,
+    bytes: u64,
 }
 
-impl SledStore {
-    /// Opens the store in `dir`, making an empty one where there is none.
-    ///
-    /// # Errors
-    /// [`StateError`]: it cannot be opened; see [`SledStore::open_or_set_aside`].
-    pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let open = || {
-            sled::Config::new()
-                .path(dir)
-                .cache_capacity(CACHE_BYTES)
-                .flush_every_ms(None)
-                .open()
-        };
-        let db = guarded("being opened", open)?;
-        let store = SledStore {
-            db,
-            dir: dir.to_owned(),
-        };
-        guarded("being opened", || store.db.flush())?;
-        for file in ["db", "conf"] {
-            store.sync(&dir.join(file))?;
-        }
-        store.sync(dir)?;
-        if let Some(parent) = dir.parent() {
-            store.sync(parent)?;
-        }
-        Ok(store)
+/// A key and its new value; `None` removes the row.
+type Change = (Vec<u8>, Option<Vec<u8>>);
+
+impl StateBatch {
+    /// A batch that changes nothing yet.
+    pub fn new() -> Self {
+        StateBatch::default()
     }
 
-    /// As [`SledStore::open`]; a store that cannot be opened is moved to `state.sled.bad-…` beside it and an empty one
-    /// takes its place. Gives where the bad one went, if there was one.
-    ///
-    /// # Errors
-    /// [`StateError`]: not even an empty one can be made.
-    pub fn open_or_set_aside(
-        dir: &Path,
-        now: UnixMillis,
-    ) -> Result<(Self, Option<PathBuf>), StateError> {
-        match Self::open(dir) {
-            Ok(store) => Ok((store, None)),
-            Err(error) => {
-                tracing::warn!(%error, dir = %dir.display(), "the state store cannot be opened: the log rebuilds it");
-                let aside = set_aside(dir, now)?;
-                Ok((Self::open(dir)?, Some(aside)))
+    /// Sets the row `key` to `value`, whether it is there or not.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.push(key.into(), Some(value.into()));
+    }
+
+    /// Removes the row `key`, if it is there.
+    pub fn remove(&mut self, key: impl Into<Vec<u8>>) {
+        self.push(key.into(), None);
+    }
+
+    /// The sum of the lengths of all keys and values in it: what it holds in memory, roughly.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many changes it holds; two to one key count as two.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    fn push(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let bytes = key.len() + value.as_ref().map_or(0, Vec::len);
+        self.bytes += u64::try_from(bytes).expect("a length fits 64 bits");
+        self.changes.push((key, value));
+    }
+
+    fn check_sizes(&self) -> Result<(), StateError> {
+        for (key, value) in &self.changes {
+            if key.len() > KEY_BYTES_MAX {
+                return Err(StateError::KeyTooLong { bytes: key.len() });
             }
-        }
-    }
-
-    fn sync(&self, path: &Path) -> Result<(), StateError> {
-        let synced = File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|source| StateError::Io {
-            doing: "syncing",
-            path: path.to_owned(),
-            source,
-        })
-    }
-}
-
-/// Moves a store's folder out of the way; durable on return. Gives where it went.
-///
-/// # Errors
-/// [`StateError::Io`].
-pub fn set_aside(dir: &Path, now: UnixMillis) -> Result<PathBuf, StateError> {
-    let mut name = dir.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".bad-{now}"));
-    let aside = dir.with_file_name(name);
-    let parent = dir.parent().unwrap_or(Path::new("."));
-    let moved = fs::rename(dir, &aside).and_then(|()| File::open(parent)?.sync_all());
-    moved.map_err(|source| StateError::Io {
-        doing: "moving",
-        path: dir.to_owned(),
-        source,
-    })?;
-    Ok(aside)
-}
-
-/// sled panics where it should give an error; nobody above may go down with it.
-fn guarded<T>(
-    doing: &'static str,
-    call: impl FnOnce() -> sled::Result<T>,
-) -> Result<T, StateError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(StateError::Store {
-            doing,
-            source: Box::new(source),
-        }),
-        Err(_panic) => Err(StateError::Panicked { doing }),
-    }
-}
-
-impl StateStore for SledStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(guarded("being read", || self.db.get(key))?.map(|value| value.to_vec()))
-    }
-
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        guarded("being read", || {
-            for row in self.db.scan_prefix(prefix) {
-                let (key, value) = row?;
-                if visit(&key, &value).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn checkpoint(&self, batch: StateBatch) -> Result<(), StateError> {
-        let mut changes = sled::Batch::default();
-        for (key, value) in batch.changes {
-            match value {
-                Some(value) => changes.insert(key, value),
-                None => changes.remove(key),
-            }
-        }
-        guarded("being written", || self.db.apply_batch(changes))?;
-        guarded("being flushed", || self.db.flush())?;
-        self.sync(&self.dir.join("db"))
-    }
-
-    fn bytes_on_disk(&self) -> u64 {
-        guarded("being measured", || self.db.size_on_disk()).unwrap_or(0)
-    }
-}
-
-/// A store in memory, for tests: it can fail, and crash back to an earlier checkpoint.
-#[derive(Debug, Default)]
-pub struct MemoryStore {
-    state: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    before: BTreeMap<Vec<u8>, Vec<u8>>,
-    failing: bool,
-}
-
-impl MemoryStore {
-    /// From here on, every checkpoint fails.
-    pub fn fail(&self) {
-        self.state.lock().failing = true;
-    }
-
-    /// A copy as a crash may leave it: with the last checkpoint, or without it if that had not finished.
-    #[must_use]
-    pub fn crashed(&self, with_last: bool) -> MemoryStore {
-        let state = self.state.lock();
-        let rows = if with_last {
-            state.rows.clone()
-        } else {
-            state.before.clone()
-        };
-        MemoryStore {
-            state: Mutex::new(Memory {
-                before: rows.clone(),
-                rows,
-                failing: false,
-            }),
-        }
-    }
-}
-
-impl StateStore for MemoryStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        Ok(self.state.lock().rows.get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        let rows = self.state.lock().rows.clone();
-        for (key, value) in rows
-            .range(prefix.to_vec()..)
-            .take_while(|(key, _)| key.starts_with(prefix))
-        {
-            if visit(key, value).is_break() {
-                break;
+            if let Some(value) = value.as_ref().filter(|value| value.len() > VALUE_BYTES_MAX) {
+                return Err(StateError::ValueTooLong {
+                    key: key.clone(),
+                    bytes: value.len(),
+                });
             }
         }
         Ok(())
     }
+}
 
-    fn checkpoint(&self, batch: StateBatch) -> Result<(), StateError> {
-        let mut state = self.state.lock();
-        if state.failing {
-            return Err(StateError::Panicked {
-                doing: "being written",
-            });
-        }
-        state.before = state.rows.clone();
-        for (key, value) in batch.changes {
-            match value {
-                Some(value) => state.rows.insert(key, value),
-                None => state.rows.remove(&key),
-            };
-        }
-        Ok(())
-    }
-
-    fn bytes_on_disk(&self) -> u64 {
-        self.state
-            .lock()
-            .rows
-            .iter()
-            .map(|(key, value)| (key.len() + value.len()) as u64)
-            .sum()
-    }
+/// Why the state store did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A key above [`KEY_BYTES_MAX`]: a bug of the caller, nothing was written.
+    #[error("a state row's key has {bytes} bytes, {KEY_BYTES_MAX} are allowed")]
+    KeyTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A value above [`VALUE_BYTES_MAX`]: a bug of the caller, nothing was written.
+    #[error("the state row {key:02x?} has {bytes} bytes, {VALUE_BYTES_MAX} are allowed")]
+    ValueTooLong {
+        /// Whose value it is.
+        key: Vec<u8>,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The file system refused something that we asked of it ourselves.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Somebody else has the store open: another process, or a store in this one that is not dropped yet.
+    #[error("the state store {} is in use", path.display())]
+    InUse {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// The store below refused, for what it found on disk or for what the disk said.
+    #[error("the state store could not {doing}")]
+    Store {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// What it said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The store below panicked.
+    #[error("the state store panicked in {doing}: {message}")]
+    Panicked {
+        /// What was being done, as a verb.
+        doing: &'static str,
+        /// What the panic said; empty if it was no text.
+        message: String,
+    },
+    /// An earlier call failed: nothing is read or written any more. On open: the run that wrote it ended so.
+    #[error("the state store failed earlier and is not used any more")]
+    Broken,
 }

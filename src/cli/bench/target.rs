@@ -11,7 +11,7 @@ use anyhow::Context;
 use super::Bench;
 use crate::cli::Global;
 use crate::cli::access::{Patience, client_options, credentials};
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::{Client, ClientOptions};
 
 /// From starting the process to its first session.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -110,14 +110,11 @@ impl Target {
                     client.close().await?;
                     return Ok(options);
                 }
-                Err(
-                    error @ (ClientError::Unreachable { .. } | ClientError::Unauthorized { .. }),
-                ) => {
-                    if begun.elapsed() > START_MAX {
-                        return Err(error).context("the broker did not start");
-                    }
+                // Not there yet, or there before its key.
+                Err(error) if begun.elapsed() > START_MAX => {
+                    return Err(error).context("the broker did not start");
                 }
-                Err(error) => return Err(error.into()),
+                Err(_early) => {}
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

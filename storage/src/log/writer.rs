@@ -378,7 +378,12 @@ fn stamp_all(
     }
 }
 
-fn give_offset(offsets: &mut FxHashMap<QueueId, Offset>, queue: QueueId, mode: Stamp) -> Offset {
+/// The offset that a target gets in a record of that stamp, by each queue's next one.
+pub(crate) fn give_offset(
+    offsets: &mut FxHashMap<QueueId, Offset>,
+    queue: QueueId,
+    mode: Stamp,
+) -> Offset {
     let first = Offset::new(1);
     match mode {
         Stamp::Take => {

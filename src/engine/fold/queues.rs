@@ -1,0 +1,249 @@
+//! Queues: they are defined, bound and deleted.
+
+use std::sync::Arc;
+
+use restante_storage::payload::{Binding, DefineQueue, DeleteQueue};
+use restante_storage::{Lsn, Offset, QueueId, RecordRef};
+
+use super::decode;
+use crate::engine::address::Filter;
+use crate::engine::handle::QueueHandle;
+use crate::engine::queue::Queue;
+use crate::engine::{Engine, LIMITS, is_transient};
+use crate::refusal::Refusal;
+
+/// A change of a queue's bindings.
+#[derive(Debug, Clone)]
+pub(in crate::engine) enum BindingChange {
+    /// To this filter.
+    Bound(String),
+    /// No longer to this one.
+    Unbound(String),
+}
+
+impl Engine {
+    pub(super) fn define_queue(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let def = decode::<DefineQueue>(record);
+        if def.id == 0 {
+            self.define_new_queue(record.lsn(), def);
+        } else {
+            self.define_queue_again(record, def);
+        }
+        None
+    }
+
+    fn define_new_queue(&mut self, lsn: Lsn, mut def: DefineQueue) {
+        if self.named(&def.realm, &def.name).is_some() {
+            return; // two clients asked for it at once: the first has made it
+        }
+        let id = QueueId::new(lsn.get());
+        def.id = id.get();
+        let mut queue = Queue::durable(id);
+        queue.home = lsn;
+        self.queues.insert(id, queue);
+        self.set_definition(id, def);
+        self.list_queue(id);
+    }
+
+    /// A changed definition, or one that is written again so that its segment may go.
+    fn define_queue_again(&mut self, record: &RecordRef<'_>, mut def: DefineQueue) {
+        let id = QueueId::new(def.id);
+        let as_of = Lsn::new(std::mem::take(&mut def.as_of));
+        let again = as_of > Lsn::ZERO;
+        let known = self.queues.get(&id).is_some_and(|it| it.def.is_some());
+        if again && !known && !self.past.may_have_been(self.segments.of(as_of)) {
+            return; // it went while this was on its way to the log
+        }
+        self.admit_queue(id);
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        let mut has_floor = false;
+        for (_, floor) in record.targets().filter(|(target, _)| *target == id) {
+            queue.advance(floor, &mut self.expiries);
+            has_floor = true;
+        }
+        if again {
+            queue.live.rewriting = false;
+            queue.home = queue.home.max(as_of);
+        } else if has_floor || !known {
+            // Without the next offset this record does not stand for what the log said before it.
+            queue.home = record.lsn();
+        }
+        if !known {
+            self.remove_usurper(id, &def.realm, &def.name);
+        }
+        if !known || !again {
+            self.set_definition(id, def);
+        }
+        self.list_queue(id);
+    }
+
+    /// The durable queue of that name.
+    fn named(&self, realm: &str, name: &str) -> Option<QueueId> {
+        let holder = self.routes.get(realm)?.names.get(name)?;
+        Some(holder.id).filter(|id| !is_transient(*id))
+    }
+
+    /// Where the log's beginning is gone, a definition that once lost against this queue may have been taken for the
+    /// first of its name.
+    fn remove_usurper(&mut self, id: QueueId, realm: &str, name: &str) {
+        if self.past.is_gone()
+            && let Some(other) = self.named(realm, name)
+            && other != id
+        {
+            self.remove_queue(other);
+        }
+    }
+
+    /// Gives a queue its definition, new or changed, and routes to it. A queue's realm and name never change.
+    pub(in crate::engine) fn set_definition(&mut self, id: QueueId, mut def: DefineQueue) {
+        let Some(mut queue) = self.queues.remove(&id) else {
+            return;
+        };
+        self.unroute(&queue);
+        if let Some(known) = &queue.def {
+            def.realm.clone_from(&known.realm);
+            def.name.clone_from(&known.name);
+        }
+        let handle = Arc::new(QueueHandle {
+            id,
+            realm: def.realm.as_str().into(),
+            name: def.name.as_str().into(),
+            max_messages: def.max_messages,
+            max_bytes: def.max_bytes,
+            messages: queue.n_messages.into(),
+            bytes: queue.bytes.into(),
+        });
+        self.route(&handle, &def.bindings);
+        if def.ttl_ms > 0 {
+            self.with_ttl.insert(id);
+        } else {
+            self.with_ttl.remove(&id);
+        }
+        queue.handle = Some(handle);
+        queue.def = Some(def);
+        let (home, meanwhile) = (queue.home, std::mem::take(&mut queue.meanwhile));
+        self.queues.insert(id, queue);
+        for (_, change) in meanwhile.into_iter().filter(|(lsn, _)| *lsn >= home) {
+            self.change_binding(id, change);
+        }
+    }
+
+    pub(super) fn delete_queue(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let it = decode::<DeleteQueue>(record);
+        let id = QueueId::new(it.queue);
+        self.remove_queue(id);
+        self.remove_usurper(id, &it.realm, &it.name);
+        self.past.end(id);
+        None
+    }
+
+    pub(in crate::engine) fn forget_contents(&mut self, mut queue: Queue) {
+        let id = queue.id;
+        self.with_ttl.remove(&id);
+        self.lost.retain(|(other, _)| *other != id);
+        self.given_up.retain(|(other, _, _)| *other != id);
+        self.moving.retain(|(other, _)| *other != id);
+        let later = self.dying.split_off(&(id, Offset::ZERO));
+        let others = later.into_iter().filter(|(other, _)| *other != id);
+        self.dying.extend(others);
+        let mut numbers = queue.take_listed_chunks();
+        let here: Vec<u64> = queue
+            .chunks()
+            .map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
+        for number in &here {
+            let Some(chunk) = queue.resident(*number, &*self.bodies) else {
+                continue;
+            };
+            if let Some(armed) = chunk.armed() {
+                self.expiries.remove(&(armed, id, *number));
+            }
+            for it in chunk.waiting() {
+                self.segments.remove(it.lsn);
+            }
+            queue.chunks_mut().and_then(|chunks| chunks.remove(number));
+        }
+        numbers.extend(here);
+        if !is_transient(id) {
+            self.dirty.gone.push((id, numbers));
+        }
+    }
+
+    pub(super) fn bind(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let it = decode::<Binding>(record);
+        let change = BindingChange::Bound(it.filter);
+        self.record_binding(record.lsn(), QueueId::new(it.queue), change);
+        None
+    }
+
+    pub(super) fn unbind(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let it = decode::<Binding>(record);
+        let change = BindingChange::Unbound(it.filter);
+        self.record_binding(record.lsn(), QueueId::new(it.queue), change);
+        None
+    }
+
+    fn record_binding(&mut self, lsn: Lsn, id: QueueId, change: BindingChange) {
+        self.admit_queue(id);
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        if queue.def.is_none() {
+            queue.meanwhile.push((lsn, change));
+        } else {
+            self.change_binding(id, change);
+        }
+        self.list_queue(id);
+    }
+
+    fn change_binding(&mut self, id: QueueId, change: BindingChange) {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        let (Some(def), Some(handle)) = (&mut queue.def, &queue.handle) else {
+            return;
+        };
+        let bindings = &mut self
+            .routes
+            .entry(Arc::clone(&handle.realm))
+            .or_default()
+            .bindings;
+        let (BindingChange::Bound(text) | BindingChange::Unbound(text)) = &change;
+        let Ok(filter) = Filter::parse(text, LIMITS) else {
+            return;
+        };
+        match change {
+            BindingChange::Bound(text) => {
+                if bindings.bind(&filter, Arc::clone(handle)) {
+                    def.bindings.push(text);
+                }
+            }
+            BindingChange::Unbound(_) => {
+                bindings.unbind(&filter, handle);
+                // However it was spelt.
+                def.bindings
+                    .retain(|other| Filter::parse(other, LIMITS).as_ref() != Ok(&filter));
+            }
+        }
+        self.routes_changed = true;
+    }
+
+    /// Where the log's beginning is gone, a queue that is met may be defined later.
+    pub(super) fn admit_queue(&mut self, id: QueueId) {
+        if self.past.may_have(id) && !self.queues.contains_key(&id) {
+            let mut queue = Queue::durable(id);
+            queue.known_from = None;
+            self.queues.insert(id, queue);
+        }
+    }
+
+    /// The next checkpoint looks at that queue.
+    fn list_queue(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(&id)
+            && !std::mem::replace(&mut queue.listed, true)
+        {
+            self.dirty.queues.push(id);
+        }
+    }
+}

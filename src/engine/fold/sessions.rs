@@ -1,0 +1,124 @@
+//! Durable sessions: they are defined, use up frames, have consumers, and end.
+
+use restante_storage::payload::{Cancel, Consume, DefineSession, EndSession, Failure};
+use restante_storage::{Lsn, Origin, RecordRef, SessionNo};
+use uuid::Uuid;
+
+use super::decode;
+use crate::engine::session::{Change, Session};
+use crate::engine::{ConsumerId, Effect, Engine};
+use crate::refusal::Refusal;
+
+impl Engine {
+    /// Uses up the frame that caused the record; whether it is new, as every record is that no frame caused.
+    pub(super) fn take_frame(&mut self, record: &RecordRef<'_>) -> bool {
+        let Some(origin) = record.origin() else {
+            return true;
+        };
+        self.admit_session(origin.session);
+        let Some(session) = self.sessions.get_mut(&origin.session) else {
+            return true;
+        };
+        let new = session.take(origin.seq);
+        if session.list() {
+            self.dirty.sessions.push(origin.session);
+        }
+        new
+    }
+
+    pub(super) fn refuse(&mut self, lsn: Lsn, origin: Origin, refusal: Refusal) {
+        if let Some(session) = self.sessions.get_mut(&origin.session) {
+            let failure = Failure {
+                seq: origin.seq.get(),
+                refusal: refusal.number(),
+            };
+            session.change(lsn, Change::Refused(failure));
+        }
+    }
+
+    pub(super) fn define_session(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let mut def = decode::<DefineSession>(record);
+        let uuid = Uuid::from_slice(&def.uuid).ok()?;
+        let as_of = Lsn::new(std::mem::take(&mut def.as_of));
+        if def.number == 0 && self.session_ids.contains_key(&uuid) {
+            return None; // two sockets asked for it at once: the first has made it
+        }
+        let number = if def.number == 0 {
+            let number = SessionNo::new(record.lsn().get());
+            self.sessions.insert(number, Session::unknown(number));
+            number
+        } else {
+            SessionNo::new(def.number)
+        };
+        let known = self.sessions.get(&number).is_some_and(Session::is_known);
+        let again = as_of > Lsn::ZERO;
+        if again && !known && !self.past.may_have_been(self.segments.of(as_of)) {
+            return None; // it ended while this was on its way to the log
+        }
+        self.admit_session(number);
+        let session = self.sessions.get_mut(&number)?;
+        match (again, known) {
+            (true, true) => session.written_again(as_of),
+            (true, false) => session.define(def, as_of),
+            (false, _) if number.get() == record.lsn().get() => session.define(def, record.lsn()),
+            (false, _) => session.change(record.lsn(), Change::Altered(def.expiry_ms, def.name)),
+        }
+        if session.is_known() {
+            self.session_ids.insert(uuid, number);
+        }
+        if session.list() {
+            self.dirty.sessions.push(number);
+        }
+        None
+    }
+
+    pub(super) fn end_session(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let number = SessionNo::new(decode::<EndSession>(record).session);
+        self.past.end(number);
+        self.detached.remove(&number);
+        let mut session = self.sessions.remove(&number)?;
+        if session.list() {
+            self.dirty.sessions.push(number);
+        }
+        if let Some(uuid) = session.uuid()
+            && self.session_ids.get(&uuid) == Some(&number)
+        {
+            self.session_ids.remove(&uuid);
+        }
+        for id in self.consumers_of(number) {
+            self.remove_consumer(id);
+        }
+        self.effects.push(Effect::SessionEnded { session: number });
+        None
+    }
+
+    pub(super) fn consume(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let consumer = decode::<Consume>(record).consumer?;
+        let session = self.sessions.get_mut(&record.origin()?.session)?;
+        session.change(record.lsn(), Change::Began(consumer));
+        None
+    }
+
+    pub(super) fn cancel(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        let name = decode::<Cancel>(record).consumer;
+        let number = record.origin()?.session;
+        let session = self.sessions.get_mut(&number)?;
+        session.change(record.lsn(), Change::Ended(name.clone()));
+        let ended: Vec<ConsumerId> = self
+            .consumers_of(number)
+            .into_iter()
+            .filter(|id| self.is_consumer(*id, &name))
+            .collect();
+        for id in ended {
+            self.remove_consumer(id);
+        }
+        None
+    }
+
+    /// Where the log's beginning is gone, a session that is met may be defined later.
+    fn admit_session(&mut self, number: SessionNo) {
+        if self.past.may_have(number) && !self.sessions.contains_key(&number) {
+            self.sessions.insert(number, Session::unknown(number));
+        }
+    }
+}

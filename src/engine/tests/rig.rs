@@ -1,0 +1,517 @@
+//! A broker without sockets, files or threads: a log in memory, a state store in memory, and the engine between them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use restante_storage::payload::{
+    Advance, Binding, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession,
+    Envelope, SessionConsumer, Settle,
+};
+use restante_storage::sim::Tape;
+use restante_storage::{
+    Draft, EncodeEnvelope, Kind, Lsn, Offset, Origin, QueueId, Seq, SessionNo, Source, Stamp,
+    UnixMillis,
+};
+use uuid::Uuid;
+
+use crate::engine::{
+    Bodies, CKPT_KEY, ConsumerId, Damage, Effect, Engine, Errand, Move, Place, is_transient,
+};
+use crate::refusal::Refusal;
+
+/// Small, so that a log has many: 4 KiB of records each.
+pub(super) const SEGMENT_BYTES: u64 = 8192;
+pub(super) const NODE: Uuid = Uuid::from_u128(7);
+pub(super) const REALM: &str = "default";
+
+/// The rows of a state store.
+pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A state store in memory. Clones are the same one.
+#[derive(Clone, Default)]
+pub(super) struct Store(pub(super) Arc<Mutex<Rows>>);
+
+impl Store {
+    pub(super) fn of(rows: Rows) -> Self {
+        Store(Arc::new(Mutex::new(rows)))
+    }
+
+    pub(super) fn rows(&self) -> Rows {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(super) fn load(&self) -> Result<Option<Engine>, Damage> {
+        let rows = self.rows();
+        Engine::load(
+            NODE,
+            SEGMENT_BYTES,
+            Box::new(self.clone()),
+            &mut |prefix, visit| {
+                let here = rows.range(prefix.to_vec()..);
+                for (key, value) in here.take_while(|(key, _)| key.starts_with(prefix)) {
+                    visit(key, value);
+                }
+            },
+            &|key| rows.get(key).cloned(),
+        )
+    }
+}
+
+impl Bodies for Store {
+    fn body(&self, queue: QueueId, chunk: u64) -> Vec<u8> {
+        let rows = self.0.lock().unwrap();
+        let row = rows.get(&Engine::body_key(queue, chunk));
+        row.cloned().unwrap_or_default()
+    }
+
+    fn damaged(&self, queue: QueueId, chunk: u64) -> ! {
+        panic!("damaged: chunk {chunk} of queue {queue}")
+    }
+}
+
+/// A delivery, short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) to: ConsumerId,
+    pub(super) offset: u64,
+    pub(super) attempt: u32,
+}
+
+pub(super) struct Rig {
+    pub(super) tape: Tape,
+    pub(super) engine: Engine,
+    pub(super) store: Store,
+    pub(super) checkpointed: Lsn,
+    pub(super) now: u64,
+    /// What became of the last call of `effects`, beside deliveries.
+    pub(super) cancelled: Vec<ConsumerId>,
+    pub(super) ended: Vec<SessionNo>,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        let store = Store::default();
+        let mut engine = Engine::new(SEGMENT_BYTES, Box::new(store.clone()));
+        engine.finish_replay(UnixMillis::ZERO);
+        Rig {
+            tape: Tape::new(SEGMENT_BYTES),
+            engine,
+            store,
+            checkpointed: Lsn::ZERO,
+            now: 1_000_000,
+            cancelled: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    pub(super) fn time(&self) -> UnixMillis {
+        UnixMillis::new(self.now)
+    }
+
+    /// Appends a record and applies it.
+    pub(super) fn append(&mut self, draft: &Draft<'_>) -> (Lsn, Option<Refusal>) {
+        let lsn = self.tape.append(draft);
+        let record = self.tape.records(lsn).next().unwrap();
+        (lsn, self.engine.apply(&record))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        kind: Kind,
+        origin: Option<Origin>,
+        envelope: &dyn EncodeEnvelope,
+    ) -> (Lsn, Option<Refusal>) {
+        self.append(&Draft {
+            origin,
+            ..Draft::new(kind, self.time(), envelope)
+        })
+    }
+
+    // Queues.
+
+    pub(super) fn define(&mut self, name: &str) -> QueueId {
+        self.define_with(name, |_| {})
+    }
+
+    pub(super) fn define_with(
+        &mut self,
+        name: &str,
+        change: impl FnOnce(&mut DefineQueue),
+    ) -> QueueId {
+        let mut def = DefineQueue {
+            realm: REALM.into(),
+            name: name.into(),
+            bindings: vec![name.into()],
+            ..DefineQueue::default()
+        };
+        change(&mut def);
+        let (lsn, _) = self.write(Kind::DefineQueue, None, &def);
+        QueueId::new(lsn.get())
+    }
+
+    /// A changed definition, with the floor as the broker must write it.
+    pub(super) fn redefine(&mut self, id: QueueId, change: impl FnOnce(&mut DefineQueue)) {
+        let report = self.engine.queues.get(&id).and_then(|it| it.def.clone());
+        let mut def = report.unwrap();
+        change(&mut def);
+        self.write_definition(&def);
+    }
+
+    pub(super) fn write_definition(&mut self, def: &DefineQueue) {
+        self.append(&Draft {
+            targets: &[QueueId::new(def.id)],
+            stamp: Stamp::Floor,
+            ..Draft::new(Kind::DefineQueue, self.time(), def)
+        });
+    }
+
+    pub(super) fn delete(&mut self, id: QueueId) {
+        let name = self.engine.queue(id).map(|handle| handle.name.to_string());
+        let it = DeleteQueue {
+            queue: id.get(),
+            realm: REALM.into(),
+            name: name.unwrap_or_default(),
+        };
+        self.append(&Draft {
+            targets: &[id],
+            stamp: Stamp::Forget,
+            ..Draft::new(Kind::DeleteQueue, self.time(), &it)
+        });
+    }
+
+    pub(super) fn bind(&mut self, id: QueueId, filter: &str, bound: bool) {
+        let it = Binding {
+            queue: id.get(),
+            filter: filter.into(),
+        };
+        let kind = if bound { Kind::Bind } else { Kind::Unbind };
+        self.write(kind, None, &it);
+    }
+
+    pub(super) fn id(&self, name: &str) -> Option<QueueId> {
+        Some(self.engine.routes.get(REALM)?.names.get(name)?.id)
+    }
+
+    // Messages.
+
+    pub(super) fn enqueue(&mut self, queue: QueueId, n: u64) {
+        for _ in 0..n {
+            self.enqueue_to(&[queue], None, None);
+        }
+    }
+
+    pub(super) fn enqueue_to(
+        &mut self,
+        targets: &[QueueId],
+        expires: Option<u64>,
+        origin: Option<Origin>,
+    ) -> Lsn {
+        let envelope = Envelope {
+            address: "a".into(),
+            ..Envelope::default()
+        };
+        let draft = Draft {
+            targets,
+            expires: expires.map(UnixMillis::new),
+            origin,
+            body: b"body",
+            ..Draft::new(Kind::Enqueue, self.time(), &envelope)
+        };
+        self.append(&draft).0
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        queue: QueueId,
+        change: impl FnOnce(&mut Settle),
+    ) -> Option<Refusal> {
+        self.settle_from(queue, None, change)
+    }
+
+    pub(super) fn settle_from(
+        &mut self,
+        queue: QueueId,
+        origin: Option<Origin>,
+        change: impl FnOnce(&mut Settle),
+    ) -> Option<Refusal> {
+        let mut it = Settle {
+            queue: queue.get(),
+            ..Settle::default()
+        };
+        change(&mut it);
+        self.write(Kind::Settle, origin, &it).1
+    }
+
+    pub(super) fn accept(&mut self, queue: QueueId, first: u64, last: u64) -> Option<Refusal> {
+        self.settle(queue, |it| it.accepted = vec![first, last])
+    }
+
+    // Sessions.
+
+    pub(super) fn session(&mut self, uuid: u128, expiry_ms: u64) -> SessionNo {
+        let def = DefineSession {
+            uuid: Uuid::from_u128(uuid).as_bytes().to_vec().into(),
+            realm: REALM.into(),
+            principal: "somebody".into(),
+            expiry_ms,
+            ..DefineSession::default()
+        };
+        let (lsn, _) = self.write(Kind::DefineSession, None, &def);
+        SessionNo::new(lsn.get())
+    }
+
+    /// A durable consumer, as the broker makes one: the record, then the live part.
+    pub(super) fn consume(
+        &mut self,
+        session: SessionNo,
+        seq: u64,
+        name: &str,
+        queue: QueueId,
+    ) -> ConsumerId {
+        self.write_consume(session, seq, name, queue);
+        self.engine
+            .add_consumer(queue, false, Some((session, name.into())))
+            .unwrap()
+    }
+
+    pub(super) fn write_consume(
+        &mut self,
+        session: SessionNo,
+        seq: u64,
+        name: &str,
+        queue: QueueId,
+    ) {
+        let consumer = SessionConsumer {
+            name: name.into(),
+            queue: queue.get(),
+            ..SessionConsumer::default()
+        };
+        let it = Consume {
+            consumer: Some(consumer),
+        };
+        self.write(Kind::Consume, Some(origin(session, seq)), &it);
+    }
+
+    pub(super) fn cancel(&mut self, session: SessionNo, seq: u64, name: &str) {
+        let it = Cancel {
+            consumer: name.into(),
+        };
+        self.write(Kind::Cancel, Some(origin(session, seq)), &it);
+    }
+
+    pub(super) fn advance(&mut self, session: SessionNo, seq: u64, refusal: u32) {
+        self.write(
+            Kind::Advance,
+            Some(origin(session, seq)),
+            &Advance { refusal },
+        );
+    }
+
+    pub(super) fn end(&mut self, session: SessionNo) {
+        let it = EndSession {
+            session: session.get(),
+        };
+        self.write(Kind::EndSession, None, &it);
+    }
+
+    // What comes out.
+
+    /// A consumer with credit.
+    pub(super) fn consumer(&mut self, queue: QueueId, credit: u64) -> ConsumerId {
+        let id = self.engine.add_consumer(queue, false, None).unwrap();
+        self.engine.credit(id, credit);
+        id
+    }
+
+    /// Dispatches; the deliveries, in order.
+    pub(super) fn deliveries(&mut self) -> Vec<Got> {
+        self.engine.dispatch(self.time());
+        let mut got = Vec::new();
+        for effect in self.engine.take_effects() {
+            match effect {
+                Effect::Deliver {
+                    consumer,
+                    offset,
+                    attempt,
+                    ..
+                } => got.push(Got {
+                    to: consumer,
+                    offset: offset.get(),
+                    attempt,
+                }),
+                Effect::Cancelled { consumer } => self.cancelled.push(consumer),
+                Effect::SessionEnded { session } => self.ended.push(session),
+            }
+        }
+        got
+    }
+
+    /// The offsets of what is delivered now.
+    pub(super) fn offsets(&mut self) -> Vec<u64> {
+        self.deliveries().iter().map(|got| got.offset).collect()
+    }
+
+    /// Does what the engine wants done, until it wants nothing more; what that was.
+    pub(super) fn errands(&mut self) -> Vec<Errand> {
+        let mut all = Vec::new();
+        loop {
+            let some = self.engine.take_errands(self.time(), 16);
+            if some.is_empty() {
+                return all;
+            }
+            assert!(all.len() < 10_000, "errands never end: {:?}", some.first());
+            for errand in &some {
+                self.run(errand);
+            }
+            all.extend(some);
+        }
+    }
+
+    pub(super) fn run(&mut self, errand: &Errand) {
+        match errand {
+            Errand::Settle(it) => drop(self.write(Kind::Settle, None, it)),
+            Errand::Move(it) => self.move_message(it),
+            Errand::End(it) => drop(self.write(Kind::EndSession, None, it)),
+            Errand::Queue(it) => self.write_definition(it),
+            Errand::Session(it) => drop(self.write(Kind::DefineSession, None, it)),
+            Errand::Delete(it) => drop(self.write(Kind::DeleteQueue, None, it)),
+        }
+    }
+
+    fn move_message(&mut self, it: &Move) {
+        let envelope = Envelope::default();
+        let targets: Vec<QueueId> = self
+            .id(&it.address)
+            .into_iter()
+            .filter(|id| !is_transient(*id))
+            .collect();
+        self.append(&Draft {
+            source: Some(Source {
+                queue: it.queue,
+                offset: it.offset,
+            }),
+            targets: &targets,
+            ..Draft::new(Kind::Enqueue, self.time(), &envelope)
+        });
+    }
+
+    // The state store and the log.
+
+    /// A checkpoint all the way to the state store.
+    pub(super) fn checkpoint(&mut self) {
+        let checkpoint = self.engine.checkpoint(NODE);
+        let mut rows = self.store.0.lock().unwrap();
+        for (key, value) in checkpoint.rows {
+            match value {
+                Some(value) => drop(rows.insert(key, value)),
+                None => drop(rows.remove(&key)),
+            }
+        }
+        drop(rows);
+        self.checkpointed = checkpoint.lsn;
+        self.engine.evict();
+    }
+
+    /// Lets the log go as far as it may.
+    pub(super) fn cut(&mut self) {
+        let needed = self.engine.needed_from(self.checkpointed);
+        self.tape.cut_before(needed);
+    }
+
+    /// A crash, and a start from the state store and the log's tail.
+    pub(super) fn restart(&mut self) {
+        let loaded = self.store.load().unwrap();
+        self.engine = self.replayed(loaded.unwrap_or_else(|| self.blank()));
+        self.tape.restart(self.engine.next_offsets());
+    }
+
+    fn blank(&self) -> Engine {
+        Engine::new(SEGMENT_BYTES, Box::new(self.store.clone()))
+    }
+
+    /// What a start without a state store makes of the log.
+    pub(super) fn rebuilt(&self) -> Engine {
+        self.replayed(self.blank())
+    }
+
+    pub(super) fn replayed(&self, mut engine: Engine) -> Engine {
+        for record in self.tape.records(engine.applied()) {
+            engine.apply(&record);
+        }
+        engine.finish_replay(self.time());
+        engine
+    }
+
+    /// What waits in a queue: offset, failed attempts, given up.
+    pub(super) fn waiting(&mut self, name: &str) -> Vec<(u64, u32, bool)> {
+        let pending = self.engine.pending();
+        let waiting = pending.get(name).map_or(&[][..], |it| it);
+        waiting
+            .iter()
+            .map(|(offset, _, failed, dying)| (*offset, *failed, *dying))
+            .collect()
+    }
+
+    pub(super) fn handle_messages(&self, queue: QueueId) -> u64 {
+        let handle = self.engine.queue(queue).unwrap();
+        handle.messages.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(super) fn in_flight(&self, queue: QueueId, consumer: ConsumerId) -> Vec<u64> {
+        let live = &self.engine.queues.get(&queue).unwrap().live;
+        let mut held: Vec<u64> = live
+            .in_flight
+            .iter()
+            .filter(|(_, holder)| **holder == consumer)
+            .map(|(offset, _)| offset.get())
+            .collect();
+        held.sort_unstable();
+        held
+    }
+}
+
+pub(super) fn origin(session: SessionNo, seq: u64) -> Origin {
+    Origin {
+        session,
+        seq: Seq::new(seq),
+    }
+}
+
+pub(super) fn offsets(numbers: impl IntoIterator<Item = u64>) -> Vec<Offset> {
+    numbers.into_iter().map(Offset::new).collect()
+}
+
+/// The rows that a checkpoint and [`Engine::all_rows`] have in common.
+pub(super) fn durable_rows(rows: &Rows) -> Rows {
+    let is_durable = |key: &[u8]| !key.starts_with(b"i/") && key != CKPT_KEY;
+    let durable = rows.iter().filter(|(key, _)| is_durable(key));
+    durable
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+impl Engine {
+    /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
+    pub(super) fn pending(&mut self) -> BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>> {
+        let bodies = &*self.bodies;
+        let mut all = BTreeMap::new();
+        for queue in self.queues.values_mut() {
+            let Some(handle) = queue.handle.clone() else {
+                continue;
+            };
+            let mut waiting = Vec::new();
+            let mut from = Offset::ZERO;
+            while let Some(offset) = queue.next_pending(from) {
+                from = offset.next();
+                let entry = queue.entry(offset, bodies).unwrap();
+                let Place::Log { lsn, .. } = entry.place else {
+                    continue;
+                };
+                let lsn = lsn.get();
+                waiting.push((offset.get(), lsn, entry.failed, entry.dying));
+            }
+            all.insert(handle.name.clone(), waiting);
+        }
+        all
+    }
+}

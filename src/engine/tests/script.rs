@@ -1,0 +1,382 @@
+//! Random operations on a [`Rig`], reproducible from a seed.
+
+use restante_storage::payload::{DefineQueue, Settle};
+use restante_storage::{Kind, QueueId, SessionNo};
+
+use super::model::Model;
+use super::rig::{REALM, Rig, offsets, origin};
+use crate::engine::{ConsumerId, Errand};
+
+/// SplitMix64: the same numbers for ever, whatever a crate's next release does.
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut it = self.0;
+        it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (it ^ (it >> 31)) % sides
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.roll(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+        if of.is_empty() {
+            return None;
+        }
+        let at = self.roll(of.len() as u64);
+        of.get(at as usize).copied()
+    }
+}
+
+/// A run of random operations, with the model beside the engine.
+pub(super) struct Script {
+    pub(super) dice: Dice,
+    pub(super) rig: Rig,
+    pub(super) model: Model,
+    modelled: restante_storage::Lsn,
+    queues: Vec<QueueId>,
+    sessions: Vec<(SessionNo, u64)>,
+    consumers: Vec<(QueueId, ConsumerId, u64)>,
+    /// Rewrites that are long on their way to the log.
+    late: Vec<Errand>,
+    next_uuid: u128,
+    /// Whether the log has frames twice, which only a broken broker writes.
+    pub(super) resends: bool,
+}
+
+const NAMES: [&str; 5] = ["a", "b", "c", "dead", "e/f"];
+
+impl Script {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut script = Script {
+            dice: Dice::new(seed),
+            rig: Rig::new(),
+            model: Model::default(),
+            modelled: restante_storage::Lsn::ZERO,
+            queues: Vec::new(),
+            sessions: Vec::new(),
+            consumers: Vec::new(),
+            late: Vec::new(),
+            next_uuid: 1,
+            resends: true,
+        };
+        for name in NAMES {
+            let id = script.rig.define(name);
+            script.queues.push(id);
+        }
+        // So that a chunk's end is in reach.
+        let full = script.queues[script.dice.roll(3) as usize];
+        script.rig.enqueue(full, 1000);
+        script.rig.accept(full, 1, 900 + script.dice.roll(100));
+        script.catch_up();
+        script
+    }
+
+    /// Lets the model see what was written meanwhile.
+    pub(super) fn catch_up(&mut self) {
+        for record in self.rig.tape.records(self.modelled) {
+            self.model.apply(&record);
+            self.modelled = record.end();
+        }
+    }
+
+    /// One random operation and what follows from it.
+    pub(super) fn step(&mut self) {
+        match self.dice.roll(40) {
+            0 => self.define(),
+            1 => self.delete(),
+            2 => self.change_definition(),
+            3 | 4 => self.change_binding(),
+            5..=14 => self.enqueue(),
+            15 => self.enqueue_many(),
+            16..=25 => self.settle(),
+            26 => self.open_session(),
+            27..=29 => self.session_frame(),
+            30 => self.end_session(),
+            31 => self.add_consumer(),
+            32 => self.remove_consumer(),
+            33 | 34 => self.credit(),
+            35 => self.pause(),
+            36 => self.rig.now += self.dice.roll(2000),
+            37 => self.rewrite(),
+            38 => self.late_rewrite(),
+            _ => drop(self.rig.errands()),
+        }
+        self.rig.deliveries();
+        self.catch_up();
+    }
+
+    fn queue(&mut self) -> QueueId {
+        self.dice.pick(&self.queues).unwrap()
+    }
+
+    fn define(&mut self) {
+        let name = self.dice.pick(&NAMES).unwrap();
+        let mut it = DefineQueue::default();
+        self.policies(&mut it);
+        let id = self.rig.define_with(name, |def| {
+            def.ttl_ms = it.ttl_ms;
+            def.max_attempts = it.max_attempts;
+            def.dead_letter = it.dead_letter;
+        });
+        if self.rig.engine.queue(id).is_some() {
+            self.queues.push(id);
+        }
+    }
+
+    fn policies(&mut self, def: &mut DefineQueue) {
+        def.ttl_ms = if self.dice.one_in(3) {
+            self.dice.roll(3000)
+        } else {
+            0
+        };
+        def.max_attempts = self.dice.roll(3) as u32;
+        def.dead_letter = self.dice.one_in(2).then(|| "dead".into());
+    }
+
+    fn delete(&mut self) {
+        if self.dice.one_in(2) {
+            let id = self.queue();
+            self.rig.delete(id);
+            self.consumers.retain(|(queue, _, _)| *queue != id);
+        }
+    }
+
+    fn change_definition(&mut self) {
+        let id = self.queue();
+        let Some(mut def) = self
+            .rig
+            .engine
+            .queues
+            .get(&id)
+            .and_then(|it| it.def.clone())
+        else {
+            return;
+        };
+        self.policies(&mut def);
+        if self.dice.one_in(4) {
+            self.rig.write(Kind::DefineQueue, None, &def); // a writer that forgot the floor
+        } else {
+            self.rig.write_definition(&def);
+        }
+    }
+
+    fn change_binding(&mut self) {
+        let id = self.queue();
+        let filter = self.dice.pick(&["a/+", "b/#", "a", "x/%41", "x/A", "+/+"]);
+        let bound = self.dice.one_in(2);
+        self.rig.bind(id, filter.unwrap(), bound);
+    }
+
+    fn origin(&mut self) -> Option<restante_storage::Origin> {
+        let at = self.dice.roll(2 * self.sessions.len() as u64 + 1) as usize;
+        let (session, seq) = self.sessions.get_mut(at)?;
+        *seq += 1;
+        let resent = self.resends && self.dice.roll(10) == 0;
+        Some(origin(*session, *seq - u64::from(resent)))
+    }
+
+    fn enqueue(&mut self) {
+        let targets: Vec<QueueId> = (0..=self.dice.roll(3)).map(|_| self.queue()).collect();
+        let expires = self
+            .dice
+            .one_in(4)
+            .then(|| self.rig.now + self.dice.roll(3000));
+        let origin = self.origin();
+        self.rig.enqueue_to(&targets, expires, origin);
+    }
+
+    fn enqueue_many(&mut self) {
+        let queue = self.queue();
+        let n = self.dice.roll(40);
+        self.rig.enqueue(queue, n);
+    }
+
+    /// Offsets that a client may name: in flight, waiting, or nothing at all.
+    fn some_offsets(&mut self, queue: QueueId) -> Vec<u64> {
+        let waiting = self.rig.engine.queues.get(&queue);
+        let Some(waiting) = waiting else {
+            return vec![1, 3];
+        };
+        let mut from = restante_storage::Offset::ZERO;
+        let mut there = Vec::new();
+        while let Some(offset) = waiting.next_pending(from).filter(|_| there.len() < 40) {
+            there.push(offset.get());
+            from = offset.next();
+        }
+        let first = match self.dice.roll(8) {
+            0 => self.dice.roll(20) + 1,
+            _ => self.dice.pick(&there).unwrap_or(1),
+        };
+        let width = if self.dice.one_in(3) {
+            self.dice.roll(12)
+        } else {
+            0
+        };
+        vec![first, first + width]
+    }
+
+    fn settle(&mut self) {
+        let queue = self.queue();
+        let ranges = self.some_offsets(queue);
+        let mut it = Settle {
+            queue: queue.get(),
+            ..Settle::default()
+        };
+        match self.dice.roll(10) {
+            0..=4 => it.accepted = ranges,
+            5 | 6 => it.released = ranges,
+            7 => it.rejected = ranges,
+            8 => it.returned = ranges,
+            _ => {
+                it.accepted = ranges;
+                it.refusal = 1;
+            }
+        }
+        if self.dice.one_in(4) {
+            it.released = self.some_offsets(queue);
+        }
+        let origin = self.origin();
+        let live = self.rig.write(Kind::Settle, origin, &it).1;
+        let lsn = self.modelled;
+        let record = self.rig.tape.records(lsn).next().unwrap();
+        assert_eq!(self.model.apply(&record), live, "at {}", record.lsn());
+        self.modelled = record.end();
+    }
+
+    fn open_session(&mut self) {
+        if self.sessions.len() < 4 {
+            let number = self.rig.session(self.next_uuid, 5000);
+            self.next_uuid += 1;
+            self.sessions.push((number, 0));
+        }
+    }
+
+    fn session_frame(&mut self) {
+        let at = self.dice.roll(4) as usize;
+        let queue = self.queue();
+        let name = self.dice.pick(&["x", "y", "z"]).unwrap();
+        let what = self.dice.roll(4);
+        let Some((session, seq)) = self.sessions.get_mut(at) else {
+            return;
+        };
+        *seq += 1;
+        match what {
+            0 => self.rig.write_consume(*session, *seq, name, queue),
+            1 => self.rig.cancel(*session, *seq, name),
+            2 => self.rig.advance(*session, *seq, 0),
+            _ => self.rig.advance(*session, *seq, 3),
+        }
+    }
+
+    fn end_session(&mut self) {
+        if self.dice.one_in(3)
+            && let Some((session, seq)) = self.dice.pick(&self.sessions)
+        {
+            self.rig.end(session);
+            if self.dice.one_in(2) {
+                self.sessions.retain(|it| *it != (session, seq)); // else its frames go on coming
+            }
+        }
+    }
+
+    fn add_consumer(&mut self) {
+        let queue = self.queue();
+        let session = self.dice.pick(&self.sessions);
+        let session = session.map(|(number, _)| (number, "live".into()));
+        if let Ok(id) = self.rig.engine.add_consumer(queue, false, session) {
+            self.consumers.push((queue, id, 0));
+        }
+    }
+
+    fn remove_consumer(&mut self) {
+        if !self.consumers.is_empty() {
+            let at = self.dice.roll(self.consumers.len() as u64) as usize;
+            let (_, id, _) = self.consumers.swap_remove(at);
+            self.rig.engine.remove_consumer(id);
+        }
+    }
+
+    fn credit(&mut self) {
+        if !self.consumers.is_empty() {
+            let at = self.dice.roll(self.consumers.len() as u64) as usize;
+            let more = self.dice.roll(10);
+            let (_, id, credit) = &mut self.consumers[at];
+            *credit += more;
+            self.rig.engine.credit(*id, *credit);
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Some((session, _)) = self.dice.pick(&self.sessions) {
+            let soon = self.rig.time().saturating_add(self.dice.roll(4000));
+            self.rig.engine.detach(session, soon);
+            if self.dice.one_in(2) {
+                self.rig.engine.attach(session);
+                for consumer in self.rig.engine.resume_consumers(session) {
+                    let held = offsets(consumer.in_flight.iter().map(|it| it.get()).step_by(2));
+                    self.rig.engine.hold(consumer.id, &held);
+                }
+            }
+        }
+    }
+
+    fn rewrite(&mut self) {
+        let oldest = self.rig.tape.oldest().unwrap();
+        let checkpointed = self.rig.checkpointed;
+        for errand in self.rig.engine.take_rewrites(oldest, checkpointed, 100) {
+            if self.dice.one_in(3) {
+                self.late.push(errand);
+            } else {
+                self.rig.run(&errand);
+            }
+        }
+    }
+
+    fn late_rewrite(&mut self) {
+        for errand in std::mem::take(&mut self.late) {
+            self.rig.run(&errand);
+        }
+    }
+
+    /// A crash, and a start.
+    pub(super) fn restart(&mut self) {
+        self.rig.restart();
+        self.consumers.clear();
+        self.late.clear();
+        let known = |it: &(SessionNo, u64)| self.rig.engine.session(it.0).is_some();
+        self.sessions.retain(known);
+        self.check_names();
+    }
+
+    fn check_names(&self) {
+        for queue in self.rig.engine.queues.values() {
+            let handle = queue.handle.as_ref().unwrap();
+            assert_eq!(&*handle.realm, REALM);
+            assert_eq!(self.rig.id(&handle.name), Some(queue.id));
+        }
+    }
+
+    /// What must hold of the live part at any time.
+    pub(super) fn check_live(&self) {
+        for queue in self.rig.engine.queues.values() {
+            for offset in queue.live.in_flight.keys() {
+                assert!(queue.is_pending(*offset), "{offset} in flight, not waiting");
+                assert!(!queue.live.returned.contains(offset), "{offset} is twice");
+                assert!(queue.dying(*offset).is_none(), "{offset} is given up");
+            }
+            for offset in &queue.live.returned {
+                assert!(queue.is_pending(*offset), "{offset} came back from nowhere");
+                assert!(queue.dying(*offset).is_none(), "{offset} is given up");
+            }
+        }
+    }
+}
