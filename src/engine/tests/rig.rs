@@ -151,10 +151,14 @@ impl Rig {
 
     /// A changed definition, with the floor as the broker must write it.
     pub(super) fn redefine(&mut self, id: QueueId, change: impl FnOnce(&mut DefineQueue)) {
-        let report = self.engine.queues.get(&id).and_then(|it| it.def.clone());
-        let mut def = report.unwrap();
+        let mut def = self.definition(id);
         change(&mut def);
         self.write_definition(&def);
+    }
+
+    pub(super) fn definition(&self, id: QueueId) -> DefineQueue {
+        let queue = self.engine.queues.get(&id).unwrap();
+        queue.def.clone().unwrap()
     }
 
     pub(super) fn write_definition(&mut self, def: &DefineQueue) {
@@ -412,6 +416,36 @@ impl Rig {
         self.engine.evict();
     }
 
+    /// Writes what says nothing until the log is in its next segment.
+    pub(super) fn next_segment(&mut self) {
+        let segment = self.tape.end().get() / SEGMENT_BYTES;
+        while self.tape.end().get() / SEGMENT_BYTES == segment {
+            self.write(Kind::Advance, None, &Advance::default());
+        }
+    }
+
+    /// Writes again what keeps the log's beginning, and lets go of that.
+    pub(super) fn rewrite_and_cut(&mut self) {
+        for errand in self.rewrites() {
+            self.run(&errand);
+        }
+        self.checkpoint();
+        self.cut();
+    }
+
+    /// Begins a segment, and takes what is to be written again so that those before it may go.
+    pub(super) fn rewrites(&mut self) -> Vec<Errand> {
+        self.next_segment();
+        self.checkpoint();
+        let oldest = self.tape.oldest().unwrap();
+        self.engine.take_rewrites(oldest, self.checkpointed, 100)
+    }
+
+    /// Whether the log has records before `lsn`.
+    pub(super) fn has_before(&self, lsn: Lsn) -> bool {
+        self.tape.oldest().is_some_and(|oldest| oldest < lsn)
+    }
+
     /// Lets the log go as far as it may.
     pub(super) fn cut(&mut self) {
         let needed = self.engine.needed_from(self.checkpointed);
@@ -475,6 +509,11 @@ pub(super) fn origin(session: SessionNo, seq: u64) -> Origin {
         session,
         seq: Seq::new(seq),
     }
+}
+
+/// Only the offsets.
+pub(super) fn numbers(got: &[Got]) -> Vec<u64> {
+    got.iter().map(|got| got.offset).collect()
 }
 
 pub(super) fn offsets(numbers: impl IntoIterator<Item = u64>) -> Vec<Offset> {
