@@ -1,6 +1,7 @@
 //! The fold once more, as plainly as can be: maps, no chunks, no rows, nothing live.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use prost::Message;
 use restante_storage::payload::{DefineQueue, DefineSession, DeleteQueue, EndSession, Settle};
@@ -10,6 +11,9 @@ use crate::refusal::Refusal;
 
 /// A waiting message: LSN, failed attempts, given up.
 type Waiting = (u64, u32, bool);
+
+/// What waits, by queue name: offset, LSN, failed attempts, given up.
+pub(super) type Pending = BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>>;
 
 /// What the log says.
 #[derive(Default)]
@@ -114,7 +118,7 @@ impl Model {
     }
 
     /// As [`crate::engine::Engine::pending`].
-    pub(super) fn pending(&self) -> BTreeMap<std::sync::Arc<str>, Vec<(u64, u64, u32, bool)>> {
+    pub(super) fn pending(&self) -> Pending {
         self.queues
             .values()
             .map(|(name, waiting)| {

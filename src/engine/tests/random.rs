@@ -1,4 +1,5 @@
-//! Random scripts. A failure names its seed: `RESTANTE_SEED=n cargo test engine::` runs that one alone.
+//! Random scripts. A failure names its seed: `RESTANTE_SEED=n cargo test engine::` runs that one alone,
+//! `RESTANTE_SEEDS=n` as many times more of them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use crate::engine::Engine;
 fn each_seed(seeds: u64, run: impl Fn(Script)) {
     let only = std::env::var("RESTANTE_SEED").ok();
     let only: Option<u64> = only.map(|seed| seed.parse().unwrap());
-    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
+    let times = std::env::var("RESTANTE_SEEDS").map_or(1, |times| times.parse().unwrap());
+    for seed in only.map_or(0..seeds * times, |seed| seed..seed + 1) {
         let told = Told(seed);
         run(Script::new(seed));
         std::mem::forget(told);
@@ -31,7 +33,7 @@ impl Drop for Told {
 
 #[test]
 fn what_is_pending_agrees_with_a_model() {
-    each_seed(60, |mut script| {
+    each_seed(30, |mut script| {
         for step in 0..400 {
             script.step();
             script.check_live();
@@ -48,7 +50,7 @@ fn what_is_pending_agrees_with_a_model() {
 
 #[test]
 fn fold_is_deterministic() {
-    each_seed(25, |mut script| {
+    each_seed(15, |mut script| {
         let mut checkpoints: Vec<Rows> = Vec::new();
         for step in 0..300 {
             script.step();
@@ -72,7 +74,7 @@ fn fold_is_deterministic() {
 
 #[test]
 fn a_log_whose_beginning_is_gone_folds_to_the_same_queues() {
-    each_seed(120, |mut script| {
+    each_seed(60, |mut script| {
         // Where a frame's first copy is gone, its second one cannot be told from it.
         script.resends = false;
         let mut cuts = 0;
@@ -96,7 +98,7 @@ fn a_log_whose_beginning_is_gone_folds_to_the_same_queues() {
 
 #[test]
 fn needed_from_never_passes_a_live_message() {
-    each_seed(20, |mut script| {
+    each_seed(10, |mut script| {
         for step in 0..300 {
             script.step();
             if step % 15 == 7 {

@@ -171,7 +171,7 @@ impl Script {
 
     fn change_binding(&mut self) {
         let id = self.queue();
-        let filter = self.dice.pick(&["a/+", "b/#", "a", "x/%41", "x/A", "+/+"]);
+        let filter = self.dice.pick(&["a/+", "b/#", "a", "+/+"]);
         let bound = self.dice.one_in(2);
         self.rig.bind(id, filter.unwrap(), bound);
     }
