@@ -148,6 +148,24 @@ fn a_settlement_of_what_the_log_no_longer_has_is_no_failure() {
     assert_eq!(rig.rebuilt().session(session), rig.engine.session(session));
 }
 
+/// So it was even where the session had been written again since, and its first definition was not gone yet.
+#[test]
+fn a_session_written_again_knows_better_which_frames_failed() {
+    let mut rig = Rig::new();
+    let queue = rig.define("q");
+    rig.enqueue(queue, 1);
+    rig.accept(queue, 1, 1);
+    rig.rewrite_and_cut();
+    let session = rig.session(1, 1000);
+    let origin = Some(origin(session, 1));
+    let refusal = rig.settle_from(queue, origin, |it| it.accepted = vec![1, 1]);
+    assert!(refusal.is_some());
+    for errand in rig.rewrites() {
+        rig.run(&errand);
+    }
+    assert_eq!(rig.rebuilt().session(session), rig.engine.session(session));
+}
+
 #[test]
 fn a_session_that_ended_before_the_log_begins_does_not_come_back() {
     let mut rig = Rig::new();
