@@ -2,8 +2,6 @@
 
 mod store;
 
-use std::collections::BTreeMap;
-
 use restante_storage::payload::{
     Advance, Binding, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession,
     Envelope, SessionConsumer, Settle,
@@ -16,8 +14,7 @@ use restante_storage::{
 pub(super) use store::{Rows, Store, durable_rows};
 use uuid::Uuid;
 
-use super::model::Pending;
-use crate::engine::{ConsumerId, Effect, Engine, Errand, Move, Place, is_transient};
+use crate::engine::{ConsumerId, Effect, Engine, Errand, Move, is_transient};
 use crate::refusal::Refusal;
 
 /// Small, so that a log has many: 4 KiB of records each.
@@ -397,30 +394,4 @@ pub(super) fn numbers(got: &[Got]) -> Vec<u64> {
 
 pub(super) fn offsets(numbers: impl IntoIterator<Item = u64>) -> Vec<Offset> {
     numbers.into_iter().map(Offset::new).collect()
-}
-
-impl Engine {
-    /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
-    pub(super) fn pending(&mut self) -> Pending {
-        let bodies = &*self.bodies;
-        let mut all = BTreeMap::new();
-        for queue in self.queues.values_mut() {
-            let Some(handle) = queue.handle.clone() else {
-                continue;
-            };
-            let mut waiting = Vec::new();
-            let mut from = Offset::ZERO;
-            while let Some(offset) = queue.next_pending(from) {
-                from = offset.next();
-                let entry = queue.entry(offset, bodies).unwrap();
-                let Place::Log { lsn, .. } = entry.place else {
-                    continue;
-                };
-                let lsn = lsn.get();
-                waiting.push((offset.get(), lsn, entry.failed, entry.dying));
-            }
-            all.insert(handle.name.clone(), waiting);
-        }
-        all
-    }
 }

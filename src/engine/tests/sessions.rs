@@ -80,6 +80,18 @@ fn hold_keeps_exactly_what_is_named() {
 }
 
 #[test]
+fn what_is_given_up_cannot_be_held() {
+    let mut rig = Rig::new();
+    let queue = rig.define_with("q", |def| def.dead_letter = Some("dead".into()));
+    let session = rig.session(1, 1000);
+    let consumer = rig.consume(session, 1, "x", queue);
+    rig.enqueue(queue, 1);
+    rig.settle(queue, |it| it.rejected = vec![1, 1]);
+    rig.engine.hold(consumer, &offsets([1]));
+    assert_eq!(rig.in_flight(queue, consumer), [0; 0]);
+}
+
+#[test]
 fn a_session_goes_on_after_a_crash_with_what_it_holds() {
     let mut rig = Rig::new();
     let queue = rig.define("q");

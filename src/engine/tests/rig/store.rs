@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use restante_storage::payload::Advance;
-use restante_storage::{Kind, Lsn, QueueId};
+use restante_storage::{Kind, Lsn, Offset, QueueId};
 
+use super::super::model::Pending;
 use super::{NODE, Rig, SEGMENT_BYTES};
-use crate::engine::{Bodies, CKPT_KEY, Damage, Engine, Errand};
+use crate::engine::{Bodies, CKPT_KEY, Damage, Engine, Errand, Place};
 
 /// The rows of a state store.
 pub(in crate::engine::tests) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -138,4 +139,30 @@ pub(in crate::engine::tests) fn durable_rows(rows: &Rows) -> Rows {
     durable
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
+}
+
+impl Engine {
+    /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
+    pub(in crate::engine::tests) fn pending(&mut self) -> Pending {
+        let bodies = &*self.bodies;
+        let mut all = BTreeMap::new();
+        for queue in self.queues.values_mut() {
+            let Some(handle) = queue.handle.clone() else {
+                continue;
+            };
+            let mut waiting = Vec::new();
+            let mut from = Offset::ZERO;
+            while let Some(offset) = queue.next_pending(from) {
+                from = offset.next();
+                let entry = queue.entry(offset, bodies).unwrap();
+                let Place::Log { lsn, .. } = entry.place else {
+                    continue;
+                };
+                let lsn = lsn.get();
+                waiting.push((offset.get(), lsn, entry.failed, entry.dying));
+            }
+            all.insert(handle.name.clone(), waiting);
+        }
+        all
+    }
 }
