@@ -1,7 +1,9 @@
 //! `bench`: what a broker does on this machine, and beside it what the same log does without a broker.
 //!
-//!     plan ─▶ for each: load on the broker (client, sockets, sessions, log) ─┐
-//!                       the same records straight into a log, same disk ─────┴▶ row, ratio
+//! ```text
+//! plan ─▶ for each: load on the broker (client, sockets, sessions, log) ─┐
+//!                   the same records straight into a log, same disk ─────┴▶ row, ratio
+//! ```
 //!
 //! The raw figure has as many records outstanding, of the same size, in batches like a client's: the ratio is what
 //! everything that is not the log costs. Figures of a shared machine are indicative; compare within one run.

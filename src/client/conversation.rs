@@ -1,7 +1,9 @@
 //! One session from the client's side: what is unconfirmed, what is sent again, what is held, what credit is due.
 //!
-//!     command ─▶ unconfirmed ──(n_sent)──▶ frames            opened: drop what is confirmed, n_sent back to 0
-//!     confirm ─▶ front of unconfirmed goes, replies          then: hold … → resends … → credit …
+//! ```text
+//! command ─▶ unconfirmed ──(n_sent)──▶ frames            opened: drop what is confirmed, n_sent back to 0
+//! confirm ─▶ front of unconfirmed goes, replies          then: hold … → resends … → credit …
+//! ```
 //!
 //! A state machine without a socket, a clock or a task: frames and commands in, frames out (MBWS.md §7).
 //!
