@@ -1,6 +1,8 @@
 //! `consume`: prints messages, and settles each once it is written.
 //!
-//!     Consumer ─▶ batch ─▶ Sink: write, flush (file: append, sync, state) ─▶ accept
+//! ```text
+//! Consumer ─▶ batch ─▶ Sink: write, flush (file: append, sync, state) ─▶ accept
+//! ```
 //!
 //! To stdout a message is written once in the life of this process, whatever becomes of the broker. To a file
 //! (`--output`) it is written once, whatever becomes of this process too.

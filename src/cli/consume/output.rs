@@ -1,6 +1,8 @@
 //! A file that holds each message once, whatever becomes of the process that writes it.
 //!
-//!     append ─▶ fsync FILE ─▶ FILE.restante: length, offsets (tmp, fsync, rename, fsync folder) ─▶ settle
+//! ```text
+//! append ─▶ fsync FILE ─▶ FILE.restante: length, offsets (tmp, fsync, rename, fsync folder) ─▶ settle
+//! ```
 //!
 //! A kill leaves one of three: a longer file than the state says (it is cut: those messages were not settled and come
 //! again), a state whose offsets were not settled (they are held and settled, not written), or neither.
