@@ -302,7 +302,10 @@ impl Stage {
                     });
                     consumer.release(back, None);
                     consumer.accept(done.iter().chain(&again).copied());
-                    accepted.extend(done.into_iter().chain(again));
+                    // Where the session is over, these are passed over in silence.
+                    let unconfirmed = consumer.unconfirmed();
+                    let taken = done.into_iter().chain(again);
+                    accepted.extend(taken.filter(|offset| unconfirmed.contains(*offset)));
                 }
                 Ok(Err(error)) => return error,
                 Err(_nothing) => {}
