@@ -85,10 +85,16 @@ pub(crate) struct Shared {
     disk_full: AtomicBool,
     draining: AtomicBool,
     failed: watch::Sender<Option<Arc<LogError>>>,
-    /// Everybody attached, by the address of their outbox, and whose they are.
-    attached: Mutex<FxHashMap<usize, (Arc<Outbox>, Arc<str>)>>,
+    /// Everybody attached, by the address of their outbox.
+    attached: Mutex<FxHashMap<usize, Guest>>,
     n_attached: AtomicUsize,
     keeper_bell: Sender<()>,
+}
+
+/// A client that is attached.
+struct Guest {
+    outbox: Arc<Outbox>,
+    principal: Arc<str>,
 }
 
 impl Shared {
@@ -128,8 +134,9 @@ impl Shared {
 
     /// The log is beyond repair: nobody hears another confirm.
     fn log_failed(&self, error: Arc<LogError>) {
-        self.failed.send_replace(Some(error));
+        // In this order: whoever waits for the error tells everybody that the broker shuts down, and the first reason counts.
         self.end_all(End::LogFailed);
+        self.failed.send_replace(Some(error));
     }
 
     fn end_all(&self, why: End) {
@@ -137,7 +144,7 @@ impl Shared {
             .attached
             .lock()
             .values()
-            .map(|(outbox, _)| Arc::clone(outbox))
+            .map(|guest| Arc::clone(&guest.outbox))
             .collect();
         for outbox in everybody {
             outbox.end(why);
@@ -151,7 +158,7 @@ impl Shared {
         let mut attached = self.attached.lock();
         let of_principal = attached
             .values()
-            .filter(|(_, name)| *name == principal.name);
+            .filter(|guest| guest.principal == principal.name);
         if attached.len() >= self.settings.connections_max
             || of_principal.count() >= self.settings.connections_per_principal
         {
@@ -159,7 +166,10 @@ impl Shared {
         }
         attached.insert(
             Arc::as_ptr(outbox).addr(),
-            (Arc::clone(outbox), Arc::clone(&principal.name)),
+            Guest {
+                outbox: Arc::clone(outbox),
+                principal: Arc::clone(&principal.name),
+            },
         );
         self.n_attached.store(attached.len(), Ordering::Relaxed);
         Ok(())
@@ -264,7 +274,6 @@ impl Broker {
         if let Some(other) = found.outbox {
             other.take_over();
         }
-        def.as_of = found.as_of.get();
         def.expiry_ms = expiry_ms;
         def.name = wish.name.clone().or(def.name);
         Ok(def)

@@ -107,6 +107,15 @@ pub struct Serve {
     pub config: Option<PathBuf>,
 }
 
+impl Serve {
+    /// What holds where no command is named: clap reads a command's variables only with the command.
+    pub fn from_environment() -> Self {
+        Serve {
+            config: std::env::var_os("RESTANTE_CONFIG").map(PathBuf::from),
+        }
+    }
+}
+
 /// `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfig {

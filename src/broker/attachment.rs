@@ -355,7 +355,8 @@ impl Attachment {
 
     /// Waits until there is something to [`drain`](Self::drain) or there is room again. Cancel-safe.
     pub async fn ready(&mut self) {
-        if !self.events.is_empty() {
+        // Calls that left no record behind (refused, or for listeners only) are confirmed without any news from the core.
+        if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
         }
         let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
@@ -420,16 +421,17 @@ impl Attachment {
         events
     }
 
-    fn confirm(&mut self, events: &mut Vec<Event>) {
-        let first_open = self
-            .in_log
-            .iter()
-            .map(|(_, first, _)| *first)
-            .chain(self.batch_first)
-            .min();
-        let upto = first_open.map_or(self.called, |first| {
+    /// Up to which tag everything is done with.
+    fn confirmable(&self) -> u64 {
+        let in_log = self.in_log.iter().map(|(_, first, _)| *first);
+        let first_open = in_log.chain(self.batch_first).min();
+        first_open.map_or(self.called, |first| {
             self.called.min(first.saturating_sub(1))
-        });
+        })
+    }
+
+    fn confirm(&mut self, events: &mut Vec<Event>) {
+        let upto = self.confirmable();
         if upto <= self.confirmed {
             return;
         }

@@ -73,7 +73,6 @@ pub(super) struct AttachedSession {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) whole: DefineSession,
-    pub(super) as_of: Lsn,
     pub(super) outbox: Option<Arc<Outbox>>,
 }
 
@@ -456,7 +455,6 @@ impl Core {
         let number = self.engine.session_number(uuid)?;
         Some(Found {
             whole: self.engine.session(number)?,
-            as_of: self.engine.applied(),
             outbox: self.sessions.get(&number).cloned(),
         })
     }

@@ -245,14 +245,14 @@ impl Disk for SimDisk {
             from: None,
             to: Some(path.to_owned()),
         });
-        Ok(Arc::new(SimFile::new(self, path, inode)))
+        Ok(Arc::new(SimFile::new(self, inode)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.begin(Op::Open, &path.to_string_lossy())?;
         let inode = state.find(path)?;
-        Ok(Arc::new(SimFile::new(self, path, inode)))
+        Ok(Arc::new(SimFile::new(self, inode)))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

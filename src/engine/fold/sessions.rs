@@ -40,6 +40,9 @@ impl Engine {
         let mut def = decode::<DefineSession>(record);
         let uuid = Uuid::from_slice(&def.uuid).ok()?;
         let as_of = Lsn::new(std::mem::take(&mut def.as_of));
+        if def.number == 0 && self.session_ids.contains_key(&uuid) {
+            return None; // two sockets asked for it at once: the first has made it
+        }
         let number = if def.number == 0 {
             let number = SessionNo::new(record.lsn().get());
             self.sessions.insert(number, Session::unknown(number));
@@ -55,7 +58,12 @@ impl Engine {
         self.admit_session(number);
         let session = self.sessions.get_mut(&number)?;
         match (again, known) {
-            (true, true) => session.written_again(as_of),
+            (true, true) => {
+                session.written_again(as_of);
+                if self.past.is_gone() {
+                    session.correct_failures(def);
+                }
+            }
             (true, false) => session.define(def, as_of),
             (false, _) if number.get() == record.lsn().get() => session.define(def, record.lsn()),
             (false, _) => session.change(record.lsn(), Change::Altered(def.expiry_ms, def.name)),

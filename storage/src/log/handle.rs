@@ -168,6 +168,11 @@ impl<T: Send + 'static> Log<T> {
         self.shared.housekeeper.is_short()
     }
 
+    /// Whether commits wait for disk space: nothing is stored until there is some. Worth an alarm.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.housekeeper.is_waited_for()
+    }
+
     /// Bytes that may still be written to the log's file system.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ use crate::{Damage, Disk, DiskLock, LogError, Lsn, Offset, QueueId, RecordRef, S
 /// A log that was opened, locked and checked, and takes no records yet.
 pub struct LogScan {
     pub(crate) disk: Arc<dyn Disk>,
+    dir: PathBuf,
     pub(crate) wal: PathBuf,
     pub(crate) options: LogOptions,
     pub(crate) limits: Limits,
@@ -116,6 +117,7 @@ impl LogScan {
         }
         Ok(LogScan {
             disk,
+            dir: dir.to_owned(),
             wal,
             options,
             limits,
@@ -251,10 +253,12 @@ impl LogScan {
             self.replay(self.geometry.first(newest), &mut |_| {})?;
         }
         // Names that this process sees need not be durable yet: without this, a power cut could later keep the next
-        // segment's name and lose this one's.
-        self.disk
-            .sync_dir(&self.wal)
-            .map_err(LogError::io("syncing", &self.wal))?;
+        // segment's name and lose this one's, or META's.
+        for dir in [&self.dir, &self.wal] {
+            self.disk
+                .sync_dir(dir)
+                .map_err(LogError::io("syncing", dir))?;
+        }
         if let Some(end) = self.end {
             self.seal(end)?;
         }
