@@ -7,7 +7,7 @@
 //!     end      as verify, then consumes what only ever waited, and checks that
 //!     fill     sends until the broker refuses with `full`
 //!     drain N  settles N messages of those
-//!     refill   waits until the broker takes messages again, then drains all and checks
+//!     refill   drains all, waits until the broker takes messages again, checks
 //! ```
 //!
 //! Senders and consumers come in two kinds: those whose session goes on after a crash, where the client sends again what
@@ -374,20 +374,18 @@ impl Stage {
         ))
     }
 
-    /// Takes `queue` until `enough`.
-    async fn drain(
-        &self,
-        queue: &'static str,
-        enough: impl Fn(&Ledger, usize) -> bool,
-    ) -> Result<()> {
+    /// Takes `at_most` messages of `queue`, or all that are confirmed.
+    async fn drain(&self, queue: &'static str, at_most: Option<u64>) -> Result<()> {
         let client = self.connect(false).await;
-        let mut consumer = client.consume(ConsumeOptions::new(queue)).await?;
-        let mut n_drained = 0;
-        while !enough(&self.ledger.lock(), n_drained) {
-            let batch = timeout(PATIENCE, consumer.next_batch(16))
+        let mut options = ConsumeOptions::new(queue);
+        options.at_most = at_most;
+        let mut consumer = client.consume(options).await?;
+        let mut left = at_most.unwrap_or(u64::MAX);
+        while left > 0 && (at_most.is_some() || !self.ledger.lock().missing(queue).is_empty()) {
+            let batch = timeout(PATIENCE, consumer.next_batch(256))
                 .await
                 .context("no more messages come")??;
-            n_drained += batch.len();
+            left -= batch.len() as u64;
             let offsets: Vec<u64> = batch.iter().map(|delivery| delivery.offset).collect();
             for delivery in &batch {
                 self.ledger
@@ -427,24 +425,18 @@ impl Stage {
         self.judge()
     }
 
-    /// Waits until messages are taken again.
+    /// Drains all, and waits until messages are taken again.
     async fn refill(&self) -> Result<String> {
+        self.drain(FULL, None).await?;
         let deadline = Instant::now() + PATIENCE;
-        let before = self.ledger.lock().sent.len();
-        while self.fill_once().await.is_err() {
+        while let Err(error) = self.fill_once().await {
             if Instant::now() > deadline {
-                bail!("the broker takes no messages although there is space");
+                return Err(error.context("no messages are taken although there is space"));
             }
             sleep(Duration::from_millis(100)).await;
         }
-        let after = self.ledger.lock().sent.len();
-        self.drain(FULL, |ledger, _| ledger.missing(FULL).is_empty())
-            .await?;
-        Ok(format!(
-            "{}, refused meanwhile {}",
-            self.judge()?,
-            after - before - 1
-        ))
+        self.drain(FULL, None).await?;
+        self.judge()
     }
 
     async fn fill_once(&self) -> Result<()> {
@@ -472,15 +464,12 @@ async fn obey(stage: &Stage, running: &watch::Sender<bool>, line: &str) -> Resul
         ("verify", _) => stage.verify().await,
         ("end", _) => {
             stage.verify().await?;
-            stage
-                .drain(HOARD, |ledger, _| ledger.missing(HOARD).is_empty())
-                .await?;
+            stage.drain(HOARD, None).await?;
             stage.judge()
         }
         ("fill", _) => stage.fill().await,
         ("drain", n) => {
-            let n: usize = n.parse()?;
-            stage.drain(FULL, |_, n_drained| n_drained >= n).await?;
+            stage.drain(FULL, Some(n.parse()?)).await?;
             stage.judge()
         }
         ("refill", _) => stage.refill().await,
