@@ -1,7 +1,9 @@
 //! A disk in memory that forgets, tears and fails: what the log's tests run on, here and in the crates above.
 //!
-//!     writes, lengths ─▶ what a running process sees ─sync_data▶ what a power cut leaves (512-byte sectors)
-//!     names           ─▶ what a running process sees ─sync_dir▶  what a power cut leaves
+//! ```text
+//! writes, lengths ─▶ what a running process sees ─sync_data▶ what a power cut leaves (512-byte sectors)
+//! names           ─▶ what a running process sees ─sync_dir▶  what a power cut leaves
+//! ```
 //!
 //! [`SimDisk::crash`] gives the disk after a power cut: everything synced, and of the rest nothing, everything, or
 //! whatever a seed picks (any sectors of any writes, any files' names; of one file's names, the older ones first).

@@ -1,7 +1,9 @@
 //! Segments before and after their life: spares are made ready, released segments become spares or go.
 //!
-//!     make: create .tmp ▶ zeros ▶ sync ▶ rename ▶ sync folder ▶ ready ─take▶ writer
-//!     free: oldest first: rename to a spare, or remove ▶ sync folder ▶ next one
+//! ```text
+//! make: create .tmp ▶ zeros ▶ sync ▶ rename ▶ sync folder ▶ ready ─take▶ writer
+//! free: oldest first: rename to a spare, or remove ▶ sync folder ▶ next one
+//! ```
 //!
 //! A spare is written in full beforehand, so that a commit overwrites blocks that it already has: faster, and a full
 //! disk shows up here, where it is no error: `disk_low` is raised and the thread tries again.

@@ -1,6 +1,8 @@
 //! What a start finds: which segments there are, where the log ends, and whether that end is a torn tail or corruption.
 //!
-//!     lock ▶ META ▶ headers, none missing ▶ replay: walk to the end ▶ judge it ▶ start: sync, seal, writer
+//! ```text
+//! lock ▶ META ▶ headers, none missing ▶ replay: walk to the end ▶ judge it ▶ start: sync, seal, writer
+//! ```
 //!
 //! The newest segment may end anywhere: there a crash came. Every other one must end in the record that ends it,
 //! because a segment is created only once the one before is sealed and synced. An end without a seal is sealed at
@@ -241,7 +243,8 @@ impl LogScan {
     /// for good: from then on every mark stands still and every batch is refused.
     ///
     /// # Errors
-    /// [`LogError::Io`]: the old end could not be sealed. What `replay` gives, if it was not called before.
+    /// [`LogError::Io`]: the old end could not be sealed; after a failed sync only a new process can tell what the disk
+    /// has, so end this one. What `replay` gives, if it was not called before.
     pub fn start<T: Send + 'static>(
         mut self,
         next_offsets: HashMap<QueueId, Offset>,
