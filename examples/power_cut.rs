@@ -7,7 +7,7 @@
 //!     end      as verify, then consumes what only ever waited, and checks that
 //!     fill     sends until the broker refuses with `full`
 //!     drain N  settles N messages of those
-//!     refill   waits until the broker takes messages again, then drains all and checks
+//!     refill   drains all, waits until the broker takes messages again, checks
 //! ```
 //!
 //! Senders and consumers come in two kinds: those whose session goes on after a crash, where the client sends again what
@@ -48,6 +48,8 @@ const HOARD: &str = "hoard";
 /// The only consumer of this queue gets it in order.
 const ALONE: &str = "flow/b";
 const FULL: &str = "full";
+/// What a broker sent is in its consumer's hands after this time.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(2);
 /// Any wait that should end does so in this time.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -58,8 +60,8 @@ struct Ledger {
     sent: BTreeMap<(usize, u64), bool>,
     /// By queue and offset: which message it was.
     delivered: BTreeMap<(&'static str, u64), (usize, u64)>,
-    /// Accepted, and the settlement confirmed.
-    settled: BTreeSet<(&'static str, u64)>,
+    /// Accepted, and when the settlement was confirmed.
+    settled: BTreeMap<(&'static str, u64), Instant>,
     /// The highest offset delivered by queue.
     highest: BTreeMap<&'static str, u64>,
     n_again: u64,
@@ -75,14 +77,17 @@ impl Ledger {
         }
     }
 
-    fn deliver(&mut self, queue: &'static str, offset: u64, body: &[u8]) {
+    /// A message came over a connection that was opened after `since`.
+    fn deliver(&mut self, queue: &'static str, offset: u64, body: &[u8], since: Instant) {
         let Some(message) = read(body) else {
             return self.fault(format!(
                 "{queue} {offset} is not whole: {} bytes",
                 body.len()
             ));
         };
-        if self.settled.contains(&(queue, offset)) {
+        // Right after a crash it may be on its way to one consumer while another's settlement, made before, is confirmed.
+        let settled = self.settled.get(&(queue, offset));
+        if settled.is_some_and(|at| *at < since || at.elapsed() > UNDER_WAY_MAX) {
             self.fault(format!(
                 "{queue} {offset} came again after its settlement was confirmed"
             ));
@@ -269,9 +274,10 @@ impl Stage {
 
     async fn consume_for_ever(self, queue: &'static str, goes_on: bool) {
         loop {
+            let since = Instant::now();
             let client = self.connect(goes_on).await;
             let error = match client.consume(ConsumeOptions::new(queue)).await {
-                Ok(consumer) => self.consume(consumer, queue).await,
+                Ok(consumer) => self.consume(consumer, queue, since).await,
                 Err(error) => error,
             };
             if goes_on {
@@ -282,14 +288,19 @@ impl Stage {
         }
     }
 
-    async fn consume(&self, mut consumer: Consumer, queue: &'static str) -> ClientError {
+    async fn consume(
+        &self,
+        mut consumer: Consumer,
+        queue: &'static str,
+        since: Instant,
+    ) -> ClientError {
         let mut accepted = BTreeSet::new();
         loop {
             match timeout(Duration::from_millis(20), consumer.next_batch(32)).await {
                 Ok(Ok(batch)) => {
                     let mut ledger = self.ledger.lock();
                     for delivery in &batch {
-                        ledger.deliver(queue, delivery.offset, &delivery.body.bytes);
+                        ledger.deliver(queue, delivery.offset, &delivery.body.bytes, since);
                     }
                     drop(ledger);
                     let (back, done): (Vec<u64>, Vec<u64>) = batch
@@ -302,26 +313,28 @@ impl Stage {
                     });
                     consumer.release(back, None);
                     consumer.accept(done.iter().chain(&again).copied());
-                    accepted.extend(done.into_iter().chain(again));
+                    // Where the session is over, these are passed over in silence.
+                    let unconfirmed = consumer.unconfirmed();
+                    let taken = done.into_iter().chain(again);
+                    accepted.extend(taken.filter(|offset| unconfirmed.contains(*offset)));
                 }
                 Ok(Err(error)) => return error,
                 Err(_nothing) => {}
             }
-            let refused: Vec<_> = consumer.take_failures();
-            accepted.retain(|offset| {
-                !refused
-                    .iter()
-                    .any(|failure| failure.offsets.contains(*offset))
-            });
             let unconfirmed = consumer.unconfirmed();
-            let (open, confirmed): (BTreeSet<u64>, BTreeSet<u64>) = accepted
+            let (open, mut confirmed): (BTreeSet<u64>, BTreeSet<u64>) = accepted
                 .into_iter()
                 .partition(|offset| unconfirmed.contains(*offset));
+            // Refused ones are no longer unconfirmed either, so they are asked for afterwards.
+            for failure in consumer.take_failures() {
+                confirmed.retain(|offset| !failure.offsets.contains(*offset));
+            }
             accepted = open;
+            let now = Instant::now();
             self.ledger
                 .lock()
                 .settled
-                .extend(confirmed.into_iter().map(|offset| (queue, offset)));
+                .extend(confirmed.into_iter().map(|offset| ((queue, offset), now)));
         }
     }
 
@@ -371,34 +384,34 @@ impl Stage {
         ))
     }
 
-    /// Takes `queue` until `enough`.
-    async fn drain(
-        &self,
-        queue: &'static str,
-        enough: impl Fn(&Ledger, usize) -> bool,
-    ) -> Result<()> {
+    /// Takes `at_most` messages of `queue`, or all that are confirmed.
+    async fn drain(&self, queue: &'static str, at_most: Option<u64>) -> Result<()> {
+        let since = Instant::now();
         let client = self.connect(false).await;
-        let mut consumer = client.consume(ConsumeOptions::new(queue)).await?;
-        let mut n_drained = 0;
-        while !enough(&self.ledger.lock(), n_drained) {
-            let batch = timeout(PATIENCE, consumer.next_batch(16))
+        let mut options = ConsumeOptions::new(queue);
+        options.at_most = at_most;
+        let mut consumer = client.consume(options).await?;
+        let mut left = at_most.unwrap_or(u64::MAX);
+        while left > 0 && (at_most.is_some() || !self.ledger.lock().missing(queue).is_empty()) {
+            let batch = timeout(PATIENCE, consumer.next_batch(256))
                 .await
                 .context("no more messages come")??;
-            n_drained += batch.len();
+            left -= batch.len() as u64;
             let offsets: Vec<u64> = batch.iter().map(|delivery| delivery.offset).collect();
             for delivery in &batch {
                 self.ledger
                     .lock()
-                    .deliver(queue, delivery.offset, &delivery.body.bytes);
+                    .deliver(queue, delivery.offset, &delivery.body.bytes, since);
             }
             consumer.accept(offsets.iter().copied());
             timeout(PATIENCE, consumer.all_settled())
                 .await
                 .context("settling hangs")??;
+            let now = Instant::now();
             self.ledger
                 .lock()
                 .settled
-                .extend(offsets.into_iter().map(|offset| (queue, offset)));
+                .extend(offsets.into_iter().map(|offset| ((queue, offset), now)));
         }
         client.close().await?;
         Ok(())
@@ -424,24 +437,18 @@ impl Stage {
         self.judge()
     }
 
-    /// Waits until messages are taken again.
+    /// Drains all, and waits until messages are taken again.
     async fn refill(&self) -> Result<String> {
+        self.drain(FULL, None).await?;
         let deadline = Instant::now() + PATIENCE;
-        let before = self.ledger.lock().sent.len();
-        while self.fill_once().await.is_err() {
+        while let Err(error) = self.fill_once().await {
             if Instant::now() > deadline {
-                bail!("the broker takes no messages although there is space");
+                return Err(error.context("no messages are taken although there is space"));
             }
             sleep(Duration::from_millis(100)).await;
         }
-        let after = self.ledger.lock().sent.len();
-        self.drain(FULL, |ledger, _| ledger.missing(FULL).is_empty())
-            .await?;
-        Ok(format!(
-            "{}, refused meanwhile {}",
-            self.judge()?,
-            after - before - 1
-        ))
+        self.drain(FULL, None).await?;
+        self.judge()
     }
 
     async fn fill_once(&self) -> Result<()> {
@@ -469,15 +476,12 @@ async fn obey(stage: &Stage, running: &watch::Sender<bool>, line: &str) -> Resul
         ("verify", _) => stage.verify().await,
         ("end", _) => {
             stage.verify().await?;
-            stage
-                .drain(HOARD, |ledger, _| ledger.missing(HOARD).is_empty())
-                .await?;
+            stage.drain(HOARD, None).await?;
             stage.judge()
         }
         ("fill", _) => stage.fill().await,
         ("drain", n) => {
-            let n: usize = n.parse()?;
-            stage.drain(FULL, |_, n_drained| n_drained >= n).await?;
+            stage.drain(FULL, Some(n.parse()?)).await?;
             stage.judge()
         }
         ("refill", _) => stage.refill().await,

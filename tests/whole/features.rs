@@ -214,7 +214,10 @@ fn a_request_is_answered_over_a_temporary_queue() {
     );
     worker.all_confirmed();
     let reply = requester.delivery();
-    assert_eq!((reply.body.as_str(), reply.text("correlation-id")), ("4", "17"));
+    assert_eq!(
+        (reply.body.as_str(), reply.text("correlation-id")),
+        ("4", "17")
+    );
     assert_eq!(reply.text("address"), reply_to);
     requester.settle("r", &format!("accepted:{}", reply.offset()));
     requester.all_confirmed();
@@ -268,7 +271,11 @@ fn what_was_tried_too_often_or_rejected_goes_to_the_dead_letters() {
         "queues:\n  policies:\n  - filter: orders/#\n    max-attempts: 2\n    dead-letter: dead/orders\n",
     );
     let mut client = Script::open(&server, "");
-    client.call("send", "address:orders/eu\nproperty.kind:new\nmessage-id:m1\n", "again and again");
+    client.call(
+        "send",
+        "address:orders/eu\nproperty.kind:new\nmessage-id:m1\n",
+        "again and again",
+    );
     client.send("orders/eu", "no good");
     client.consume("c", "orders/eu", "limit:10\n");
     let first = client.delivery();
@@ -292,7 +299,10 @@ fn what_was_tried_too_often_or_rejected_goes_to_the_dead_letters() {
     };
     let rejected = find("no good");
     assert_eq!(rejected.text("property.dead-letter-reason"), "rejected");
-    assert_eq!(rejected.text("property.dead-letter-detail"), "no such article");
+    assert_eq!(
+        rejected.text("property.dead-letter-detail"),
+        "no such article"
+    );
     assert_eq!(rejected.text("property.dead-letter-queue"), "orders/eu");
     let tried = find("again and again");
     assert_eq!(tried.text("property.dead-letter-reason"), "max-attempts");
@@ -348,7 +358,10 @@ fn all_of_a_message_comes_out_as_it_went_in() {
         assert_eq!(got.text(name), value, "{name}");
     }
     let bytes = client.delivery();
-    assert_eq!((bytes.text("body-encoding"), bytes.body.as_str()), ("base64", "/wA="));
+    assert_eq!(
+        (bytes.text("body-encoding"), bytes.body.as_str()),
+        ("base64", "/wA=")
+    );
     assert_eq!(bytes.text("priority"), "4");
     assert!(bytes.get("message-id").is_some());
 }
@@ -359,7 +372,11 @@ fn what_this_release_does_not_do_is_unsupported() {
     let mut client = Script::open(&server, "");
     client.call("send", "address:q\ndelay:5\n", "later");
     assert_eq!(client.refused(), "unsupported");
-    for fields in ["mode:browse\n", "mode:replay\nfrom:earliest\n", "filter:a = 1\n"] {
+    for fields in [
+        "mode:browse\n",
+        "mode:replay\nfrom:earliest\n",
+        "filter:a = 1\n",
+    ] {
         client.consume("c", "q", fields);
         assert_eq!(client.refused(), "unsupported", "{fields}");
     }
@@ -430,10 +447,18 @@ fn a_stop_confirms_what_is_under_way() {
     server.run();
     let again = Script::open(&server, &client.resume_fields());
     assert_eq!(again.opened.text("resumed"), "true");
-    assert_eq!(again.confirmed, client.confirmed, "what was taken was confirmed");
+    assert_eq!(
+        again.confirmed, client.confirmed,
+        "what was taken was confirmed"
+    );
     let stored = bodies(&take_all(&server, "q"));
     let wanted: Vec<String> = (1..=client.confirmed).map(|it| it.to_string()).collect();
-    assert!(stored == wanted, "{} are stored, {} confirmed", stored.len(), wanted.len());
+    assert!(
+        stored == wanted,
+        "{} are stored, {} confirmed",
+        stored.len(),
+        wanted.len()
+    );
 }
 
 #[test]
@@ -494,7 +519,10 @@ fn faults_of_the_configuration_are_all_told_before_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("restante.yaml");
     fs::write(&file, "storage:\n  snyc: always\ndrain-time: 10\n").expect("a file");
-    for words in [&["serve", "--config", "restante.yaml"][..], &["check-config", "restante.yaml"]] {
+    for words in [
+        &["serve", "--config", "restante.yaml"][..],
+        &["check-config", "restante.yaml"],
+    ] {
         let mut command = command(RESTANTE);
         command
             .args(words)
@@ -525,7 +553,11 @@ fn a_second_broker_on_the_same_folder_does_not_start() {
         .env("RESTANTE_ADMIN_LISTEN", "127.0.0.1:0");
     let mut second = Process::start(&mut command);
     assert_eq!(second.wait().code(), Some(1), "{}", second.stderr());
-    assert!(second.stderr().contains("restante: "), "{}", second.stderr());
+    assert!(
+        second.stderr().contains("restante: "),
+        "{}",
+        second.stderr()
+    );
     fill(&server, "q", 1);
 }
 

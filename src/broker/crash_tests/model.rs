@@ -310,8 +310,11 @@ impl Model {
 pub(super) struct Found {
     queues: BTreeMap<String, FoundQueue>,
     n_sessions: usize,
-    sessions: BTreeMap<Uuid, (u64, Vec<(u64, u32)>, Vec<String>)>,
+    /// Seq, refusals, consumers.
+    sessions: BTreeMap<Uuid, FoundSession>,
 }
+
+type FoundSession = (u64, Vec<(u64, u32)>, Vec<String>);
 
 #[derive(Default)]
 struct FoundQueue {

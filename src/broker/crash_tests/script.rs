@@ -676,12 +676,14 @@ impl Told {
         self.model.apply(deed);
         match &deed.intent {
             Intent::Define { queue, .. } => {
-                drop(self.queues.insert(*queue, QueueId::new(lsn.get())))
+                self.queues.insert(*queue, QueueId::new(lsn.get()));
             }
             Intent::Begin { session, .. } => {
-                drop(self.sessions.insert(*session, SessionNo::new(lsn.get())))
+                self.sessions.insert(*session, SessionNo::new(lsn.get()));
             }
-            Intent::Send { id, .. } => drop(self.lsns.insert(*id, lsn)),
+            Intent::Send { id, .. } => {
+                self.lsns.insert(*id, lsn);
+            }
             _ => {}
         }
     }
