@@ -315,7 +315,18 @@ fn i7_what_cannot_be_made_durable_is_never_confirmed() {
     server.terminate();
     drop(already);
     // -D: the broker stays our child. The first syncs are those of the start and of a few messages.
-    server.wrap(&["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", FAILING]);
+    server.wrap(&[
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        FAILING,
+    ]);
     server.announce("the log failed");
     server.announce("fdatasync");
     server.run();
@@ -323,7 +334,10 @@ fn i7_what_cannot_be_made_durable_is_never_confirmed() {
     let mut sent = 0;
     while sent < 1000 && client.confirmed == sent {
         sent += 1;
-        if client.try_text(&format!("send\nseq:{sent}\naddress:q\n\n{sent}")).is_err() {
+        if client
+            .try_text(&format!("send\nseq:{sent}\naddress:q\n\n{sent}"))
+            .is_err()
+        {
             break;
         }
         client.read_for(wait::deadline(), |it| it.confirmed >= sent);
