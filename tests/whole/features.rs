@@ -586,10 +586,12 @@ fn dial_as(server: &Server, token: &str) -> Script {
 fn depths(server: &Server) -> Vec<(String, u64, u64)> {
     let page: serde_json::Value =
         serde_json::from_str(&server.get("/api/v1/queues")).expect("JSON");
-    let queues = page["items"].as_array().expect("a list");
+    let queues = page.get("items").and_then(|it| it.as_array());
+    let queues = queues.expect("a list");
     let depth = |queue: &serde_json::Value| {
-        let number = |name: &str| queue[name].as_u64().expect("a number");
-        let name = queue["name"].as_str().expect("a name").to_owned();
+        let field = |name: &str| queue.get(name).expect("a field");
+        let number = |name: &str| field(name).as_u64().expect("a number");
+        let name = field("name").as_str().expect("a name").to_owned();
         let waiting = number("messages_ready") + number("messages_unsettled");
         (name, waiting, number("next_offset"))
     };
