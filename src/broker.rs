@@ -20,6 +20,8 @@ mod attachment;
 mod call;
 mod checkpointer;
 mod core;
+#[cfg(test)]
+mod crash_tests;
 mod fetch;
 mod keeper;
 mod outbox;

@@ -228,7 +228,7 @@ fn open_store(data: &Path) -> Result<Rows, StartError> {
 }
 
 /// The engine as of the log's end.
-fn recover(
+pub(super) fn recover(
     data: &Path,
     mut scan: LogScan,
     store: &Rows,

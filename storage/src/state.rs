@@ -15,7 +15,7 @@
 //! - `a_killed_process_leaves_whole_checkpoints` (sled only): all rows of a batch or none, and all that was promised.
 //!
 //! Not here: what a row means (the engine), when a checkpoint is made, which log segments it frees. Keys and files:
-//! STATE-FORMAT.md. No row for each message, and no row larger than [`VALUE_BYTES_MAX`].
+//! FORMAT.md §6. No row for each message, and no row larger than [`VALUE_BYTES_MAX`].
 
 use std::error::Error;
 use std::io;

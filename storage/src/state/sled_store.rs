@@ -16,7 +16,7 @@
 //! - `what_cannot_be_opened_is_set_aside`: a start never fails for what is in this directory.
 //! - `no_page_becomes_a_file_of_its_own`.
 //!
-//! Not here: retries. Files: STATE-FORMAT.md.
+//! Not here: retries. Files: FORMAT.md §6.
 
 use std::any::Any;
 use std::collections::HashSet;
