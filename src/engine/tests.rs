@@ -1,5 +1,6 @@
 //! The engine's invariants, each under the name by which a module's first lines call it.
 
+mod coming_back;
 mod consumers;
 mod cut;
 mod definitions;
