@@ -1,7 +1,7 @@
 //! What a message costs in the engine, by queues and depth: `cargo bench --bench engine`.
 //!
 //! An item is a message's whole life: its record applied, handed out, and the record that settles it applied; the
-//! records are encoded beforehand, parsing them is included.  With a million waiting it must cost the same as with none.
+//! records are encoded beforehand; parsing them and a grant of credit are included.  With a million waiting it must cost the same as with none.
 
 use std::cell::RefCell;
 

@@ -20,6 +20,8 @@ mod attachment;
 mod call;
 mod checkpointer;
 mod core;
+#[cfg(test)]
+mod crash_tests;
 mod fetch;
 mod keeper;
 mod outbox;
@@ -132,8 +134,9 @@ impl Shared {
 
     /// The log is beyond repair: nobody hears another confirm.
     fn log_failed(&self, error: Arc<LogError>) {
-        self.failed.send_replace(Some(error));
+        // In this order: whoever waits for the error tells everybody that the broker shuts down, and the first reason counts.
         self.end_all(End::LogFailed);
+        self.failed.send_replace(Some(error));
     }
 
     fn end_all(&self, why: End) {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use restante_proto::mbws::Code;
 
 use crate::client::ClientError;
 
@@ -107,6 +108,15 @@ pub struct Serve {
     pub config: Option<PathBuf>,
 }
 
+impl Serve {
+    /// What holds where no command is named: clap reads a command's variables only with the command.
+    pub fn from_environment() -> Self {
+        Serve {
+            config: std::env::var_os("RESTANTE_CONFIG").map(PathBuf::from),
+        }
+    }
+}
+
 /// `check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfig {
@@ -160,6 +170,9 @@ pub fn run(command: Command, global: &Global) -> Exit {
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("restante: {error:#}");
+        if is_unauthorized(&error) {
+            eprintln!("name who you are with --data, --key-file, or --user and --password-file");
+        }
         exit_of(&error)
     })
 }
@@ -178,6 +191,15 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
             Err(UsageError("this command has no client".into()).into())
         }
     }
+}
+
+fn is_unauthorized(error: &anyhow::Error) -> bool {
+    let refused = |cause: &ClientError| match cause {
+        ClientError::Unauthorized { status, .. } => *status == 401,
+        ClientError::Fatal { code, .. } => *code == Code::Unauthorized,
+        _ => false,
+    };
+    error.downcast_ref().is_some_and(refused)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -42,6 +42,7 @@ mod consumer;
 mod conversation;
 mod dial;
 mod error;
+mod opening;
 mod options;
 mod outbox;
 mod request;
@@ -60,8 +61,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use consumer::Consumer;
-pub use conversation::Opening;
 pub use error::{Broken, ClientError};
+pub use opening::Opening;
 pub use options::{Backoff, Binding, ClientOptions, ConsumeOptions, Credentials, Outgoing};
 
 use outbox::{Command, Outbox, Wish};

@@ -13,7 +13,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let Cli { command, global } = Cli::parse();
-    let exit = match command.unwrap_or(Command::Serve(Serve::default())) {
+    let exit = match command.unwrap_or_else(|| Command::Serve(Serve::from_environment())) {
         Command::Serve(options) => serve(&options, &global),
         Command::CheckConfig(options) => check_config(&options, &global),
         other => cli::run(other, &global),

@@ -36,7 +36,7 @@ use restante_proto::mbws::Limits;
 use restante_storage::{LogOptions, SyncPolicy};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -66,6 +66,8 @@ pub fn run(config: &Config) -> Result<()> {
     let credentials = access::bootstrap(&config.data).context("the credentials cannot be used")?;
     let auth = Authenticator::new(credentials.store, config.limits.auth_attempts)
         .context("the machine gives no randomness")?;
+    // Before anybody is told that it runs: from then on a signal means an orderly stop.
+    let signals = runtime.block_on(async { Signals::catch() })?;
     announce(
         config,
         &listeners,
@@ -78,6 +80,7 @@ pub fn run(config: &Config) -> Result<()> {
         broker: started.broker.clone(),
         auth,
         metrics,
+        signals,
     };
     let failed = runtime.block_on(wiring.serve(listeners, admin_listeners));
     let stopped = started.stop();
@@ -97,6 +100,23 @@ struct Wiring<'a> {
     broker: Broker,
     auth: Authenticator,
     metrics: PrometheusHandle,
+    signals: Signals,
+}
+
+/// What tells the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals> {
+        let caught = |kind| signal(kind).context("signals cannot be heard");
+        Ok(Signals {
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+        })
+    }
 }
 
 impl Wiring<'_> {
@@ -131,7 +151,7 @@ impl Wiring<'_> {
             stopping,
         ));
         let upkeep = tokio::spawn(upkeep(self.metrics));
-        let failure = wait_for_the_end(&self.broker).await;
+        let failure = wait_for_the_end(&self.broker, self.signals).await;
         tracing::info!(connections = self.broker.n_attached(), "draining");
         self.broker.drain();
         shutdown.send_replace(true);
@@ -146,22 +166,14 @@ impl Wiring<'_> {
 }
 
 /// Until the process is told to end, or the log fails.
-async fn wait_for_the_end(broker: &Broker) -> Option<Arc<restante_storage::LogError>> {
+async fn wait_for_the_end(
+    broker: &Broker,
+    mut signals: Signals,
+) -> Option<Arc<restante_storage::LogError>> {
     let mut failed = broker.failed();
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals cannot be heard");
-        return failed
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|error| error.clone());
-    };
     tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        _ = signals.terminate.recv() => None,
+        _ = signals.interrupt.recv() => None,
         error = failed.wait_for(Option::is_some) => {
             let error = error.ok().and_then(|error| error.clone())?;
             tracing::error!(error = chain(&*error), "the log failed: the broker stops");

@@ -355,7 +355,8 @@ impl Attachment {
 
     /// Waits until there is something to [`drain`](Self::drain) or there is room again. Cancel-safe.
     pub async fn ready(&mut self) {
-        if !self.events.is_empty() {
+        // Calls that left no record behind (refused, or for listeners only) are confirmed without any news from the core.
+        if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
         }
         let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
@@ -420,16 +421,17 @@ impl Attachment {
         events
     }
 
-    fn confirm(&mut self, events: &mut Vec<Event>) {
-        let first_open = self
-            .in_log
-            .iter()
-            .map(|(_, first, _)| *first)
-            .chain(self.batch_first)
-            .min();
-        let upto = first_open.map_or(self.called, |first| {
+    /// Up to which tag everything is done with.
+    fn confirmable(&self) -> u64 {
+        let in_log = self.in_log.iter().map(|(_, first, _)| *first);
+        let first_open = in_log.chain(self.batch_first).min();
+        first_open.map_or(self.called, |first| {
             self.called.min(first.saturating_sub(1))
-        });
+        })
+    }
+
+    fn confirm(&mut self, events: &mut Vec<Event>) {
+        let upto = self.confirmable();
         if upto <= self.confirmed {
             return;
         }
@@ -577,11 +579,7 @@ impl Attachment {
         }
         match wish.source {
             Source::Topic => self.consume_topic(tag, wish),
-            Source::Queue => match wish
-                .address
-                .strip_prefix('~')
-                .filter(|name| !name.contains('/'))
-            {
+            Source::Queue => match own_name(&wish.address) {
                 Some(name) => self.consume_temporary(tag, wish, name),
                 None => self.consume_queue(tag, wish),
             },
@@ -683,7 +681,7 @@ impl Attachment {
             Ok(Made::Subscriber(subscriber)) => self.subscribed(tag, subscriber),
             Ok(Made::Queue(handle)) => {
                 // The call is tried again, and finds it.
-                if let Some(name) = handle.name.rsplit('/').next() {
+                if let Some(name) = handle.name.strip_prefix(&self.temporary_address("")) {
                     self.temporary.insert(name.to_owned(), Arc::clone(&handle));
                 }
             }
@@ -906,6 +904,14 @@ impl Attachment {
     }
 }
 
+/// The NAME of `~NAME`: a temporary queue of the session that says so. `~SESSION/NAME` is one of any session's.
+pub(super) fn own_name(address: &str) -> Option<&str> {
+    let name = address.strip_prefix('~')?;
+    let first = name.split_once('/').map_or("", |(first, _)| first);
+    let is_session = first.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(first).is_ok();
+    (!is_session).then_some(name)
+}
+
 impl Drop for Attachment {
     fn drop(&mut self) {
         self.flush();
@@ -961,7 +967,9 @@ fn take_in_hand(in_hand: &mut Ranges, trusted: bool, ranges: &Ranges, all: &mut 
                 .filter(|(f, l)| *f <= last && *l >= first)
                 .map(|(f, l)| (f.max(first), l.min(last))),
         );
-        *all &= found.iter().map(|(f, l)| l - f + 1).sum::<u64>() == last - first + 1;
+        // What is in hand is in memory, so that only the range as told may be of all numbers there are.
+        let n_found: u64 = found.iter().map(|(f, l)| l - f + 1).sum();
+        *all &= n_found.checked_sub(1) == Some(last - first);
         for (f, l) in found {
             in_hand.remove_range(f, l);
             taken.extend([f, l]);

@@ -11,7 +11,7 @@ use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::attachment::{Attachment, Outcome};
+use super::attachment::{Attachment, Outcome, own_name};
 use super::core::{Ask, Extras};
 use super::outbox::Subscriber;
 use super::{Routes, now};
@@ -54,8 +54,9 @@ impl Takers {
         takers
     }
 
-    fn are_none(&self) -> bool {
-        self.durable.is_empty() && self.transient.is_empty() && self.topics.is_empty()
+    /// Whoever listens takes nothing from a queue, and does not stand for one either (MBWS.md §4.10).
+    fn have_no_queue(&self) -> bool {
+        self.durable.is_empty() && self.transient.is_empty()
     }
 }
 
@@ -73,8 +74,9 @@ impl Attachment {
             return Outcome::Refused(Refusal::Expired);
         }
         let takers = Takers::of(&self.shared.routes.load(), &self.realm, address.as_str());
-        if takers.are_none() {
-            return self.no_route(tag, &address);
+        let may_make = self.may_make_queue(tag, &address);
+        if takers.have_no_queue() && (may_make || takers.topics.is_empty()) {
+            return self.no_route(tag, &address, may_make);
         }
         if takers.full || (!takers.durable.is_empty() && self.shared.is_disk_full()) {
             return Outcome::Refused(Refusal::Full);
@@ -89,15 +91,17 @@ impl Attachment {
 
     /// `~NAME` is short for this session's temporary queue of that name.
     fn own_temporary(&self, address: &str) -> Option<String> {
-        let name = address
-            .strip_prefix('~')
-            .filter(|name| !name.contains('/'))?;
-        Some(self.temporary_address(name))
+        own_name(address).map(|name| self.temporary_address(name))
     }
 
-    fn no_route(&mut self, tag: u64, address: &Address) -> Outcome {
-        let may_make = self.shared.settings.create_on_send && address.space() == Space::Ordinary;
-        if !may_make || self.declared_for == tag {
+    /// Whether a queue of the address's name may be made; once for a call.
+    fn may_make_queue(&self, tag: u64, address: &Address) -> bool {
+        let ordinary = address.space() == Space::Ordinary;
+        self.shared.settings.create_on_send && ordinary && self.declared_for != tag
+    }
+
+    fn no_route(&mut self, tag: u64, address: &Address, may_make: bool) -> Outcome {
+        if !may_make {
             return Outcome::Refused(Refusal::NoRoute);
         }
         if self.shared.is_disk_full() {

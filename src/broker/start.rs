@@ -228,7 +228,7 @@ fn open_store(data: &Path) -> Result<Rows, StartError> {
 }
 
 /// The engine as of the log's end.
-fn recover(
+pub(super) fn recover(
     data: &Path,
     mut scan: LogScan,
     store: &Rows,
@@ -288,6 +288,8 @@ fn load(data: &Path, scan: &LogScan, store: &Rows) -> Engine {
     match loaded {
         Ok(Some(engine)) if !broken && engine.applied() >= scan.oldest() => engine,
         Ok(None) if !broken => fresh(data, scan, store),
+        // A checkpoint of a broker that had nothing yet.
+        Ok(Some(engine)) if !broken && engine.applied() == Lsn::ZERO => fresh(data, scan, store),
         Ok(_) => {
             tracing::warn!("the state store does not fit the log: it is rebuilt from the log");
             clear(store);

@@ -1,7 +1,9 @@
 //! `bench`: what a broker does on this machine, and beside it what the same log does without a broker.
 //!
-//!     plan ─▶ for each: load on the broker (client, sockets, sessions, log) ─┐
-//!                       the same records straight into a log, same disk ─────┴▶ row, ratio
+//! ```text
+//! plan ─▶ for each: load on the broker (client, sockets, sessions, log) ─┐
+//!                   the same records straight into a log, same disk ─────┴▶ row, ratio
+//! ```
 //!
 //! The raw figure has as many records outstanding, of the same size, in batches like a client's: the ratio is what
 //! everything that is not the log costs. Figures of a shared machine are indicative; compare within one run.
@@ -13,7 +15,6 @@ mod report;
 mod scrape;
 mod target;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -125,25 +126,19 @@ pub(super) async fn run(args: Bench, global: &Global) -> anyhow::Result<Exit> {
     let plan = plan(&args);
     let target = Target::start(&args, global).await?;
     let bar = progress_bar();
-    let mut raws: HashMap<Load, Raw> = HashMap::new();
     let mut rows = Vec::new();
     for (number, case) in plan.iter().enumerate() {
         bar.set_message(format!("{} of {}", number + 1, plan.len()));
+        let with_raw = !args.no_raw && case.scenario == Scenario::Publish;
+        let raw_before = raw_half(with_raw, &target, case.load).await?;
         let before = Scrape::take(&target).await;
         let measured = measure(&target, &args, *case, number).await?;
         let after = Scrape::take(&target).await;
+        let raw_after = raw_half(with_raw, &target, case.load).await?;
         let mut row = Row::new(case.scenario.name(), case.load, &measured);
         row.add_syncs(before, after, measured.whole_seconds);
-        if !args.no_raw && matches!(case.scenario, Scenario::Publish) {
-            let raw = match raws.get(&case.load) {
-                Some(raw) => raw.clone(),
-                None => {
-                    let raw = raw::measure(target.folder(), case.load).await?;
-                    raws.insert(case.load, raw.clone());
-                    raw
-                }
-            };
-            row.add_raw(&raw, &measured);
+        if let (Some(raw), Some(more)) = (raw_before, raw_after) {
+            row.add_raw(&raw.and(&more), &measured);
         }
         rows.push(row);
     }
@@ -155,6 +150,16 @@ pub(super) async fn run(args: Bench, global: &Global) -> anyhow::Result<Exit> {
     }
     target.stop()?;
     Ok(Exit::Ok)
+}
+
+/// Half of the raw measurement. It is cut in two, before and after the broker's, for a shared disk changes its mood.
+async fn raw_half(wanted: bool, target: &Target, load: Load) -> anyhow::Result<Option<Raw>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let time = load.time / 2;
+    let half = Load { time, ..load };
+    raw::measure(target.folder(), half).await.map(Some)
 }
 
 fn plan(args: &Bench) -> Vec<Case> {

@@ -1,6 +1,8 @@
 //! `consume`: prints messages, and settles each once it is written.
 //!
-//!     Consumer ─▶ batch ─▶ Sink: write, flush (file: append, sync, state) ─▶ accept
+//! ```text
+//! Consumer ─▶ batch ─▶ Sink: write, flush (file: append, sync, state) ─▶ accept
+//! ```
 //!
 //! To stdout a message is written once in the life of this process, whatever becomes of the broker. To a file
 //! (`--output`) it is written once, whatever becomes of this process too.
@@ -51,7 +53,7 @@ pub struct Consume {
     /// Where to consume from
     #[arg(value_name = "ADDRESS")]
     address: String,
-    /// End after this many messages
+    /// End after this many messages; with --output, those that a killed command wrote count too
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     count: Option<u64>,
     /// Go on for ever
@@ -116,7 +118,7 @@ pub(super) async fn run(args: Consume, global: &Global) -> anyhow::Result<Exit> 
         }
     };
     let work = Work {
-        left: args.count,
+        left: left(&args, sink.messages_before()),
         idle: (args.count.is_none() && !args.follow).then_some(args.idle),
         bar: if args.output.is_some() {
             progress_bar()
@@ -128,6 +130,11 @@ pub(super) async fn run(args: Consume, global: &Global) -> anyhow::Result<Exit> 
         sink,
     };
     work.run(consuming).await
+}
+
+/// What `--count` wants beside the messages that killed commands wrote; none: no end.
+fn left(args: &Consume, before: u64) -> Option<u64> {
+    args.count.map(|count| count.saturating_sub(before))
 }
 
 struct Consuming {
@@ -167,6 +174,7 @@ async fn open_output(
     let existing = opening.resumed && output.has_consumer();
     output.opened(opening.session)?;
     let mut wish = consume_options(args);
+    wish.at_most = left(args, output.messages());
     wish.processed = output.written().clone();
     wish.existing = existing;
     if opening.resumed && !existing {

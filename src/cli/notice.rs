@@ -1,6 +1,7 @@
 //! What a running command says on stderr: progress on a terminal, and a line when the connection goes and comes.
 
 use std::io::IsTerminal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
@@ -58,19 +59,21 @@ impl Drop for Watching {
     }
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub(super) async fn interrupted() {
-    let terminated = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+/// Waits for SIGINT or SIGTERM, and catches them from the call on, not only once it is polled.
+pub(super) fn interrupted() -> impl Future<Output = ()> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt()).ok(),
+        signal(SignalKind::terminate()).ok(),
+    );
+    async move {
+        tokio::select! {
+            Some(()) = caught(&mut interrupt) => {}
+            Some(()) = caught(&mut terminate) => {}
+            else => std::future::pending().await,
         }
-    };
-    tokio::select! {
-        caught = tokio::signal::ctrl_c() => if caught.is_err() {
-            std::future::pending::<()>().await;
-        },
-        () = terminated => {}
     }
+}
+
+async fn caught(signal: &mut Option<Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
 }

@@ -7,7 +7,14 @@ use super::access::credentials;
 use super::{Exit, Global, http};
 
 /// Columns in this order; whatever else the API says follows.
-const FIRST: [&str; 3] = ["realm", "name", "ready"];
+const FIRST: [&str; 6] = [
+    "realm",
+    "name",
+    "messages_ready",
+    "messages_unsettled",
+    "consumers",
+    "bytes",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,13 +127,13 @@ mod tests {
     #[test]
     fn a_page_becomes_a_table() {
         let answer = serde_json::json!({"items": [
-            {"name": "orders/eu", "ready": 12, "realm": "default", "unsettled": 0, "policy": {}},
-            {"name": "x", "ready": 3, "realm": "default", "unsettled": 10},
+            {"name": "orders/eu", "messages_ready": 12, "realm": "default", "other": 0, "policy": {}},
+            {"name": "x", "messages_ready": 3, "realm": "default", "other": 10},
         ]});
         let expected = "\
-REALM    NAME       READY  UNSETTLED
-default  orders/eu     12          0
-default  x              3         10
+REALM    NAME       MESSAGES_READY  OTHER
+default  orders/eu              12      0
+default  x                       3     10
 ";
         assert_eq!(table(rows(&answer).unwrap()), expected);
         assert_eq!(table(&[]), "no queues\n");

@@ -1,6 +1,8 @@
 //! `send`: each line a message, done when every one is on the broker's disk.
 //!
-//!     stdin or file ─▶ thread `lines` ─▶ batches ─▶ Client (window, resume) ─▶ confirms ─▶ exit 0
+//! ```text
+//! stdin or file ─▶ thread `lines` ─▶ batches ─▶ Client (window, resume) ─▶ confirms ─▶ exit 0
+//! ```
 //!
 //! The session goes on through restarts of the broker; with `--resume-file` also through a kill of this process.
 

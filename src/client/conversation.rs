@@ -1,7 +1,9 @@
 //! One session from the client's side: what is unconfirmed, what is sent again, what is held, what credit is due.
 //!
-//!     command ─▶ unconfirmed ──(n_sent)──▶ frames            opened: drop what is confirmed, n_sent back to 0
-//!     confirm ─▶ front of unconfirmed goes, replies          then: hold … → resends … → credit …
+//! ```text
+//! command ─▶ unconfirmed ──(n_sent)──▶ frames            opened: drop what is confirmed, n_sent back to 0
+//! confirm ─▶ front of unconfirmed goes, replies          then: hold … → resends … → credit …
+//! ```
 //!
 //! A state machine without a socket, a clock or a task: frames and commands in, frames out (MBWS.md §7).
 //!
@@ -12,16 +14,19 @@
 //!
 //! Not here: bytes (`wire`), reconnecting (`task`), deliveries' own state (`shelf`).
 
+mod resume;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use restante_proto::mbws::{Cancel, Close, Consume, From as Start};
-use restante_proto::mbws::{Code, Confirm, Credit, Deliver, Frame, Hold, Mode, Opened, Ranges};
+use restante_proto::mbws::{Cancel, Close, Consume};
+use restante_proto::mbws::{Code, Confirm, Credit, Deliver, Frame, Hold, Ranges};
 use uuid::Uuid;
 
 use super::Ticket;
 use super::error::{Broken, ClientError, Stop};
+use super::opening::Opening;
 use super::outbox::{Command, Outbox, Reply};
 use super::shelf::{Arrival, Shelf};
 
@@ -101,150 +106,6 @@ impl Conversation {
             inherited: opened.confirmed,
             inherited_failures: BTreeSet::new(),
         }
-    }
-
-    /// A socket is open again.
-    ///
-    /// # Errors
-    /// The session is lost, or the broker has less or more than it can have.
-    pub(super) fn handle_opened(&mut self, opened: &Opening) -> Result<(), ClientError> {
-        self.session = opened.session;
-        self.holds.clear();
-        for member in self.members.values_mut() {
-            member.n_delivered = 0;
-            member.limit = 0;
-            member.live = false;
-        }
-        if self.close == Closing::Said {
-            self.close = Closing::Wanted;
-        }
-        if opened.resumed {
-            self.resume(opened.confirmed)?;
-        } else {
-            self.begin_anew()?;
-        }
-        for name in self.members.keys().cloned().collect::<Vec<_>>() {
-            self.list_credit(&name);
-        }
-        Ok(())
-    }
-
-    fn resume(&mut self, confirmed: u64) -> Result<(), ClientError> {
-        let first = self.next_seq - self.unconfirmed.len() as u64;
-        if confirmed + 1 < first {
-            return Err(ClientError::Forgotten {
-                has: confirmed,
-                confirmed: first - 1,
-            });
-        }
-        if confirmed >= self.next_seq {
-            return Err(ClientError::Protocol(
-                "it confirmed frames that were never sent",
-            ));
-        }
-        // Right behind `opened` comes a `confirm` of these, with what of them failed: until then they are kept.
-        let n_applied = (confirmed + 1 - first) as usize;
-        self.n_sent = n_applied;
-        self.n_resend = self
-            .unconfirmed
-            .iter()
-            .skip(n_applied)
-            .filter(|entry| entry.seq <= self.ever_sent)
-            .count();
-        self.hold(n_applied);
-        Ok(())
-    }
-
-    /// Says what is in hand, for each consumer that the broker still has.
-    fn hold(&mut self, n_applied: usize) {
-        let mut applied: BTreeMap<&str, Ranges> = BTreeMap::new();
-        for entry in self.unconfirmed.iter().take(n_applied) {
-            if let Frame::Settle(settle) = &entry.frame {
-                let ranges = applied.entry(&settle.consumer).or_default();
-                for (first, last) in settle.accepted.iter() {
-                    ranges.insert_range(first, last);
-                }
-                for (first, last) in settle.released.iter().chain(settle.rejected.iter()) {
-                    ranges.insert_range(first, last);
-                }
-            }
-        }
-        let unknown: Vec<&str> = self
-            .unconfirmed
-            .iter()
-            .skip(n_applied)
-            .filter_map(|entry| match &entry.frame {
-                Frame::Consume(consume) => Some(consume.consumer.as_str()),
-                _ => None,
-            })
-            .collect();
-        for (name, member) in &mut self.members {
-            if unknown.contains(&&**name) {
-                continue;
-            }
-            member.live = true;
-            let none = Ranges::new();
-            if let Some(offsets) = member.shelf.holding(applied.get(&**name).unwrap_or(&none)) {
-                self.holds.push_back(hold_frame(name, offsets));
-            }
-        }
-    }
-
-    /// The broker has a new, empty session for us.
-    fn begin_anew(&mut self) -> Result<(), ClientError> {
-        let first = self.next_seq - self.unconfirmed.len() as u64;
-        let unconfirmed = (self.ever_sent + 1).saturating_sub(first);
-        if !self.at_least_once && (unconfirmed > 0 || !self.members.is_empty()) {
-            return Err(ClientError::SessionLost { unconfirmed });
-        }
-        let old = std::mem::take(&mut self.unconfirmed);
-        self.next_seq = 1;
-        self.n_sent = 0;
-        self.n_resend = 0;
-        self.ever_sent = 0;
-        self.inherited = 0;
-        let waiting: Vec<String> = old
-            .iter()
-            .filter_map(|entry| match &entry.frame {
-                Frame::Consume(consume) => Some(consume.consumer.clone()),
-                _ => None,
-            })
-            .collect();
-        for (name, member) in std::mem::take(&mut self.members) {
-            member.shelf.lose_session();
-            if !waiting.iter().any(|consumer| **consumer == *name) {
-                self.push_entry(Frame::Consume(member.consume_again()), None, None);
-            }
-            self.members.insert(name, member);
-        }
-        for entry in old {
-            match entry.frame {
-                Frame::Settle(_) => {}
-                Frame::Cancel(cancel) => {
-                    self.members.remove(cancel.consumer.as_str());
-                    reply_to(entry.reply, Ok(()));
-                }
-                frame => self.push_entry(frame, entry.ticket, entry.reply),
-            }
-        }
-        // A consumer whose cancel was under way must not be started again for nothing: its entry says so itself.
-        let members = &self.members;
-        self.unconfirmed.retain(|entry| match &entry.frame {
-            Frame::Consume(consume) => members.contains_key(consume.consumer.as_str()),
-            _ => true,
-        });
-        self.number_again();
-        Ok(())
-    }
-
-    fn number_again(&mut self) {
-        let mut seq = 0;
-        for entry in &mut self.unconfirmed {
-            seq += 1;
-            entry.seq = seq;
-            set_seq(&mut entry.frame, seq);
-        }
-        self.next_seq = seq + 1;
     }
 
     /// The application wants something.
@@ -555,59 +416,6 @@ impl Conversation {
         for member in std::mem::take(&mut self.members).into_values() {
             member.shelf.end(why.clone());
         }
-    }
-}
-
-impl Member {
-    fn consume_again(&self) -> Consume {
-        let mut consume = self.consume.clone();
-        if matches!(consume.mode, Mode::Browse | Mode::Replay)
-            && let Some(offset) = self.shelf.next_offset()
-        {
-            consume.from = Some(Start::Offset(offset));
-        }
-        consume
-    }
-}
-
-/// What `opened` said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
-    /// The session's id.
-    pub session: Uuid,
-    /// Whether an earlier session goes on.
-    pub resumed: bool,
-    /// The last seq of it that is durable; 0 in a new session.
-    pub confirmed: u64,
-    /// Seconds that the session outlives its socket, as granted.
-    pub expiry: u64,
-    /// How many sends may be unconfirmed, as granted.
-    pub window: u32,
-    /// Largest frame that the broker takes, in bytes.
-    pub frame_bytes_max: usize,
-    /// Seconds between pings.
-    pub heartbeat: u32,
-    /// The broker's id.
-    pub broker: String,
-    /// Product and version, for people.
-    pub server: String,
-}
-
-impl Opening {
-    pub(super) fn parse(opened: Opened) -> Result<Self, ClientError> {
-        let session = Uuid::parse_str(&opened.session)
-            .map_err(|_| ClientError::Protocol("its session id is no UUID"))?;
-        Ok(Opening {
-            session,
-            resumed: opened.resumed,
-            confirmed: opened.confirmed,
-            expiry: opened.expiry,
-            window: opened.window,
-            frame_bytes_max: opened.max_frame as usize,
-            heartbeat: opened.heartbeat,
-            broker: opened.broker,
-            server: opened.server,
-        })
     }
 }
 

@@ -15,8 +15,9 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
 use uuid::Uuid;
 
-use super::conversation::{Opening, stop_for};
+use super::conversation::stop_for;
 use super::error::{Broken, ClientError, Stop};
+use super::opening::Opening;
 use super::options::{Binding, ClientOptions, Credentials};
 use super::wire::{Incoming, Wire};
 

@@ -1,6 +1,8 @@
 //! From the application to the task that owns the socket: one lock, one wake-up for many wishes.
 //!
-//!     send, consume, settle ─▶ window (permits) ─▶ Outbox ─▶ Conversation ─▶ Wire
+//! ```text
+//! send, consume, settle ─▶ window (permits) ─▶ Outbox ─▶ Conversation ─▶ Wire
+//! ```
 //!
 //! A locked list and not a channel, because a send's ticket must be given in the order in which the list is read.
 //! It is bounded by the window's permits: a send takes one and its confirm gives it back.

@@ -1,7 +1,9 @@
 //! A consumer's deliveries on the client's side: what waits, what is in hand, what is being settled.
 //!
-//!     deliver ─▶ ready ─▶ application ─▶ settling ─▶ confirmed: gone
-//!                └──────── hand ─────────────────┘
+//! ```text
+//! deliver ─▶ ready ─▶ application ─▶ settling ─▶ confirmed: gone
+//!            └──────── hand ─────────────────┘
+//! ```
 //!
 //! Always, each with a test of its name below:
 //! - `an_offset_in_hand_is_never_handed_over_again`: nor one that the application settled in a session now lost.

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Connection;
-use super::conversation::{Conversation, Opening};
+use super::conversation::Conversation;
 use super::dial::dial_until;
 use super::error::{Broken, ClientError, Stop};
+use super::opening::Opening;
 use super::options::ClientOptions;
 use super::outbox::{Command, Outbox, Wish};
 use super::wire::{Incoming, Wire};

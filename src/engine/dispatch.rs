@@ -6,6 +6,7 @@
 //! Always, each with a test of its name in `engine/tests/`:
 //! - `credit_is_absolute_and_never_exceeded`
 //! - `consumers_with_credit_take_turns`
+//! - `nothing_overtakes_what_is_coming_back`
 
 mod consumers;
 mod expiry;

@@ -102,6 +102,9 @@ pub(super) struct Live {
     pub(super) returned: BTreeSet<Offset>,
     /// Who has what; [`NOBODY`]: a record is being written that says what becomes of it.
     pub(super) in_flight: FxHashMap<Offset, ConsumerId>,
+    /// Taken back from a consumer, and not ready before a record says so: nothing behind it is delivered until then.
+    /// May hold offsets of which that is no longer so.
+    pub(super) coming_back: BTreeSet<Offset>,
     pub(super) consumers: Vec<ConsumerId>,
     pub(super) turn: usize,
     pub(super) exclusive: Option<ConsumerId>,
@@ -187,6 +190,11 @@ impl Queue {
 
     /// Takes the next offset to be delivered off the ready ones.
     pub(super) fn next_ready(&mut self, bodies: &dyn Bodies) -> Option<(Offset, Entry)> {
+        let first_back = self.first_coming_back();
+        let overtakes = |offset: Offset| first_back.is_some_and(|first| first < offset);
+        if self.live.returned.first().copied().is_some_and(overtakes) {
+            return None;
+        }
         if let Some(offset) = self.live.returned.pop_first() {
             let entry = self.entry(offset, bodies);
             return Some((offset, entry.expect("what came back still waits")));
@@ -196,6 +204,9 @@ impl Queue {
                 self.live.cursor = self.live.cursor.max(self.next);
                 return None;
             };
+            if overtakes(offset) {
+                return None;
+            }
             self.live.cursor = offset.next();
             if !self.live.in_flight.is_empty() && self.live.in_flight.contains_key(&offset) {
                 continue;
@@ -204,6 +215,17 @@ impl Queue {
                 return Some((offset, entry));
             }
         }
+    }
+
+    /// The lowest offset that is on its way back. The record that settles it makes the queue be looked at again.
+    fn first_coming_back(&mut self) -> Option<Offset> {
+        while let Some(offset) = self.live.coming_back.first().copied() {
+            if self.live.in_flight.get(&offset) == Some(&NOBODY) {
+                return Some(offset);
+            }
+            self.live.coming_back.pop_first();
+        }
+        None
     }
 
     /// A pending message is nobody's any more: ready, unless it is given up.

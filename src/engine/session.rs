@@ -97,6 +97,13 @@ impl Session {
         self.rewriting = false;
     }
 
+    /// Where the log's beginning is gone, what was written again knows better which frames failed up to then.
+    pub(super) fn correct_failures(&mut self, def: DefineSession) {
+        let n_old = self.failures.partition_point(|it| it.seq <= def.seq);
+        self.failures.splice(..n_old, def.failures);
+        self.trim_failures();
+    }
+
     /// It changed at `lsn`.
     pub(super) fn change(&mut self, lsn: Lsn, change: Change) {
         let Some(def) = &mut self.def else {

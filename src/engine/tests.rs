@@ -1,6 +1,14 @@
 //! The engine's invariants, each under the name by which a module's first lines call it.
 
+mod coming_back;
+mod consumers;
+mod cut;
+mod definitions;
+mod giving_up;
 mod model;
 mod random;
 mod rig;
 mod script;
+mod sessions;
+mod store;
+mod transient;

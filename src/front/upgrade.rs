@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -59,8 +59,8 @@ pub(super) async fn upgrade<B: Inside>(
     let granted = Mutex::new(None);
     let service = service_fn(|request| answer(front, request, peer, conn, &granted));
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(front.mbws.open_within)
+        // The caller's deadline holds for the request too, and says which it was.
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)

@@ -357,6 +357,8 @@ impl Session {
                 Code::TakenOver,
                 "the session goes on over another socket".to_owned(),
             ),
+            // What is under way is confirmed first: `handle_shutdown`, which comes with it, brings the deadline.
+            End::ShuttingDown if self.in_flight() > 0 => {}
             End::ShuttingDown => self.shut_down(),
             End::LogFailed => self.fail(
                 Code::Internal,

@@ -1,6 +1,8 @@
 //! What producers hand to the log: records encoded in their own threads, many in one buffer.
 //!
-//!     Draft ─push▶ DraftBatch<T> ─submit▶ writer: copy, stamp, write, sync ─▶ Commit<T> with the same T
+//! ```text
+//! Draft ─push▶ DraftBatch<T> ─submit▶ writer: copy, stamp, write, sync ─▶ Commit<T> with the same T
+//! ```
 //!
 //! Always, with a test of its name: `a_refused_push_leaves_the_batch_as_it_was`.
 //!

@@ -1,8 +1,10 @@
 //! The write-ahead log: one order for everything durable, one fdatasync for everybody who came while the last one ran.
 //!
-//!     DraftBatch ─submit▶ channel ─▶ writer thread ─▶ segment file ─▶ fdatasync ─▶ durable mark ─▶ tail ring ─▶ sink
-//!                                        ▲ ready segment
-//!                                  housekeeper thread: makes spares, frees released segments
+//! ```text
+//! DraftBatch ─submit▶ channel ─▶ writer thread ─▶ segment file ─▶ fdatasync ─▶ durable mark ─▶ tail ring ─▶ sink
+//!                                    ▲ ready segment
+//!                              housekeeper thread: makes spares, frees released segments
+//! ```
 //!
 //! The writer takes all that waits (up to 2 MiB), writes it with one call, syncs once, moves the marks, and hands the
 //! commit on. Under load batches grow and share the cost of a sync; when idle a lone message waits for nobody.
@@ -17,6 +19,7 @@
 //! Not here: what a record means (engine), when a segment may go (the engine's checkpoints). Bytes: FORMAT.md.
 
 mod commit;
+mod ending;
 mod handle;
 mod housekeeper;
 mod marks;

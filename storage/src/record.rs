@@ -1,6 +1,8 @@
 //! A record's bytes: the fixed head, its sections, and a view that borrows them (FORMAT.md §3).
 //!
-//!     head 48 │ expires? │ due? │ origin? │ source? │ targets × 16 │ envelope │ body │ zeros to the next 8
+//! ```text
+//! head 48 │ expires? │ due? │ origin? │ source? │ targets × 16 │ envelope │ body │ zeros to the next 8
+//! ```
 //!
 //! A producer encodes everything except what only the log's writer knows (`lsn`, `durable_lsn`, the targets' offsets,
 //! the checksum); the writer stamps those in place. Until then the checksum's place says how to stamp.

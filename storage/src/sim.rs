@@ -1,7 +1,9 @@
 //! A disk in memory that forgets, tears and fails: what the log's tests run on, here and in the crates above.
 //!
-//!     writes, lengths ─▶ what a running process sees ─sync_data▶ what a power cut leaves (512-byte sectors)
-//!     names           ─▶ what a running process sees ─sync_dir▶  what a power cut leaves
+//! ```text
+//! writes, lengths ─▶ what a running process sees ─sync_data▶ what a power cut leaves (512-byte sectors)
+//! names           ─▶ what a running process sees ─sync_dir▶  what a power cut leaves
+//! ```
 //!
 //! [`SimDisk::crash`] gives the disk after a power cut: everything synced, and of the rest nothing, everything, or
 //! whatever a seed picks (any sectors of any writes, any files' names; of one file's names, the older ones first).
@@ -245,14 +247,14 @@ impl Disk for SimDisk {
             from: None,
             to: Some(path.to_owned()),
         });
-        Ok(Arc::new(SimFile::new(self, path, inode)))
+        Ok(Arc::new(SimFile::new(self, inode)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.begin(Op::Open, &path.to_string_lossy())?;
         let inode = state.find(path)?;
-        Ok(Arc::new(SimFile::new(self, path, inode)))
+        Ok(Arc::new(SimFile::new(self, inode)))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

@@ -29,6 +29,18 @@ pub(super) struct Raw {
     pub(super) latency: Histogram<u64>,
 }
 
+impl Raw {
+    /// Both measurements as one.
+    pub(super) fn and(&self, other: &Raw) -> Raw {
+        let mut both = self.clone();
+        both.records += other.records;
+        both.seconds += other.seconds;
+        both.syncs += other.syncs;
+        both.latency += &other.latency;
+        both
+    }
+}
+
 /// A batch on its way: when it was handed over, and its records.
 type Sent = (Instant, u64);
 

@@ -1,6 +1,8 @@
 //! A file that holds each message once, whatever becomes of the process that writes it.
 //!
-//!     append ─▶ fsync FILE ─▶ FILE.restante: length, offsets (tmp, fsync, rename, fsync folder) ─▶ settle
+//! ```text
+//! append ─▶ fsync FILE ─▶ FILE.restante: length, offsets (tmp, fsync, rename, fsync folder) ─▶ settle
+//! ```
 //!
 //! A kill leaves one of three: a longer file than the state says (it is cut: those messages were not settled and come
 //! again), a state whose offsets were not settled (they are held and settled, not written), or neither.
@@ -42,6 +44,8 @@ struct State {
     consumer: bool,
     /// How much of the file is of whole, noted messages.
     length: u64,
+    /// How many messages of this job are in it: what `--count` still wants is the rest.
+    messages: u64,
     /// Offsets written whose settlement may not be confirmed, as `1-5 7`.
     written: String,
 }
@@ -80,6 +84,7 @@ impl Output {
                     job,
                     consumer: false,
                     length,
+                    messages: 0,
                     written: String::new(),
                 };
                 state_file::write(&state_path, &state)?;
@@ -109,6 +114,11 @@ impl Output {
         self.state.consumer
     }
 
+    /// How many messages killed commands have written for this one.
+    pub(super) fn messages(&self) -> u64 {
+        self.state.messages
+    }
+
     /// Offsets that are in the file and must not be written again.
     pub(super) fn written(&self) -> &Ranges {
         &self.written
@@ -136,16 +146,22 @@ impl Output {
         self.write_state()
     }
 
-    /// Appends `bytes`; `written` are all offsets in the file whose settlement is not confirmed, theirs included.
+    /// Appends `bytes`, which are `messages` of them; `written` are all offsets in the file whose settlement is not confirmed, theirs included.
     /// They may be settled when it returns.
     ///
     /// # Errors
     /// What the file system said. Nothing may be settled, and nothing more be appended.
-    pub(super) fn append(&mut self, bytes: &[u8], written: Ranges) -> anyhow::Result<()> {
+    pub(super) fn append(
+        &mut self,
+        bytes: &[u8],
+        messages: u64,
+        written: Ranges,
+    ) -> anyhow::Result<()> {
         let put = self.file.write_all(bytes);
         put.and_then(|()| self.file.sync_data())
             .with_context(|| format!("cannot write {}", self.path.display()))?;
         self.state.length += bytes.len() as u64;
+        self.state.messages += messages;
         self.written = written;
         self.write_state()
     }
@@ -160,6 +176,7 @@ impl Output {
             return state_file::remove(&self.state_path);
         }
         self.written = doubtful;
+        self.state.messages = 0;
         self.write_state()
     }
 
@@ -235,13 +252,15 @@ mod tests {
         let folder = Folder::new();
         std::fs::write(folder.path(), "before\n").unwrap();
         let mut output = folder.open();
-        output.append(b"one\n", Ranges::from_iter([1])).unwrap();
+        output.append(b"one\n", 1, Ranges::from_iter([1])).unwrap();
         // Killed between the file and the state.
         output.file.write_all(b"two\nthr").unwrap();
         drop(output);
         let mut output = folder.open();
         assert_eq!(folder.text(), "before\none\n");
-        output.append(b"two\n", Ranges::from_iter([1, 2])).unwrap();
+        output
+            .append(b"two\n", 1, Ranges::from_iter([1, 2]))
+            .unwrap();
         assert_eq!(folder.text(), "before\none\ntwo\n");
     }
 
@@ -253,7 +272,7 @@ mod tests {
         assert!(!output.has_consumer());
         output.has_begun().unwrap();
         let written = Ranges::from_iter([1, 2, 3, 7]);
-        output.append(b"x\n", written.clone()).unwrap();
+        output.append(b"x\n", 1, written.clone()).unwrap();
         drop(output);
         let mut output = folder.open();
         assert!(output.has_consumer());
@@ -266,7 +285,7 @@ mod tests {
     #[test]
     fn a_file_that_lost_bytes_is_not_touched() {
         let folder = Folder::new();
-        folder.open().append(b"one\n", Ranges::new()).unwrap();
+        folder.open().append(b"one\n", 1, Ranges::new()).unwrap();
         std::fs::write(folder.path(), "on").unwrap();
         assert!(Output::open(folder.path(), job("q")).is_err());
         assert_eq!(folder.text(), "on");
@@ -276,10 +295,10 @@ mod tests {
     fn a_finished_file_is_appended_to() {
         let folder = Folder::new();
         let mut output = folder.open();
-        output.append(b"one\n", Ranges::new()).unwrap();
+        output.append(b"one\n", 1, Ranges::new()).unwrap();
         output.finish(Ranges::new()).unwrap();
         let mut output = folder.open();
-        output.append(b"two\n", Ranges::new()).unwrap();
+        output.append(b"two\n", 1, Ranges::new()).unwrap();
         assert_eq!(folder.text(), "one\ntwo\n");
         assert!(Output::open(folder.path(), job("other")).is_err());
     }

@@ -66,7 +66,7 @@ impl Sink {
                 for delivery in batch {
                     written.insert(delivery.offset);
                 }
-                output.append(&self.buffer, written)?;
+                output.append(&self.buffer, batch.len() as u64, written)?;
                 Ok(true)
             }
         }
@@ -75,6 +75,14 @@ impl Sink {
     /// Whether it is a file.
     pub(super) fn is_file(&self) -> bool {
         matches!(self.to, To::File(_))
+    }
+
+    /// How many messages killed commands had written, when this one began.
+    pub(super) fn messages_before(&self) -> u64 {
+        match &self.to {
+            To::Stdout => 0,
+            To::File(output) => output.messages(),
+        }
     }
 
     /// Everything written in this session is settled and confirmed; `doubtful` are those of sessions that were lost.

@@ -236,6 +236,9 @@ impl Engine {
         if is_transient(id) {
             self.return_held(id, &back);
         } else {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.live.coming_back.extend(&back);
+            }
             self.lost
                 .extend(back.into_iter().map(|offset| (id, offset)));
         }

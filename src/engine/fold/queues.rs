@@ -219,11 +219,9 @@ impl Engine {
                     def.bindings.push(text);
                 }
             }
-            BindingChange::Unbound(_) => {
+            BindingChange::Unbound(text) => {
                 bindings.unbind(&filter, handle);
-                // However it was spelt.
-                def.bindings
-                    .retain(|other| Filter::parse(other, LIMITS).as_ref() != Ok(&filter));
+                def.bindings.retain(|other| *other != text);
             }
         }
         self.routes_changed = true;

@@ -58,7 +58,12 @@ impl Engine {
         self.admit_session(number);
         let session = self.sessions.get_mut(&number)?;
         match (again, known) {
-            (true, true) => session.written_again(as_of),
+            (true, true) => {
+                session.written_again(as_of);
+                if self.past.is_gone() {
+                    session.correct_failures(def);
+                }
+            }
             (true, false) => session.define(def, as_of),
             (false, _) if number.get() == record.lsn().get() => session.define(def, record.lsn()),
             (false, _) => session.change(record.lsn(), Change::Altered(def.expiry_ms, def.name)),

@@ -1,35 +1,50 @@
 //! The fold once more, as plainly as can be: maps, no chunks, no rows, nothing live.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use prost::Message;
-use restante_storage::payload::{DefineQueue, DefineSession, DeleteQueue, EndSession, Settle};
-use restante_storage::{Kind, RecordRef};
+use restante_storage::payload::{
+    Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Failure, Settle,
+};
+use restante_storage::{Kind, RecordRef, SessionNo};
 
 use crate::refusal::Refusal;
 
 /// A waiting message: LSN, failed attempts, given up.
 type Waiting = (u64, u32, bool);
 
+/// What waits, by queue name: offset, LSN, failed attempts, given up.
+pub(super) type Pending = BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>>;
+
 /// What the log says.
 #[derive(Default)]
 pub(super) struct Model {
     /// Queues by id: name, and what waits by offset.
     queues: BTreeMap<u64, (String, BTreeMap<u64, Waiting>)>,
-    /// Sessions and their last frames.
-    sessions: BTreeMap<u64, u64>,
+    /// Sessions: their last frames, and those that were refused.
+    sessions: BTreeMap<u64, (u64, Vec<Failure>)>,
 }
 
 impl Model {
     pub(super) fn apply(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        if let Some(origin) = record.origin()
-            && let Some(seq) = self.sessions.get_mut(&origin.session.get())
-        {
-            if origin.seq.get() <= *seq {
+        let seq = record.origin().map_or(0, |origin| origin.seq.get());
+        let session = record.origin().map_or(0, |origin| origin.session.get());
+        if let Some((last, _)) = self.sessions.get_mut(&session) {
+            if seq <= *last {
                 return None;
             }
-            *seq = origin.seq.get();
+            *last = seq;
         }
+        let refusal = self.effect(record)?;
+        if let Some((_, failures)) = self.sessions.get_mut(&session) {
+            let refusal = refusal.number();
+            failures.push(Failure { seq, refusal });
+        }
+        Some(refusal)
+    }
+
+    fn effect(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         match record.kind() {
             Kind::Enqueue => self.enqueue(record),
             Kind::Settle => return self.settle(&Settle::decode(record.envelope()).unwrap()),
@@ -41,7 +56,7 @@ impl Model {
             Kind::DefineSession => {
                 let it = DefineSession::decode(record.envelope()).unwrap();
                 if it.number == 0 {
-                    self.sessions.insert(record.lsn().get(), 0);
+                    self.sessions.insert(record.lsn().get(), (0, Vec::new()));
                 }
             }
             Kind::EndSession => {
@@ -49,7 +64,7 @@ impl Model {
                 self.sessions.remove(&it.session);
             }
             Kind::Advance => {
-                let it = restante_storage::payload::Advance::decode(record.envelope()).unwrap();
+                let it = Advance::decode(record.envelope()).unwrap();
                 return Refusal::from_number(it.refusal);
             }
             _ => {}
@@ -114,7 +129,7 @@ impl Model {
     }
 
     /// As [`crate::engine::Engine::pending`].
-    pub(super) fn pending(&self) -> BTreeMap<std::sync::Arc<str>, Vec<(u64, u64, u32, bool)>> {
+    pub(super) fn pending(&self) -> Pending {
         self.queues
             .values()
             .map(|(name, waiting)| {
@@ -125,7 +140,12 @@ impl Model {
             .collect()
     }
 
-    /// Segments in which something waits.
+    /// A session's frames that were refused.
+    pub(super) fn failures(&self, session: SessionNo) -> &[Failure] {
+        &self.sessions[&session.get()].1
+    }
+
+    /// Records of which something waits.
     pub(super) fn live_lsns(&self) -> BTreeSet<u64> {
         let queues = self.queues.values();
         queues

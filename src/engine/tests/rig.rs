@@ -1,7 +1,6 @@
 //! A broker without sockets, files or threads: a log in memory, a state store in memory, and the engine between them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+mod store;
 
 use restante_storage::payload::{
     Advance, Binding, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession,
@@ -12,62 +11,16 @@ use restante_storage::{
     Draft, EncodeEnvelope, Kind, Lsn, Offset, Origin, QueueId, Seq, SessionNo, Source, Stamp,
     UnixMillis,
 };
+pub(super) use store::{Rows, Store, durable_rows};
 use uuid::Uuid;
 
-use crate::engine::{
-    Bodies, CKPT_KEY, ConsumerId, Damage, Effect, Engine, Errand, Move, Place, is_transient,
-};
+use crate::engine::{ConsumerId, Effect, Engine, Errand, Move, is_transient};
 use crate::refusal::Refusal;
 
 /// Small, so that a log has many: 4 KiB of records each.
 pub(super) const SEGMENT_BYTES: u64 = 8192;
 pub(super) const NODE: Uuid = Uuid::from_u128(7);
 pub(super) const REALM: &str = "default";
-
-/// The rows of a state store.
-pub(super) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// A state store in memory. Clones are the same one.
-#[derive(Clone, Default)]
-pub(super) struct Store(pub(super) Arc<Mutex<Rows>>);
-
-impl Store {
-    pub(super) fn of(rows: Rows) -> Self {
-        Store(Arc::new(Mutex::new(rows)))
-    }
-
-    pub(super) fn rows(&self) -> Rows {
-        self.0.lock().unwrap().clone()
-    }
-
-    pub(super) fn load(&self) -> Result<Option<Engine>, Damage> {
-        let rows = self.rows();
-        Engine::load(
-            NODE,
-            SEGMENT_BYTES,
-            Box::new(self.clone()),
-            &mut |prefix, visit| {
-                let here = rows.range(prefix.to_vec()..);
-                for (key, value) in here.take_while(|(key, _)| key.starts_with(prefix)) {
-                    visit(key, value);
-                }
-            },
-            &|key| rows.get(key).cloned(),
-        )
-    }
-}
-
-impl Bodies for Store {
-    fn body(&self, queue: QueueId, chunk: u64) -> Vec<u8> {
-        let rows = self.0.lock().unwrap();
-        let row = rows.get(&Engine::body_key(queue, chunk));
-        row.cloned().unwrap_or_default()
-    }
-
-    fn damaged(&self, queue: QueueId, chunk: u64) -> ! {
-        panic!("damaged: chunk {chunk} of queue {queue}")
-    }
-}
 
 /// A delivery, short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,10 +104,14 @@ impl Rig {
 
     /// A changed definition, with the floor as the broker must write it.
     pub(super) fn redefine(&mut self, id: QueueId, change: impl FnOnce(&mut DefineQueue)) {
-        let report = self.engine.queues.get(&id).and_then(|it| it.def.clone());
-        let mut def = report.unwrap();
+        let mut def = self.definition(id);
         change(&mut def);
         self.write_definition(&def);
+    }
+
+    pub(super) fn definition(&self, id: QueueId) -> DefineQueue {
+        let queue = self.engine.queues.get(&id).unwrap();
+        queue.def.clone().unwrap()
     }
 
     pub(super) fn write_definition(&mut self, def: &DefineQueue) {
@@ -395,53 +352,6 @@ impl Rig {
         });
     }
 
-    // The state store and the log.
-
-    /// A checkpoint all the way to the state store.
-    pub(super) fn checkpoint(&mut self) {
-        let checkpoint = self.engine.checkpoint(NODE);
-        let mut rows = self.store.0.lock().unwrap();
-        for (key, value) in checkpoint.rows {
-            match value {
-                Some(value) => drop(rows.insert(key, value)),
-                None => drop(rows.remove(&key)),
-            }
-        }
-        drop(rows);
-        self.checkpointed = checkpoint.lsn;
-        self.engine.evict();
-    }
-
-    /// Lets the log go as far as it may.
-    pub(super) fn cut(&mut self) {
-        let needed = self.engine.needed_from(self.checkpointed);
-        self.tape.cut_before(needed);
-    }
-
-    /// A crash, and a start from the state store and the log's tail.
-    pub(super) fn restart(&mut self) {
-        let loaded = self.store.load().unwrap();
-        self.engine = self.replayed(loaded.unwrap_or_else(|| self.blank()));
-        self.tape.restart(self.engine.next_offsets());
-    }
-
-    fn blank(&self) -> Engine {
-        Engine::new(SEGMENT_BYTES, Box::new(self.store.clone()))
-    }
-
-    /// What a start without a state store makes of the log.
-    pub(super) fn rebuilt(&self) -> Engine {
-        self.replayed(self.blank())
-    }
-
-    pub(super) fn replayed(&self, mut engine: Engine) -> Engine {
-        for record in self.tape.records(engine.applied()) {
-            engine.apply(&record);
-        }
-        engine.finish_replay(self.time());
-        engine
-    }
-
     /// What waits in a queue: offset, failed attempts, given up.
     pub(super) fn waiting(&mut self, name: &str) -> Vec<(u64, u32, bool)> {
         let pending = self.engine.pending();
@@ -477,41 +387,11 @@ pub(super) fn origin(session: SessionNo, seq: u64) -> Origin {
     }
 }
 
+/// Only the offsets.
+pub(super) fn numbers(got: &[Got]) -> Vec<u64> {
+    got.iter().map(|got| got.offset).collect()
+}
+
 pub(super) fn offsets(numbers: impl IntoIterator<Item = u64>) -> Vec<Offset> {
     numbers.into_iter().map(Offset::new).collect()
-}
-
-/// The rows that a checkpoint and [`Engine::all_rows`] have in common.
-pub(super) fn durable_rows(rows: &Rows) -> Rows {
-    let is_durable = |key: &[u8]| !key.starts_with(b"i/") && key != CKPT_KEY;
-    let durable = rows.iter().filter(|(key, _)| is_durable(key));
-    durable
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-}
-
-impl Engine {
-    /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
-    pub(super) fn pending(&mut self) -> BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>> {
-        let bodies = &*self.bodies;
-        let mut all = BTreeMap::new();
-        for queue in self.queues.values_mut() {
-            let Some(handle) = queue.handle.clone() else {
-                continue;
-            };
-            let mut waiting = Vec::new();
-            let mut from = Offset::ZERO;
-            while let Some(offset) = queue.next_pending(from) {
-                from = offset.next();
-                let entry = queue.entry(offset, bodies).unwrap();
-                let Place::Log { lsn, .. } = entry.place else {
-                    continue;
-                };
-                let lsn = lsn.get();
-                waiting.push((offset.get(), lsn, entry.failed, entry.dying));
-            }
-            all.insert(handle.name.clone(), waiting);
-        }
-        all
-    }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Mutex, RwLock};
 
+use super::ending::Ended;
 use super::housekeeper::Housekeeper;
 use super::marks::MarksCell;
 use super::permit::{Permit, Room};
@@ -39,14 +39,6 @@ pub(crate) struct Shared {
     pub(crate) housekeeper: Housekeeper,
     pub(crate) failure: OnceLock<Arc<LogError>>,
     pub(crate) ended: Ended,
-}
-
-/// How the writer ended, for whoever waits for it.
-#[derive(Default)]
-pub(crate) struct Ended {
-    result: Mutex<Option<Result<(), Arc<LogError>>>>,
-    news: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the writer is told.
@@ -168,6 +160,11 @@ impl<T: Send + 'static> Log<T> {
         self.shared.housekeeper.is_short()
     }
 
+    /// Whether commits wait for disk space: nothing is stored until there is some. Worth an alarm.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.housekeeper.is_waited_for()
+    }
+
     /// Bytes that may still be written to the log's file system.
     ///
     /// # Errors
@@ -230,33 +227,5 @@ impl Shared {
             failure: OnceLock::new(),
             ended: Ended::default(),
         }
-    }
-}
-
-impl Ended {
-    pub(crate) fn attach(&self, thread: JoinHandle<()>) {
-        *self.thread.lock() = Some(thread);
-    }
-
-    pub(crate) fn set(&self, result: Result<(), Arc<LogError>>) {
-        *self.result.lock() = Some(result);
-        self.news.notify_all();
-    }
-
-    fn wait(&self) -> Result<(), Arc<LogError>> {
-        let mut result = self.result.lock();
-        let ended = loop {
-            if let Some(ended) = &*result {
-                break ended.clone();
-            }
-            self.news.wait(&mut result);
-        };
-        drop(result);
-        if let Some(thread) = self.thread.lock().take() {
-            thread
-                .join()
-                .unwrap_or_else(|_panic| tracing::error!("the log's writer panicked"));
-        }
-        ended
     }
 }

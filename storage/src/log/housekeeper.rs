@@ -1,7 +1,9 @@
 //! Segments before and after their life: spares are made ready, released segments become spares or go.
 //!
-//!     make: create .tmp ▶ zeros ▶ sync ▶ rename ▶ sync folder ▶ ready ─take▶ writer
-//!     free: oldest first: rename to a spare, or remove ▶ sync folder ▶ next one
+//! ```text
+//! make: create .tmp ▶ zeros ▶ sync ▶ rename ▶ sync folder ▶ ready ─take▶ writer
+//! free: oldest first: rename to a spare, or remove ▶ sync folder ▶ next one
+//! ```
 //!
 //! A spare is written in full beforehand, so that a commit overwrites blocks that it already has: faster, and a full
 //! disk shows up here, where it is no error: `disk_low` is raised and the thread tries again.
@@ -43,6 +45,8 @@ struct Inner {
     spares_max: usize,
     /// No spare is ready, and the last attempt to make one failed.
     low: AtomicBool,
+    /// The writer waits for a spare.
+    wanted: AtomicBool,
     state: Mutex<State>,
     /// There is work, or the end.
     work: Condvar,
@@ -93,6 +97,7 @@ impl Housekeeper {
             segment_bytes: scan.geometry.segment_bytes(),
             spares_max: scan.options.spares.max(1),
             low: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             state: Mutex::new(State::default()),
             work: Condvar::new(),
             news: Condvar::new(),
@@ -126,7 +131,9 @@ impl Housekeeper {
             if state.ended || (state.called_off && state.short) {
                 return Ok(None);
             }
+            self.inner.wanted.store(true, Ordering::Relaxed);
             self.inner.news.wait(&mut state);
+            self.inner.wanted.store(false, Ordering::Relaxed);
         }
     }
 
@@ -145,6 +152,11 @@ impl Housekeeper {
     /// Whether a commit that needs a segment would have to wait for space.
     pub(crate) fn is_short(&self) -> bool {
         self.inner.low.load(Ordering::Relaxed)
+    }
+
+    /// Whether a commit does wait for space.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.is_short() && self.inner.wanted.load(Ordering::Relaxed)
     }
 
     /// Waits until nothing is left to do, or nothing can be done now.

@@ -1,6 +1,8 @@
 //! What a start finds: which segments there are, where the log ends, and whether that end is a torn tail or corruption.
 //!
-//!     lock ▶ META ▶ headers, none missing ▶ replay: walk to the end ▶ judge it ▶ start: sync, seal, writer
+//! ```text
+//! lock ▶ META ▶ headers, none missing ▶ replay: walk to the end ▶ judge it ▶ start: sync, seal, writer
+//! ```
 //!
 //! The newest segment may end anywhere: there a crash came. Every other one must end in the record that ends it,
 //! because a segment is created only once the one before is sealed and synced. An end without a seal is sealed at
@@ -35,6 +37,7 @@ use crate::{Damage, Disk, DiskLock, LogError, Lsn, Offset, QueueId, RecordRef, S
 /// A log that was opened, locked and checked, and takes no records yet.
 pub struct LogScan {
     pub(crate) disk: Arc<dyn Disk>,
+    dir: PathBuf,
     pub(crate) wal: PathBuf,
     pub(crate) options: LogOptions,
     pub(crate) limits: Limits,
@@ -116,6 +119,7 @@ impl LogScan {
         }
         Ok(LogScan {
             disk,
+            dir: dir.to_owned(),
             wal,
             options,
             limits,
@@ -239,7 +243,8 @@ impl LogScan {
     /// for good: from then on every mark stands still and every batch is refused.
     ///
     /// # Errors
-    /// [`LogError::Io`]: the old end could not be sealed. What `replay` gives, if it was not called before.
+    /// [`LogError::Io`]: the old end could not be sealed; after a failed sync only a new process can tell what the disk
+    /// has, so end this one. What `replay` gives, if it was not called before.
     pub fn start<T: Send + 'static>(
         mut self,
         next_offsets: HashMap<QueueId, Offset>,
@@ -251,10 +256,12 @@ impl LogScan {
             self.replay(self.geometry.first(newest), &mut |_| {})?;
         }
         // Names that this process sees need not be durable yet: without this, a power cut could later keep the next
-        // segment's name and lose this one's.
-        self.disk
-            .sync_dir(&self.wal)
-            .map_err(LogError::io("syncing", &self.wal))?;
+        // segment's name and lose this one's, or META's.
+        for dir in [&self.dir, &self.wal] {
+            self.disk
+                .sync_dir(dir)
+                .map_err(LogError::io("syncing", dir))?;
+        }
         if let Some(end) = self.end {
             self.seal(end)?;
         }

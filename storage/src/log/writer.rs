@@ -1,6 +1,8 @@
 //! Group commit: the one thread that gives records their places and makes them durable.
 //!
-//!     first batch ▶ drain what waits ▶ copy, stamp ▶ one write ▶ one fdatasync ▶ marks ▶ ring ▶ sink ▶ room given back
+//! ```text
+//! first batch ▶ drain what waits ▶ copy, stamp ▶ one write ▶ one fdatasync ▶ marks ▶ ring ▶ sink ▶ room given back
+//! ```
 //!
 //! A batch lies in one commit and one segment. When the next one does not fit, the segment is ended (a record says
 //! so, synced) before its successor is created, and the successor's header and name are durable before its first record.
@@ -23,6 +25,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use super::ending::Ending;
 use super::handle::{Message, Shared};
 use super::segment::{HEADER_BYTES, SegmentHeader, segment_path};
 use super::{Commit, Log, LogOptions, Permit, SyncPolicy};
@@ -73,7 +76,7 @@ pub(crate) fn start<T: Send + 'static>(
     };
     let thread = thread::Builder::new()
         .name("log-writer".into())
-        .spawn(move || ending.after(writer))
+        .spawn(move || ending.after(|| writer.run()))
         .map_err(LogError::io("starting a thread for", &shared.wal))?;
     shared.ended.attach(thread);
     Ok(Log::new(shared, batches))
@@ -392,48 +395,5 @@ pub(crate) fn give_offset(
         }
         Stamp::Floor => offsets.get(&queue).copied().unwrap_or(first),
         Stamp::Forget => offsets.remove(&queue).unwrap_or(first),
-    }
-}
-
-/// What the thread leaves behind however it ends. The order matters: nothing touches the folder once the lock is gone,
-/// nobody is told of the end before nothing more is taken.
-struct Ending<F: FnOnce(Arc<LogError>)> {
-    shared: Arc<Shared>,
-    lock: Option<Box<dyn DiskLock>>,
-    on_failure: Option<F>,
-    /// None: the writer panicked.
-    result: Option<Result<(), LogError>>,
-}
-
-impl<F: FnOnce(Arc<LogError>)> Ending<F> {
-    /// The writer's whole life, and what is left behind.
-    fn after<T, S: FnMut(Commit<T>)>(mut self, writer: Writer<T, S>) {
-        self.result = Some(writer.run());
-    }
-}
-
-impl<F: FnOnce(Arc<LogError>)> Drop for Ending<F> {
-    fn drop(&mut self) {
-        self.shared.housekeeper.stop();
-        self.lock = None;
-        self.shared.room.close();
-        let result = self
-            .result
-            .take()
-            .unwrap_or(Err(LogError::Panicked))
-            .map_err(Arc::new);
-        match &result {
-            Err(failure) if !matches!(**failure, LogError::ClosedWhileFull { .. }) => {
-                self.shared
-                    .failure
-                    .set(failure.clone())
-                    .expect("a log ends once");
-                if let Some(on_failure) = self.on_failure.take() {
-                    on_failure(failure.clone());
-                }
-            }
-            _ => {}
-        }
-        self.shared.ended.set(result);
     }
 }

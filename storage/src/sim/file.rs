@@ -1,7 +1,6 @@
 //! A file: what a process sees, what is synced, and what lies between.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use super::fault::{Course, enospc};
 use super::{InodeNo, Op, SimDisk, State};
@@ -75,15 +74,13 @@ pub(super) fn write(file: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 
 pub(super) struct SimFile {
     disk: SimDisk,
-    path: PathBuf,
     inode: InodeNo,
 }
 
 impl SimFile {
-    pub(super) fn new(disk: &SimDisk, path: &Path, inode: InodeNo) -> Self {
+    pub(super) fn new(disk: &SimDisk, inode: InodeNo) -> Self {
         SimFile {
             disk: disk.clone(),
-            path: path.to_owned(),
             inode,
         }
     }
@@ -95,7 +92,8 @@ impl SimFile {
             .pending
             .last()
             .map_or("nothing".to_owned(), Pending::describe);
-        if state.begin(op, &format!("{} after {last}", self.path.display()))? {
+        let what = format!("{} after {last}", state.name(self.inode));
+        if state.begin(op, &what)? {
             state.inode(self.inode).sync();
         }
         Ok(())
@@ -103,6 +101,14 @@ impl SimFile {
 }
 
 impl State {
+    /// What the file is called now, whatever it was opened as.
+    fn name(&self, inode: InodeNo) -> String {
+        let named = self.names.iter().find(|(_, named)| **named == inode);
+        named.map_or("a removed file".into(), |(path, _)| {
+            path.display().to_string()
+        })
+    }
+
     fn inode(&mut self, inode: InodeNo) -> &mut Inode {
         self.inodes.entry(inode).or_default()
     }
@@ -128,7 +134,8 @@ impl State {
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::Read, &self.path.to_string_lossy())?;
+        let name = state.name(self.inode);
+        state.begin(Op::Read, &name)?;
         let from = state
             .inode(self.inode)
             .live
@@ -144,7 +151,8 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        match state.plan.begin(Op::Write, &self.path.to_string_lossy()) {
+        let name = state.name(self.inode);
+        match state.plan.begin(Op::Write, &name) {
             Course::Whole => state.write(self.inode, at as usize, bytes),
             Course::Skip => Ok(()),
             Course::Part(error) => {
@@ -166,13 +174,15 @@ impl DiskFile for SimFile {
 
     fn len_bytes(&self) -> io::Result<u64> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::Read, &self.path.to_string_lossy())?;
+        let name = state.name(self.inode);
+        state.begin(Op::Read, &name)?;
         Ok(state.inode(self.inode).live.len() as u64)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.state.lock();
-        state.begin(Op::SetLen, &self.path.to_string_lossy())?;
+        let name = state.name(self.inode);
+        state.begin(Op::SetLen, &name)?;
         let growth = bytes.saturating_sub(state.inode(self.inode).live.len() as u64);
         if growth > state.free_bytes() {
             return Err(enospc());

@@ -1,6 +1,8 @@
 //! The order that a log gives, without a log: for tests of what is folded from one.
 //!
-//!     Draft ─append▶ encoded, stamped as the writer does, placed in segments ─▶ records(), cut_before()
+//! ```text
+//! Draft ─append▶ encoded, stamped as the writer does, placed in segments ─▶ records(), cut_before()
+//! ```
 //!
 //! Not here: files, threads, syncs, checksums over a disk (those tests run on [`super::SimDisk`]).
 

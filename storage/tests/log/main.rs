@@ -8,6 +8,7 @@
 
 mod crash;
 mod damage;
+mod fixtures;
 mod housekeeping;
 mod reading;
 mod running;

@@ -169,7 +169,7 @@ impl World {
 
     pub(crate) fn wait_for(&mut self, wanted: u64) -> Outcome {
         for _ in 0..patience() {
-            match self.events.recv_timeout(Duration::from_millis(5)) {
+            match self.events.recv_timeout(Duration::from_millis(1)) {
                 Ok(Event::Stored(batch, records, (first, end))) => {
                     match self.commits.last_mut() {
                         Some((last, _, n)) if *last == first => *n += 1,
@@ -183,7 +183,7 @@ impl World {
                     self.failures.push(failure);
                     return Outcome::Lost;
                 }
-                Err(RecvTimeoutError::Timeout) if self.log.disk_low() => return Outcome::Lost,
+                Err(RecvTimeoutError::Timeout) if self.log.is_stalled() => return Outcome::Lost,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Outcome::Lost,
             }
@@ -192,12 +192,12 @@ impl World {
     }
 }
 
-/// How many times 5 ms to wait for something that must happen.
+/// How many times 1 ms to wait for something that must happen.
 fn patience() -> u32 {
     let seconds = std::env::var("RESTANTE_TEST_PATIENCE_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    seconds.unwrap_or(30) * 200
+    seconds.unwrap_or(30) * 1000
 }
 
 pub(crate) fn wal() -> PathBuf {
