@@ -3,6 +3,7 @@
 mod bad_input;
 mod features;
 mod process;
+mod readme;
 mod recovery;
 mod script;
 mod server;
