@@ -18,7 +18,11 @@ fn every_command_and_flag_in_the_readme_is_known() {
     for document in DOCUMENTS {
         for used in commands_in(&read(document), &known) {
             n_commands += 1;
-            assert!(known.contains(&used.name), "{document}: `{}` is no command", used.name);
+            assert!(
+                known.contains(&used.name),
+                "{document}: `{}` is no command",
+                used.name
+            );
             let help = help(&used.name);
             for flag in &used.flags {
                 let there = help.split_whitespace().any(|word| word == flag);
@@ -39,17 +43,32 @@ fn every_variable_in_the_readme_is_a_setting() {
             let Some(name) = variable.get(..end).filter(|name| is_variable(name)) else {
                 continue;
             };
-            assert!(example.contains(&format!("RESTANTE_{name})")), "RESTANTE_{name} is no setting");
+            assert!(
+                example.contains(&format!("RESTANTE_{name})")),
+                "RESTANTE_{name} is no setting"
+            );
         }
     }
 }
 
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
-    for document in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ARCHITECTURE.md", "storage/FORMAT.md"] {
+    for document in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "ARCHITECTURE.md",
+        "storage/FORMAT.md",
+    ] {
         let folder = Path::new(document).parent().unwrap_or(Path::new(""));
-        for link in read(document).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
-            let there = link.is_empty() || link.starts_with("https://") || root().join(folder).join(link).exists();
+        for link in read(document)
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split([')', '#']).next())
+        {
+            let there = link.is_empty()
+                || link.starts_with("https://")
+                || root().join(folder).join(link).exists();
             assert!(there, "{document}: {link} is not there");
         }
     }
@@ -58,7 +77,10 @@ fn every_link_in_the_documents_leads_somewhere() {
 #[test]
 fn kill_it_and_see_the_messages_again_works_as_it_is_written() {
     let readme = read("README.md");
-    let script = readme.split("```bash\n").nth(1).and_then(|rest| rest.split("```").next());
+    let script = readme
+        .split("```bash\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
     let script = script.expect("README.md has its one bash block");
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("target/release")).unwrap();
@@ -73,9 +95,19 @@ fn kill_it_and_see_the_messages_again_works_as_it_is_written() {
         .env("RESTANTE_ADMIN_LISTEN", "127.0.0.1:0")
         .output()
         .expect("bash is there");
-    let said = format!("{}\nbroker.log:\n{}", text(&output), fs::read_to_string(folder.path().join("broker.log")).unwrap_or_default());
-    assert!(said.contains("every line, once, in order\nexit 0\n"), "{said}");
-    assert!(said.contains("sent 100000, confirmed 100000, failed 0"), "{said}");
+    let said = format!(
+        "{}\nbroker.log:\n{}",
+        text(&output),
+        fs::read_to_string(folder.path().join("broker.log")).unwrap_or_default()
+    );
+    assert!(
+        said.contains("every line, once, in order\nexit 0\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("sent 100000, confirmed 100000, failed 0"),
+        "{said}"
+    );
 }
 
 /// A command as a document has it.
@@ -96,9 +128,10 @@ fn commands_in(document: &str, known: &BTreeSet<String>) -> Vec<Used> {
                 let first = span.split(' ').next().unwrap_or("");
                 span.starts_with("restante ") || (span.contains(" --") && known.contains(first))
             });
-            used.extend(about_commands.filter_map(|span| {
-                in_line(span).or_else(|| command(span.split_whitespace()))
-            }));
+            used.extend(
+                about_commands
+                    .filter_map(|span| in_line(span).or_else(|| command(span.split_whitespace()))),
+            );
         }
     }
     used
@@ -108,24 +141,35 @@ fn commands_in(document: &str, known: &BTreeSet<String>) -> Vec<Used> {
 fn in_line(line: &str) -> Option<Used> {
     let line = line.split(" #").next()?;
     let mut words = line.split_whitespace();
-    let called = words.any(|word| word == "restante" || word.ends_with("/restante") || word == "--");
+    let called =
+        words.any(|word| word == "restante" || word.ends_with("/restante") || word == "--");
     called.then(|| command(words)).flatten()
 }
 
 fn command<'a>(words: impl Iterator<Item = &'a str>) -> Option<Used> {
-    let mut words = words.take_while(|word| !matches!(*word, ">" | ">>" | "|" | "<" | "&")).peekable();
+    let mut words = words
+        .take_while(|word| !matches!(*word, ">" | ">>" | "|" | "<" | "&"))
+        .peekable();
     let name = words.next_if(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))?;
     Some(Used {
         name: name.to_owned(),
-        flags: words.filter(|word| word.starts_with("--")).map(str::to_owned).collect(),
+        flags: words
+            .filter(|word| word.starts_with("--"))
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
 fn commands_in_help() -> BTreeSet<String> {
     let help = text(&run(&["--help"]));
-    let list = help.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let list = help
+        .split("Commands:\n")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next());
     let lines = list.expect("help lists the commands").lines();
-    lines.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+    lines
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect()
 }
 
 fn help(command: &str) -> String {
@@ -136,7 +180,10 @@ fn help(command: &str) -> String {
 }
 
 fn run(args: &[&str]) -> Output {
-    Command::new(PROGRAM).args(args).output().expect("the program runs")
+    Command::new(PROGRAM)
+        .args(args)
+        .output()
+        .expect("the program runs")
 }
 
 fn text(output: &Output) -> String {
