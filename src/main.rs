@@ -1,5 +1,6 @@
 //! The `restante` program: arguments, then configuration, then `serve` or a command, then an exit code.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -51,12 +52,14 @@ fn check_config(options: &CheckConfig, global: &Global) -> Exit {
 
 /// The file, then the environment; `--data` on the command line counts most.
 fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
-    let mut config = Config::load(file, std::env::vars_os()).map_err(|faults| {
+    let data = global
+        .data
+        .as_ref()
+        .map(|it| (OsString::from("RESTANTE_DATA"), it.into()));
+    let environment =
+        std::env::vars_os().filter(|(name, _)| data.is_none() || name != "RESTANTE_DATA");
+    Config::load(file, environment.chain(data.clone())).map_err(|faults| {
         eprint!("{faults}");
         Exit::Failed
-    })?;
-    if let Some(data) = &global.data {
-        config.data.clone_from(data);
-    }
-    Ok(config)
+    })
 }

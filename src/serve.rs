@@ -28,7 +28,7 @@ use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -253,17 +253,33 @@ fn clamp(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// How long an address may still belong to a broker that was killed a moment ago.
+const IN_USE_MAX: Duration = Duration::from_secs(3);
+
 async fn bind(addresses: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
-        let listener = TcpListener::bind(address).await.with_context(|| {
+        listeners.push(bind_one(*address).await.with_context(|| {
             format!(
                 "cannot listen on {address}: is another broker running there? ({key} says where)"
             )
-        })?;
-        listeners.push(listener);
+        })?);
     }
     Ok(listeners)
+}
+
+async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < IN_USE_MAX =>
+            {
+                tokio::time::sleep(IN_USE_MAX / 30).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// The data folder is nobody else's business.

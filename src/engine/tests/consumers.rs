@@ -102,6 +102,8 @@ fn a_consumer_that_goes_does_not_change_whose_turn_it_is() {
     let [a, b, c] = [10; 3].map(|credit| rig.consumer(queue, credit));
     let turns: Vec<_> = rig.deliveries().iter().map(|got| got.to).collect();
     assert_eq!(turns, [a, b]);
+    // Otherwise what it had would have to come back first.
+    rig.accept(queue, 1, 1);
     rig.engine.remove_consumer(a);
     rig.enqueue(queue, 2);
     let turns: Vec<_> = rig.deliveries().iter().map(|got| got.to).collect();
