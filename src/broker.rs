@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     /// Everybody attached, by the address of their outbox.
     attached: Mutex<FxHashMap<usize, Guest>>,
     n_attached: AtomicUsize,
+    /// Sessions that outlive their sockets, as of the last round of the core.
+    n_sessions: AtomicUsize,
     keeper_bell: Sender<()>,
 }
 
@@ -258,6 +260,9 @@ impl Broker {
     ) -> Result<DefineSession, AttachError> {
         let expiry_ms = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX);
         let Some(found) = found else {
+            if self.shared.n_sessions.load(Ordering::Relaxed) >= self.shared.settings.sessions_max {
+                return Err(AttachError::TooMany);
+            }
             return Ok(DefineSession {
                 uuid: bytes::Bytes::copy_from_slice(uuid.as_bytes()),
                 realm: wish.realm.to_string(),

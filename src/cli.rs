@@ -94,6 +94,8 @@ pub enum Command {
     Queues(queues::Queues),
     /// Find every fault of a configuration, or print what is in force
     CheckConfig(CheckConfig),
+    /// Read a stopped broker's whole log and say what is in it, or where it is damaged
+    Verify,
     /// Measure a broker, beside what its disk can do
     Bench(bench::Bench),
     /// Print the version
@@ -187,7 +189,7 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
             println!("restante {}", env!("CARGO_PKG_VERSION"));
             Ok(Exit::Ok)
         }
-        Command::Serve(_) | Command::CheckConfig(_) => {
+        Command::Serve(_) | Command::CheckConfig(_) | Command::Verify => {
             Err(UsageError("this command has no client".into()).into())
         }
     }

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use restante::cli::{self, CheckConfig, Cli, Command, Exit, Global, Serve};
 use restante::config::Config;
+use restante_storage::RealDisk;
 
 // Gives memory back after a burst, where glibc's arenas keep it.
 #[global_allocator]
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
     let exit = match command.unwrap_or_else(|| Command::Serve(Serve::from_environment())) {
         Command::Serve(options) => serve(&options, &global),
         Command::CheckConfig(options) => check_config(&options, &global),
+        Command::Verify => verify(&global),
         other => cli::run(other, &global),
     };
     exit.into()
@@ -50,6 +53,24 @@ fn check_config(options: &CheckConfig, global: &Global) -> Exit {
     }
 }
 
+/// Reads the whole log of a broker that is stopped, and changes nothing.
+fn verify(global: &Global) -> Exit {
+    let data = match load(None, global) {
+        Ok(config) => config.data,
+        Err(exit) => return exit,
+    };
+    match restante_storage::verify(Arc::new(RealDisk), &data) {
+        Ok(report) => {
+            println!("{report}");
+            Exit::Ok
+        }
+        Err(error) => {
+            eprintln!("restante: {:#}", anyhow::Error::from(error));
+            Exit::Failed
+        }
+    }
+}
+
 /// The file, then the environment; `--data` on the command line counts most.
 fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
     let data = global
@@ -59,7 +80,7 @@ fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
     let environment =
         std::env::vars_os().filter(|(name, _)| data.is_none() || name != "RESTANTE_DATA");
     Config::load(file, environment.chain(data.clone())).map_err(|faults| {
-        eprint!("{faults}");
+        eprintln!("{}", faults.to_string().trim_end());
         Exit::Failed
     })
 }

@@ -546,9 +546,16 @@ impl Attachment {
         let ConsumerKind::Queue { id, .. } = &known.kind else {
             return;
         };
-        if !std::mem::take(&mut known.trusted) || offsets.count() > HOLD_MAX {
+        if !std::mem::take(&mut known.trusted) {
             return; // only the first word after a resume counts
         }
+        // More than anybody has in hand: nothing is believed, and all of it comes again.
+        let nothing = Ranges::new();
+        let offsets = if offsets.count() > HOLD_MAX {
+            &nothing
+        } else {
+            offsets
+        };
         known.in_hand = offsets.clone();
         let offsets = offsets
             .iter()

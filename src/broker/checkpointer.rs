@@ -25,6 +25,8 @@ pub(super) struct Checkpointer {
     node: Uuid,
     last: Lsn,
     at: Instant,
+    /// A checkpoint, and where the log may begin once it is synced as far as that.
+    releasing: Option<(Lsn, Lsn)>,
     broken: bool,
 }
 
@@ -36,6 +38,7 @@ impl Checkpointer {
             node,
             last,
             at: Instant::now(),
+            releasing: None,
             broken: false,
         }
     }
@@ -80,8 +83,8 @@ impl Checkpointer {
         self.release();
     }
 
-    fn release(&self) {
-        let log = self.shared.log();
+    fn release(&mut self) {
+        let log = self.shared.log().clone();
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.shared.ask(Ask::Checkpointed {
             lsn: self.last,
@@ -91,7 +94,13 @@ impl Checkpointer {
         let Ok((needed_from, rewrites)) = answer.recv() else {
             return;
         };
-        log.release(needed_from);
+        // A checkpoint of what the log has not synced yet (`storage.sync: interval` and `never`) is thrown away after a
+        // power cut, and then the log must still hold what an older one needs.
+        let (checkpoint, needed_from) = *self.releasing.get_or_insert((self.last, needed_from));
+        if checkpoint <= log.marks().durable {
+            self.releasing = None;
+            log.release(needed_from);
+        }
         if !rewrites.is_empty() {
             tracing::debug!(n = rewrites.len(), "definitions are written again");
             Keeper::rewrite(&self.shared, rewrites);

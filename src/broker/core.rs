@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
@@ -227,6 +228,8 @@ impl Core {
         for (queue, cause) in self.engine.take_dropped() {
             self.shared.stats.dropped(cause, self.engine.queue(queue));
         }
+        let n_sessions = self.engine.n_sessions();
+        self.shared.n_sessions.store(n_sessions, Ordering::Relaxed);
         self.shared.set_applied(self.engine.applied());
         for (outbox, serial) in std::mem::take(&mut self.applied) {
             outbox.put(|waiting| waiting.applied = serial);

@@ -21,6 +21,8 @@ pub struct Settings {
     pub connections_per_principal: usize,
     /// How long a session may outlive its socket.
     pub session_expiry_max: Duration,
+    /// Sessions that outlive their sockets.
+    pub sessions_max: usize,
     /// Consumers of one session.
     pub consumers_per_session: usize,
     /// Queues of one realm.
@@ -62,6 +64,7 @@ impl Settings {
             connections_max: limits.connections,
             connections_per_principal: limits.connections_per_principal,
             session_expiry_max: limits.session_expiry,
+            sessions_max: limits.sessions,
             consumers_per_session: limits.consumers_per_session,
             queues_per_realm: limits.queues_per_realm,
             create_on_send: config.queues.create_on_send,

@@ -176,6 +176,7 @@ fn shared(settings: Settings, rules: Rules) -> (Arc<Shared>, Receiver<Ask>, Rece
         failed: watch::Sender::new(None),
         attached: Mutex::new(FxHashMap::default()),
         n_attached: AtomicUsize::new(0),
+        n_sessions: AtomicUsize::new(0),
         keeper_bell,
     };
     (Arc::new(shared), asked, bell)

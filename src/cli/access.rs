@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -69,6 +69,9 @@ fn url(global: &Global) -> anyhow::Result<String> {
     Ok(format!("{base}/{realm}"))
 }
 
+/// How long the key of a broker that is just starting is waited for.
+const KEY_WAIT: Duration = Duration::from_secs(3);
+
 /// The credentials that the flags, the environment or the data folder give, in this order.
 ///
 /// # Errors
@@ -84,7 +87,14 @@ pub(super) fn credentials(global: &Global) -> anyhow::Result<Credentials> {
         return Ok(Credentials::Token(token));
     }
     let folder = global.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
-    let token = secret(&folder.join(KEY_FILE))?;
+    let file = folder.join(KEY_FILE);
+    let begun = Instant::now();
+    let mut token = secret(&file)?;
+    // A broker that is starting for the first time has its folder, and its key in a moment.
+    while token.is_none() && folder.exists() && begun.elapsed() < KEY_WAIT {
+        std::thread::sleep(KEY_WAIT / 30);
+        token = secret(&file)?;
+    }
     Ok(token.map_or(Credentials::None, Credentials::Token))
 }
 

@@ -137,7 +137,7 @@ pub(super) const KEYS: &[Key] = &[
     key("data", Kind::Folder, "./restante-data", "The folder of everything that must survive: messages, credentials. One broker at a time."),
     key("listen", Kind::Sockets, "127.0.0.1:7300", "Where clients connect; one address or a list. Port 0 takes any free port."),
     key("allow-insecure", Kind::Flag, "false", "Whether listeners may be reachable from other machines although nothing encrypts."),
-    key("drain-time", span(Duration::ZERO, HOUR), "10s", "How long a stop waits for clients to settle what they have."),
+    key("drain-time", span(Duration::ZERO, HOUR), "10s", "How long a stop waits for what is under way to be confirmed."),
 
     key("admin.listen", Kind::Sockets, "127.0.0.1:7301", "Where the admin API and the console listen; one address or a list."),
     key("admin.metrics-open", Kind::Flag, "true", "Whether /metrics answers without credentials, to callers from this machine only."),
@@ -166,7 +166,6 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.publish-rate", count(0, 10_000_000), "0", "Messages a second from one connection; 0 for no limit."),
     key("limits.handshake-time", span(Duration::from_millis(100), MINUTE), "10s", "How long a new connection may take to say who it is."),
     key("limits.auth-attempts", count(1, 10_000), "10", "Wrong passwords a minute from one peer address, before it has to wait."),
-    key("limits.outbox-bytes", size(4 * KIB, GIB), "256KiB", "What may wait in memory for one client to read it. More stays on disk."),
 
     key("mbws.heartbeat", span(SECOND, HOUR), "30s", "How often each side of a connection must be heard."),
     key_or("mbws.origins", Kind::Origins, Default::Empty, "Pages that may connect from a browser, as in https://console.example. A page from the broker's own host always may."),
@@ -175,7 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     key("queues.create-on-consume", Kind::Flag, "true", "Whether consuming from an address that has no queue makes one."),
     key_or("queues.defaults.ttl", span(MS, YEARS_10), Default::None, "How long a message is kept at most."),
     key_or("queues.defaults.max-messages", count(1, u64::MAX), Default::None, "Messages that a queue holds. A full one refuses."),
-    key_or("queues.defaults.max-bytes", size(KIB, u64::MAX), Default::None, "Bytes of bodies that a queue holds. A full one refuses."),
+    key_or("queues.defaults.max-bytes", size(KIB, u64::MAX), Default::None, "Bytes of records (body, header and about a hundred bytes) that a queue holds. A full one refuses."),
     key_or("queues.defaults.max-attempts", count(1, 65_535), Default::None, "Deliveries of one message, before it goes to the dead-letter address."),
     key_or("queues.defaults.dead-letter", Kind::Address, Default::None, "Where a message goes that was rejected, expired or tried too often; without one it is dropped."),
     key_or("queues.policies", Kind::Entries(POLICY), Default::Empty, "For some queues, something else. The first policy whose filter matches the queue's name counts; what it leaves out is as in `defaults`."),

@@ -85,8 +85,6 @@ pub struct Limits {
     pub handshake_time: Duration,
     /// Wrong passwords a minute from one peer address.
     pub auth_attempts: u32,
-    /// What may wait in memory for one client to read it.
-    pub outbox_bytes: u64,
 }
 
 /// The MBWS door.
@@ -212,7 +210,6 @@ fn limits(s: &Settings) -> Limits {
         publish_rate: Some(count(s, "limits.publish-rate")).filter(|rate| *rate > 0),
         handshake_time: span(s, "limits.handshake-time"),
         auth_attempts: count(s, "limits.auth-attempts"),
-        outbox_bytes: size(s, "limits.outbox-bytes"),
     }
 }
 
