@@ -61,6 +61,7 @@ pub(super) struct Settled {
     pub(super) released: Vec<u64>,
     pub(super) rejected: Vec<u64>,
     pub(super) expired: Vec<u64>,
+    pub(super) exhausted: Vec<u64>,
     pub(super) returned: Vec<u64>,
 }
 
@@ -81,7 +82,22 @@ pub(super) struct Waiting {
 pub(super) struct Message {
     pub(super) id: u64,
     pub(super) acquired: u32,
+    pub(super) failed: u32,
     pub(super) dying: bool,
+}
+
+/// Failed attempts after which a message is given up, in every queue of the script.
+pub(super) const MAX_ATTEMPTS: u32 = 2;
+
+impl Message {
+    /// Nobody gets it any more, although no record says so yet.
+    fn is_exhausted(&self) -> bool {
+        !self.dying && self.failed >= MAX_ATTEMPTS
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.dying && self.failed < MAX_ATTEMPTS
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +151,7 @@ impl Model {
                 let message = Message {
                     id,
                     acquired: 0,
+                    failed: 0,
                     dying: false,
                 };
                 queue.messages.insert(queue.next, message);
@@ -202,7 +219,10 @@ impl Model {
         }
         for offset in &it.released {
             match messages.get_mut(offset).filter(|message| !message.dying) {
-                Some(message) => message.acquired += 1,
+                Some(message) => {
+                    message.acquired += 1;
+                    message.failed += 1;
+                }
                 None => missed = true,
             }
         }
@@ -212,7 +232,7 @@ impl Model {
                 None => missed = true,
             }
         }
-        for offset in &it.expired {
+        for offset in it.expired.iter().chain(&it.exhausted) {
             if let Some(message) = messages.get_mut(offset) {
                 message.dying = true;
             }
@@ -246,26 +266,26 @@ impl Model {
                     seen.next, queue.next
                 ));
             }
-            let ready = queue.messages.iter().filter(|(_, message)| !message.dying);
-            let ready: Vec<_> = ready
-                .map(|(offset, message)| (*offset, message.acquired + 1))
-                .collect();
-            let seen_ready: Vec<_> = seen
-                .ready
-                .iter()
-                .map(|(offset, attempt, _)| (*offset, *attempt))
-                .collect();
+            let offsets = |which: fn(&Message) -> bool| {
+                let which = queue
+                    .messages
+                    .iter()
+                    .filter(move |(_, message)| which(message));
+                which.map(|(offset, message)| (*offset, message.acquired + 1))
+            };
+            let ready: Vec<_> = offsets(Message::is_ready).collect();
+            let seen_ready: Vec<_> = seen.ready.iter().map(|it| (it.0, it.1)).collect();
             if ready != seen_ready {
                 return Err(format!(
                     "{name} delivers (offset, attempt) {seen_ready:?}, expected {ready:?}"
                 ));
             }
-            let dying = queue.messages.iter().filter(|(_, message)| message.dying);
-            let dying: Vec<_> = dying.map(|(offset, _)| *offset).collect();
-            if dying != seen.dying {
+            let dying: Vec<_> = offsets(|message| message.dying).map(|it| it.0).collect();
+            let exhausted: Vec<_> = offsets(Message::is_exhausted).map(|it| it.0).collect();
+            if dying != seen.dying || exhausted != seen.exhausted {
                 return Err(format!(
-                    "{name} gives up {:?}, expected {dying:?}",
-                    seen.dying
+                    "{name} gives up {:?} and {:?}, expected {dying:?} and {exhausted:?}",
+                    seen.dying, seen.exhausted
                 ));
             }
             for (offset, _, lsn) in &seen.ready {
@@ -323,6 +343,8 @@ struct FoundQueue {
     ready: Vec<(u64, u32, Lsn)>,
     /// On its way to the dead-letter address.
     dying: Vec<u64>,
+    /// Failed too often, to be given up.
+    exhausted: Vec<u64>,
 }
 
 impl Found {
@@ -359,10 +381,21 @@ impl Found {
             }
         }
         for errand in engine.take_errands(UnixMillis::ZERO, 100_000) {
-            if let Errand::Move(it) = errand
-                && let Some(queue) = queues.get_mut(&*it.name)
-            {
-                queue.dying.push(it.offset.get());
+            match errand {
+                Errand::Move(it) => {
+                    if let Some(queue) = queues.get_mut(&*it.name) {
+                        queue.dying.push(it.offset.get());
+                    }
+                }
+                Errand::Settle(it) => {
+                    let name = by_id.get(&it.queue);
+                    if let Some(queue) = name.and_then(|name| queues.get_mut(name)) {
+                        queue
+                            .exhausted
+                            .extend(each(&it.exhausted).chain(each(&it.dropped)));
+                    }
+                }
+                _ => {}
             }
         }
         let sessions = uuids.iter().filter_map(|uuid| {
@@ -395,4 +428,10 @@ impl Found {
                 .map(|(offset, _, lsn)| (name.as_str(), *offset, *lsn))
         })
     }
+}
+
+/// The offsets of ranges as they stand in a record.
+pub(super) fn each(ranges: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    let (pairs, _) = ranges.as_chunks::<2>();
+    pairs.iter().flat_map(|[first, last]| *first..=*last)
 }

@@ -19,7 +19,7 @@ use restante_storage::{
 };
 use uuid::Uuid;
 
-use super::model::{Deed, Intent, Model, Settled};
+use super::model::{Deed, Intent, MAX_ATTEMPTS, Model, Settled, each};
 use crate::broker::rows::Rows;
 use crate::broker::start::recover;
 use crate::engine::{Engine, Errand, ranges};
@@ -211,6 +211,7 @@ impl Run {
         let def = DefineQueue {
             realm: REALM.into(),
             name: name.into(),
+            max_attempts: if queue == DEAD { 0 } else { MAX_ATTEMPTS },
             dead_letter: (queue != DEAD).then(|| "dead".into()),
             bindings: vec![name.into()],
             ..DefineQueue::default()
@@ -346,6 +347,7 @@ impl Run {
             released: all(&offsets.released),
             rejected: all(&offsets.rejected),
             expired: all(&offsets.expired),
+            exhausted: all(&offsets.exhausted),
             returned: all(&offsets.returned),
             ..Settle::default()
         };
@@ -454,15 +456,10 @@ impl Run {
         for errand in errands {
             match errand {
                 Errand::Settle(it) => {
-                    let all = |pairs: &[u64]| {
-                        pairs
-                            .chunks(2)
-                            .flat_map(|pair| pair[0]..=pair[1])
-                            .collect::<Vec<_>>()
-                    };
                     let offsets = Settled {
-                        expired: all(&it.expired),
-                        returned: all(&it.returned),
+                        expired: each(&it.expired).collect(),
+                        exhausted: each(&it.exhausted).collect(),
+                        returned: each(&it.returned).collect(),
                         ..Settled::default()
                     };
                     let queue = self.queue_of(QueueId::new(it.queue));
