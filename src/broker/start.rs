@@ -222,8 +222,8 @@ fn open_store(data: &Path) -> Result<Rows, StartError> {
     }
     let opened = SledStore::open_or_set_aside(&dir, now())?;
     if let Some(aside) = opened.set_aside {
-        let why = crate::serve::chain(&aside.because);
-        tracing::warn!(why, moved_to = %aside.moved_to.display(), "the state store is rebuilt from the log");
+        let error: &(dyn std::error::Error + 'static) = &aside.because;
+        tracing::warn!(error, moved_to = %aside.moved_to.display(), "the state store is rebuilt from the log");
     }
     Ok(Rows::new(Arc::new(opened.store)))
 }
