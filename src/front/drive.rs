@@ -34,8 +34,8 @@ use super::{CLOSE_WITHIN, Front};
 use crate::session::mbws::{AttachWish, Binding, NotAttached, Session, Wish};
 
 /// A batch ends at either: others want to be served too.
-const BATCH_MESSAGES_MAX: u64 = 256;
-const BATCH_BYTES_MAX: usize = 256 * 1024;
+const BATCH_MESSAGES_MAX: u64 = 64;
+const BATCH_BYTES_MAX: usize = 128 * 1024;
 /// About how much is drained at once; it waits in the session while the peer does not read.
 const DRAIN_BYTES_MAX: usize = 64 * 1024;
 
