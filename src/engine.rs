@@ -1,7 +1,9 @@
 //! The engine: the deterministic fold of the log into queues and sessions, and who is to get what next.
 //!
-//!     record ─▶ apply ─▶ durable state: queues, what waits in them, sessions    (rows of the state store)
-//!                     └▶ touched queues ─▶ dispatch(now) ─▶ effects: deliveries for consumers
+//! ```text
+//! record ─▶ apply ─▶ durable state: queues, what waits in them, sessions    (rows of the state store)
+//!                 └▶ touched queues ─▶ dispatch(now) ─▶ effects: deliveries for consumers
+//! ```
 //!
 //! [`Engine::apply`] is the only code that changes durable state, live and at replay alike. It knows no clock (records
 //! carry their time), no randomness, no input or output, and no error: what is in the log has happened.

@@ -1,6 +1,8 @@
 //! An outbox: what the engine's thread leaves for one client, and its session's task fetches.
 //!
-//!     engine thread ─▶ { parcels, applied serial, refusals, answers, end } ─ one wake-up ─▶ Attachment::drain
+//! ```text
+//! engine thread ─▶ { parcels, applied serial, refusals, answers, end } ─ one wake-up ─▶ Attachment::drain
+//! ```
 //!
 //! A parcel names a message; its body stays in the log until there is room to send it. How many parcels wait is bounded
 //! by credit: of queues by what the attachment has asked the engine for, of topics by [`TOPIC_PARCELS_MAX`].

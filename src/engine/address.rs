@@ -1,7 +1,9 @@
 //! Addresses and filters: names that have been checked once and are then passed on as types.
 //!
-//!     address   orders/eu/new      ~0192…-uuid/replies      $SYS/broker/uptime
-//!     filter    orders/+/new       orders/#                 (or any address: a filter without wildcards)
+//! ```text
+//! address   orders/eu/new      ~0192…-uuid/replies      $SYS/broker/uptime
+//! filter    orders/+/new       orders/#                 (or any address: a filter without wildcards)
+//! ```
 //!
 //! An address is a list of one to [`AddressLimits::segments_max`] strings, its segments, with `/` between them. Each list has
 //! exactly one spelling, so names are compared byte by byte, and each door maps its own names onto the list and back. What

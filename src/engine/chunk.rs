@@ -1,6 +1,8 @@
 //! A chunk: 1024 consecutive places of one queue, the unit in which references leave memory for the state store.
 //!
-//!     offset ──▶ chunk number = offset / 1024 ─▶ slot = offset % 1024 ─▶ { LSN, bytes, time, expires }, pending?
+//! ```text
+//! offset ──▶ chunk number = offset / 1024 ─▶ slot = offset % 1024 ─▶ { LSN, bytes, time, expires }, pending?
+//! ```
 //!
 //! A chunk has two rows in the state store (FORMAT.md, "State store"): its *body*, the references, which never change
 //! once the chunk is full; and its *marks*, what became of them: one bit a slot for "pending", and the few slots with a

@@ -1,6 +1,8 @@
 //! One queue: what waits in it (durable part), and who is to get what next (live part).
 //!
-//!     offsets:   settled … │ returned? in flight? ready … │ cursor ▶ ready … │ next (not yet given)
+//! ```text
+//! offsets:   settled … │ returned? in flight? ready … │ cursor ▶ ready … │ next (not yet given)
+//! ```
 //!
 //! Next to be delivered is the lowest offset that was given back, else the first pending one at the cursor: what comes
 //! back goes ahead of what is newer, in its old order (MBWS.md I5).

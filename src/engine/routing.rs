@@ -1,7 +1,9 @@
 //! Where an address leads: which targets are bound to a filter that matches it.
 //!
-//!     writer   bind, unbind ──▶ Router ──snapshot()──▶ Router ──▶ readers: matches(address)
-//!                                  └─── both share all that did not change ───┘
+//! ```text
+//! writer   bind, unbind ──▶ Router ──snapshot()──▶ Router ──▶ readers: matches(address)
+//!                              └─── both share all that did not change ───┘
+//! ```
 //!
 //! Most filters are exact, and those are one hash table: an address finds its own in one look-up, however many there are and
 //! however deep. Only filters with wildcards are in a trie. Both are persistent: a snapshot is a clone of four words and

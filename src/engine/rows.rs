@@ -1,6 +1,8 @@
 //! The engine's state as rows of the state store: what a checkpoint writes, and how a restart begins from it.
 //!
-//!     dirty since the last checkpoint ─▶ rows ─▶ one atomic batch, with the LSN up to which it is true
+//! ```text
+//! dirty since the last checkpoint ─▶ rows ─▶ one atomic batch, with the LSN up to which it is true
+//! ```
 //!
 //! Rows (FORMAT.md, "State store"): `m/ckpt`, `q/` queues, `i/` pages that say which chunks a queue has, `b/` their
 //! references, `a/` what became of those, `s/` sessions, `g/` waiting messages by segment.
@@ -257,7 +259,7 @@ impl Engine {
         }
     }
 
-    /// The key of a chunk's body, for [`Bodies`].
+    /// The key of a chunk's body, for [`super::Bodies`].
     pub fn body_key(queue: QueueId, chunk: u64) -> Vec<u8> {
         chunk_key(b"b/", queue, chunk)
     }

@@ -1,8 +1,10 @@
 //! The filters that have wildcards, segment by segment.
 //!
-//!     orders ─┬─ eu ─── #            orders/eu/#
-//!             └─ + ─┬─ new           orders/+/new
-//!                   └─ #             orders/+/#
+//! ```text
+//! orders ─┬─ eu ─── #            orders/eu/#
+//!         └─ + ─┬─ new           orders/+/new
+//!               └─ #             orders/+/#
+//! ```
 //!
 //! A change copies the nodes on its path that a snapshot still holds, and no others. A node whose last filter went is
 //! taken out with it: every node lies on the path of some filter. Recursion is as deep as a filter has segments, which
