@@ -173,10 +173,30 @@ pub fn run(command: Command, global: &Global) -> Exit {
     outcome.unwrap_or_else(|error| {
         eprintln!("restante: {error:#}");
         if is_unauthorized(&error) {
-            eprintln!("name who you are with --data, --key-file, or --user and --password-file");
+            eprintln!("no key was taken; name who you are with --data (a broker's folder), --key-file, or --user and --password-file");
         }
-        exit_of(&error)
+        let exit = exit_of(&error);
+        if exit == Exit::Unreachable {
+            eprintln!("start a broker with `restante`, or say with --url where one listens");
+        }
+        exit
     })
+}
+
+/// Writes data to stdout. Whoever reads it may stop reading: that is no fault of ours.
+///
+/// # Errors
+/// Anything else that keeps it from being written.
+pub fn print(text: &str) -> std::io::Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut stdout = std::io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
@@ -186,7 +206,7 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Queues(queues) => queues::run(queues, global).await,
         Command::Bench(bench) => bench::run(bench, global).await,
         Command::Version => {
-            println!("restante {}", env!("CARGO_PKG_VERSION"));
+            print(concat!("restante ", env!("CARGO_PKG_VERSION"), "\n"))?;
             Ok(Exit::Ok)
         }
         Command::Serve(_) | Command::CheckConfig(_) | Command::Verify => {

@@ -41,14 +41,10 @@ fn serve(options: &Serve, global: &Global) -> Exit {
 
 fn check_config(options: &CheckConfig, global: &Global) -> Exit {
     if options.example {
-        print!("{}", Config::example_yaml());
-        return Exit::Ok;
+        return print(&Config::example_yaml());
     }
     match load(options.file.as_deref(), global) {
-        Ok(config) => {
-            print!("{}", config.effective_yaml());
-            Exit::Ok
-        }
+        Ok(config) => print(&config.effective_yaml()),
         Err(exit) => exit,
     }
 }
@@ -60,10 +56,7 @@ fn verify(global: &Global) -> Exit {
         Err(exit) => return exit,
     };
     match restante_storage::verify(Arc::new(RealDisk), &data) {
-        Ok(report) => {
-            println!("{report}");
-            Exit::Ok
-        }
+        Ok(report) => print(&format!("{report}\n")),
         Err(error) => {
             eprintln!("restante: {:#}", anyhow::Error::from(error));
             Exit::Failed
@@ -83,4 +76,14 @@ fn load(file: Option<&Path>, global: &Global) -> Result<Config, Exit> {
         eprintln!("{}", faults.to_string().trim_end());
         Exit::Failed
     })
+}
+
+fn print(text: &str) -> Exit {
+    match cli::print(text) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("restante: cannot write to stdout: {error}");
+            Exit::Failed
+        }
+    }
 }

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use restante_proto::mbws::{Body, MessageFields};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::time::parse_duration;
@@ -27,6 +28,15 @@ struct In {
     ttl: Option<Ttl>,
     #[serde(default)]
     properties: BTreeMap<String, String>,
+    /// What `consume --json` tells of a delivery: taken, so that its lines can be sent again, and not looked at.
+    #[serde(rename = "address")]
+    _address: Option<IgnoredAny>,
+    #[serde(rename = "offset")]
+    _offset: Option<IgnoredAny>,
+    #[serde(rename = "attempt")]
+    _attempt: Option<IgnoredAny>,
+    #[serde(rename = "timestamp")]
+    _timestamp: Option<IgnoredAny>,
 }
 
 /// Milliseconds, or a time with a unit.

@@ -4,6 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::access::credentials;
+use super::print;
 use super::{Exit, Global, http};
 
 /// Columns in this order; whatever else the API says follows.
@@ -44,9 +45,9 @@ pub(super) async fn run(args: Queues, global: &Global) -> anyhow::Result<Exit> {
     let answer: Value = serde_json::from_slice(&answer)?;
     let rows = rows(&answer).ok_or_else(|| anyhow::anyhow!("{url} answered with no list"))?;
     if global.json {
-        println!("{}", serde_json::to_string_pretty(rows)?);
+        print(&format!("{}\n", serde_json::to_string_pretty(rows)?))?;
     } else {
-        print!("{}", table(rows));
+        print(&table(rows))?;
     }
     Ok(Exit::Ok)
 }

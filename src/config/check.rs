@@ -11,6 +11,7 @@ use super::settings::{Setting, wrong_shape};
 use super::units::{self, UnitError};
 use super::yaml::Node;
 use crate::access::Filter;
+use crate::engine::address;
 
 const SIZE_UNITS: &str = "a whole number with B, KiB, MiB, GiB or TiB";
 const SPAN_UNITS: &str = "a whole number with ms, s, m, h or d";
@@ -185,8 +186,18 @@ fn choices(words: &'static [&'static str], texts: Vec<String>) -> Result<Vec<Str
 fn filter(kind: Kind, text: String) -> Result<Setting, Problem> {
     let wildcards = matches!(kind, Kind::Filter);
     match Filter::parse(&text) {
-        Ok(filter) if wildcards || !filter.has_wildcards() => Ok(Setting::Text(text)),
-        Ok(_) => Err(wrong_value(&text, "has wildcards", expected(kind))),
+        Ok(filter) if !wildcards && filter.has_wildcards() => {
+            Err(wrong_value(&text, "has wildcards", expected(kind)))
+        }
+        // The broker's own grammar: what breaks it would match nothing, and nobody would hear of it.
+        Ok(_) => match address::Filter::parse(&text, address::AddressLimits::default()) {
+            Ok(_) => Ok(Setting::Text(text)),
+            Err(error) => Err(wrong_value(
+                &text,
+                &format!("breaks the grammar of addresses ({error})"),
+                expected(kind),
+            )),
+        },
         Err(error) => Err(wrong_value(&text, &error.to_string(), expected(kind))),
     }
 }
