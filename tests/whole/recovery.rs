@@ -112,7 +112,7 @@ fn check_hold(happens: impl Fn(&mut Server, &Script)) {
     let mut client = resume(&server, client);
     client.hold("c", &format!("{first}-{third}"));
     // After a crash of the broker only the client knows what it has: others are kept from it once the broker has heard.
-    let heard = client.settle("c", "");
+    let heard = client.settle("c", "reason:nothing yet");
     assert_eq!(client.outcome(heard), None);
     // Somebody else gets what nobody has in hand, and nothing of this consumer's.
     let mut other = Script::open(&server, "");
