@@ -162,7 +162,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.session-expiry", span(Duration::ZERO, YEARS_10), "7d", "The longest that a session outlives its connection, whatever the client asks for."),
     key("limits.consumers-per-session", count(1, 65_536), "256", "Consumers of one session."),
     key("limits.queues-per-realm", count(1, 10_000_000), "100000", "Queues of one realm."),
-    key("limits.window", count(1, 65_536), "4096", "Frames of one session that may wait for their confirm."),
+    key("limits.window", count(1, 8192), "4096", "Frames of one session that may wait for their confirm."),
     key("limits.publish-rate", count(0, 10_000_000), "0", "Messages a second from one connection; 0 for no limit."),
     key("limits.handshake-time", span(Duration::from_millis(100), MINUTE), "10s", "How long a new connection may take to say who it is."),
     key("limits.auth-attempts", count(1, 10_000), "10", "Wrong passwords a minute from one peer address, before it has to wait."),

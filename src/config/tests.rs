@@ -60,7 +60,7 @@ fn all_faults_are_reported_at_once() {
             "restante.yaml:2:3: storage.snyc: there is no such key; did you mean `storage.sync`?",
             "restante.yaml:3:3: storage.segment-bytes: `64` has no unit; write a whole number with B, KiB, MiB, GiB or TiB",
             "restante.yaml:4:1: drain-time: `soon` does not begin with a whole number; write a whole number with ms, s, m, h or d",
-            "restante.yaml:6:3: limits.window: `0` is too little; write something from 1 to 65536",
+            "restante.yaml:6:3: limits.window: `0` is too little; write something from 1 to 8192",
             "restante.yaml:7:1: listen: 0.0.0.0:7300 can be reached from other machines, unencrypted; listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts",
             "restante.yaml:10:5: queues.policies[0].filter: `a/#/b` has a `#` before its end; write a filter, as orders/+/eu or orders/#",
             "restante.yaml:11:5: queues.policies[0].tll: there is no such key; did you mean `ttl`?",
