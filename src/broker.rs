@@ -30,6 +30,8 @@ mod rows;
 mod settings;
 mod start;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -86,11 +88,19 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     failed: watch::Sender<Option<Arc<LogError>>>,
     /// Everybody attached, by the address of their outbox.
-    attached: Mutex<FxHashMap<usize, Guest>>,
+    attached: Mutex<Guests>,
     n_attached: AtomicUsize,
     /// Sessions that outlive their sockets, as of the last round of the core.
     n_sessions: AtomicUsize,
     keeper_bell: Sender<()>,
+}
+
+/// Who is attached.
+#[derive(Default)]
+struct Guests {
+    all: FxHashMap<usize, Guest>,
+    /// How many with which principal.
+    by_principal: FxHashMap<Arc<str>, usize>,
 }
 
 /// A client that is attached.
@@ -145,6 +155,7 @@ impl Shared {
         let everybody: Vec<Arc<Outbox>> = self
             .attached
             .lock()
+            .all
             .values()
             .map(|guest| Arc::clone(&guest.outbox))
             .collect();
@@ -158,29 +169,36 @@ impl Shared {
             return Err(AttachError::ShuttingDown);
         }
         let mut attached = self.attached.lock();
-        let of_principal = attached
-            .values()
-            .filter(|guest| guest.principal == principal.name);
-        if attached.len() >= self.settings.connections_max
-            || of_principal.count() >= self.settings.connections_per_principal
+        let of_principal = attached.by_principal.get(&principal.name).copied();
+        if attached.all.len() >= self.settings.connections_max
+            || of_principal.unwrap_or(0) >= self.settings.connections_per_principal
         {
             return Err(AttachError::TooMany);
         }
-        attached.insert(
+        let name = Arc::clone(&principal.name);
+        *attached.by_principal.entry(name).or_default() += 1;
+        attached.all.insert(
             Arc::as_ptr(outbox).addr(),
             Guest {
                 outbox: Arc::clone(outbox),
                 principal: Arc::clone(&principal.name),
             },
         );
-        self.n_attached.store(attached.len(), Ordering::Relaxed);
+        self.n_attached.store(attached.all.len(), Ordering::Relaxed);
         Ok(())
     }
 
     fn left(&self, outbox: &Arc<Outbox>) {
         let mut attached = self.attached.lock();
-        attached.remove(&Arc::as_ptr(outbox).addr());
-        self.n_attached.store(attached.len(), Ordering::Relaxed);
+        if let Some(guest) = attached.all.remove(&Arc::as_ptr(outbox).addr())
+            && let Some(n) = attached.by_principal.get_mut(&guest.principal)
+        {
+            *n -= 1;
+            if *n == 0 {
+                attached.by_principal.remove(&guest.principal);
+            }
+        }
+        self.n_attached.store(attached.all.len(), Ordering::Relaxed);
     }
 }
 
@@ -223,6 +241,7 @@ impl Broker {
             };
             return Ok((attachment, attached));
         }
+        attachment.attaching = true;
         let (session, resumed) = self
             .durable_session(&wish, uuid, expiry, &outbox, found)
             .await?;
@@ -299,7 +318,13 @@ impl Broker {
         };
         let mut batch = DraftBatch::new(self.shared.log().limits(), companion);
         let pushed = batch.push(&Draft::new(Kind::DefineSession, now(), &def));
-        if pushed.is_err() || self.shared.log().submit(batch).is_err() {
+        if pushed.is_err() {
+            return Err(AttachError::ShuttingDown);
+        }
+        // Waits here and not in `submit`, which would block all clients of this thread.
+        let permit = self.shared.log().reserve(batch.len_bytes()).await;
+        batch.hold(permit.map_err(|_| AttachError::ShuttingDown)?);
+        if self.shared.log().submit(batch).is_err() {
             return Err(AttachError::ShuttingDown);
         }
         defined.await.map_err(|_| AttachError::ShuttingDown)

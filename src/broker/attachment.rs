@@ -47,6 +47,8 @@ pub struct Attachment {
     pub(super) uuid: Uuid,
     /// The durable session, where it is one.
     pub(super) session: Option<SessionNo>,
+    /// A durable session was asked for, and nothing was heard yet.
+    pub(super) attaching: bool,
     expiry_ms: u64,
     consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
@@ -101,6 +103,15 @@ struct Consumer {
     granted: u64,
 }
 
+impl Consumer {
+    fn id(&self) -> ConsumerId {
+        match &self.kind {
+            ConsumerKind::Queue { id, .. } => *id,
+            ConsumerKind::Topic { subscriber, .. } => subscriber.id(),
+        }
+    }
+}
+
 enum ConsumerKind {
     Queue {
         id: ConsumerId,
@@ -136,6 +147,7 @@ impl Attachment {
             protocol: wish.protocol,
             uuid,
             session: None,
+            attaching: false,
             expiry_ms: 0,
             consumers: HashMap::new(),
             temporary: HashMap::new(),
@@ -161,6 +173,7 @@ impl Attachment {
     /// Goes on with a durable session.
     pub(super) fn resume(&mut self, it: AttachedSession, resumed: bool) -> Attached {
         self.session = Some(it.number);
+        self.attaching = false;
         self.expiry_ms = it.whole.expiry_ms;
         (self.called, self.confirmed) = (it.whole.seq, it.whole.seq);
         for consumer in it.consumers {
@@ -359,6 +372,9 @@ impl Attachment {
         if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
         }
+        if !self.ended && self.stalled.is_none() && self.fetch.has_more(&self.outbox) {
+            return;
+        }
         let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
         let log = self.shared.log().clone();
         tokio::select! {
@@ -400,15 +416,17 @@ impl Attachment {
         }
         self.run_deferred();
         self.flush();
-        events.extend(cancelled.into_iter().filter_map(|name| {
-            let gone = self.consumers.remove(&name)?;
+        events.extend(cancelled.into_iter().filter_map(|(id, name)| {
+            let known = self.consumers.get(&name)?;
+            let gone = (known.id() == id).then(|| self.consumers.remove(&name))??;
             Some(Event::Cancelled {
                 consumer: gone.name,
                 why: Refusal::NoRoute,
             })
         }));
         self.confirm(&mut events);
-        if !self.ended {
+        // What the broker settles itself needs room in the log too.
+        if !self.ended && self.stalled.is_none() {
             self.deliver(bytes_max, &mut events);
         }
         if let Some(end) = end
@@ -446,10 +464,14 @@ impl Attachment {
     fn deliver(&mut self, bytes_max: usize, events: &mut Vec<Event>) {
         let parcels = self.fetch.take(&self.outbox, bytes_max);
         let mut auto: HashMap<QueueId, Vec<Offset>> = HashMap::new();
+        let mut n_delivered = 0;
         for (parcel, delivery) in parcels {
-            let Some(consumer) = self.consumers.get_mut(&parcel.name) else {
+            // What was on its way to a consumer that is cancelled is not its successor's of the same name.
+            let known = self.consumers.get_mut(&parcel.name);
+            let Some(consumer) = known.filter(|it| it.id() == parcel.consumer) else {
                 continue;
             };
+            n_delivered += u64::from(delivery.is_some());
             consumer.drained += 1;
             if let Some(queue) = parcel.queue {
                 if consumer.auto_settle {
@@ -460,9 +482,7 @@ impl Attachment {
             }
             events.extend(delivery.map(|delivery| Event::Delivery(Box::new(delivery))));
         }
-        self.shared
-            .stats
-            .delivered(self.protocol, events.len() as u64);
+        self.shared.stats.delivered(self.protocol, n_delivered);
         for (queue, mut offsets) in auto {
             offsets.sort_unstable();
             let accepted = crate::engine::ranges(offsets.into_iter());
@@ -490,7 +510,8 @@ impl Attachment {
                 && (wanted == consumer.limit || wanted - consumer.granted >= AHEAD / 4)
             {
                 consumer.granted = wanted;
-                self.shared.ask(Ask::Credit(*id, wanted));
+                let outbox = Arc::clone(&self.outbox);
+                self.shared.ask(Ask::Credit(*id, outbox, wanted));
             }
         }
     }
@@ -529,7 +550,8 @@ impl Attachment {
                         if std::mem::take(&mut known.trusted) && !known.in_hand.is_empty() {
                             // No `hold` came: the client has nothing in hand, all goes back.
                             known.in_hand = Ranges::new();
-                            self.shared.ask(Ask::Hold(*id, Vec::new()));
+                            let outbox = Arc::clone(&self.outbox);
+                            self.shared.ask(Ask::Hold(*id, outbox, Vec::new()));
                         }
                         self.grant();
                     }
@@ -561,7 +583,8 @@ impl Attachment {
             .iter()
             .flat_map(|(first, last)| (first..=last).map(Offset::new))
             .collect();
-        self.shared.ask(Ask::Hold(*id, offsets));
+        let outbox = Arc::clone(&self.outbox);
+        self.shared.ask(Ask::Hold(*id, outbox, offsets));
     }
 
     fn gone(&mut self, consumer: &str) {
@@ -623,6 +646,10 @@ impl Attachment {
         if let Some(handle) = self.temporary.get(name) {
             let id = handle.id;
             return self.ask_consumer(tag, wish, id);
+        }
+        // They live as long as the socket, whether or not they have a consumer.
+        if self.temporary.len() >= self.shared.settings.consumers_per_session {
+            return Outcome::Refused(Refusal::TooMany);
         }
         let full = self.temporary_address(name);
         if Address::parse(&full, self.shared.settings.address).is_err() {
@@ -862,7 +889,10 @@ impl Attachment {
 
     fn shut(&self, consumer: &Consumer) {
         match &consumer.kind {
-            ConsumerKind::Queue { id, .. } => self.shared.ask(Ask::RemoveConsumer(*id)),
+            ConsumerKind::Queue { id, .. } => {
+                let outbox = Arc::clone(&self.outbox);
+                self.shared.ask(Ask::RemoveConsumer(*id, outbox));
+            }
             ConsumerKind::Topic { subscriber, filter } => self.shared.ask(Ask::Unsubscribe {
                 realm: Arc::clone(&self.realm),
                 filter: filter.clone(),
@@ -930,6 +960,7 @@ impl Drop for Attachment {
                 self.shut(consumer);
             }
         }
+        self.undo_unheard();
         for handle in self.temporary.values() {
             self.shared.ask(Ask::RemoveTransientQueue(handle.id));
         }
@@ -941,12 +972,33 @@ impl Drop for Attachment {
                 outbox,
                 ends_at,
             });
+        } else if self.attaching {
+            let (uuid, outbox) = (self.uuid, Arc::clone(&self.outbox));
+            self.shared.ask(Ask::Abandon { uuid, outbox });
         }
         self.shared.left(&self.outbox);
     }
 }
 
 impl Attachment {
+    /// What the core was asked to make, and whose answer was not heard: nobody else would ever remove it.
+    fn undo_unheard(&self) {
+        if !matches!(self.waits, Some(Waits::Answer)) {
+            return;
+        }
+        let filter = match self.deferred.front() {
+            Some((_, Call::Consume(wish))) if wish.source == Source::Topic => {
+                Filter::parse(&wish.address, self.shared.settings.address).ok()
+            }
+            _ => None,
+        };
+        self.shared.ask(Ask::Undo {
+            realm: Arc::clone(&self.realm),
+            filter,
+            outbox: Arc::clone(&self.outbox),
+        });
+    }
+
     fn in_memory(&self, consumer: &Consumer) -> bool {
         matches!(consumer.kind, ConsumerKind::Queue { queue, .. } if is_transient(queue))
     }
@@ -968,12 +1020,7 @@ fn take_in_hand(in_hand: &mut Ranges, trusted: bool, ranges: &Ranges, all: &mut 
             continue;
         }
         let mut found: SmallVec<[(u64, u64); 4]> = SmallVec::new();
-        found.extend(
-            in_hand
-                .iter()
-                .filter(|(f, l)| *f <= last && *l >= first)
-                .map(|(f, l)| (f.max(first), l.min(last))),
-        );
+        found.extend(in_hand.within(first, last));
         // What is in hand is in memory, so that only the range as told may be of all numbers there are.
         let n_found: u64 = found.iter().map(|(f, l)| l - f + 1).sum();
         *all &= n_found.checked_sub(1) == Some(last - first);

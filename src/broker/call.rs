@@ -172,6 +172,8 @@ pub enum Event {
 pub enum End {
     /// The session goes on over another socket.
     TakenOver,
+    /// The session's time was up when its client came back.
+    SessionOver,
     /// The broker shuts down in good order; the session survives.
     ShuttingDown,
     /// The log failed: nothing more is confirmed (I7).

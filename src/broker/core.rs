@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::call::End;
 use super::outbox::{Answer, Made, Outbox, Parcel, Subscriber};
 use super::{Routes, Shared, now};
 use crate::engine::address::Filter;
@@ -98,9 +99,9 @@ pub(super) enum Ask {
         expires: Option<UnixMillis>,
     },
     AddConsumer(NewConsumer),
-    RemoveConsumer(ConsumerId),
-    Credit(ConsumerId, u64),
-    Hold(ConsumerId, Vec<Offset>),
+    RemoveConsumer(ConsumerId, Arc<Outbox>),
+    Credit(ConsumerId, Arc<Outbox>, u64),
+    Hold(ConsumerId, Arc<Outbox>, Vec<Offset>),
     SettleTransient {
         queue: QueueId,
         settle: Settle,
@@ -135,6 +136,17 @@ pub(super) enum Ask {
         session: SessionNo,
         outbox: Arc<Outbox>,
         ends_at: UnixMillis,
+    },
+    /// The client left before it heard that it goes on with that session.
+    Abandon {
+        uuid: Uuid,
+        outbox: Arc<Outbox>,
+    },
+    /// The client left before it heard what was made for it; `filter`: of the topic that it wanted.
+    Undo {
+        realm: Arc<str>,
+        filter: Option<Filter>,
+        outbox: Arc<Outbox>,
     },
     Errands {
         limit: usize,
@@ -262,12 +274,18 @@ impl Core {
                 }
             }
             Ask::AddConsumer(wish) => self.add_consumer(wish),
-            Ask::RemoveConsumer(id) => {
+            // A socket that its session has left has no say any more.
+            Ask::RemoveConsumer(id, outbox) if self.serves(id, &outbox) => {
                 self.ports.remove(&id);
                 self.engine.remove_consumer(id);
             }
-            Ask::Credit(id, limit) => self.engine.credit(id, limit),
-            Ask::Hold(id, offsets) => self.engine.hold(id, &offsets),
+            Ask::Credit(id, outbox, limit) if self.serves(id, &outbox) => {
+                self.engine.credit(id, limit);
+            }
+            Ask::Hold(id, outbox, offsets) if self.serves(id, &outbox) => {
+                self.engine.hold(id, &offsets);
+            }
+            Ask::RemoveConsumer(..) | Ask::Credit(..) | Ask::Hold(..) => {}
             Ask::SettleTransient {
                 queue,
                 settle,
@@ -319,6 +337,16 @@ impl Core {
                 outbox,
                 ends_at,
             } => self.detach(session, &outbox, ends_at),
+            Ask::Abandon { uuid, outbox } => {
+                if let Some(number) = self.engine.session_number(uuid) {
+                    self.abandon(number, &outbox);
+                }
+            }
+            Ask::Undo {
+                realm,
+                filter,
+                outbox,
+            } => self.undo(&realm, filter.as_ref(), &outbox),
             Ask::Errands { limit, reply } => {
                 reply.send(self.engine.take_errands(now(), limit)).ok();
             }
@@ -395,8 +423,13 @@ impl Core {
             self.engine
                 .enqueue_transient(*queue, own, record.time(), record.expires());
         }
+        if extras.topics.is_empty() {
+            return;
+        }
+        // A copy as well: a listener that does not read keeps many of them, each of another commit.
+        let own = Bytes::copy_from_slice(&bytes);
         for subscriber in &extras.topics {
-            if subscriber.offer(&bytes) {
+            if subscriber.offer(&own) {
                 let outbox = Arc::clone(subscriber.outbox());
                 self.ring_later(&outbox);
             } else {
@@ -451,7 +484,67 @@ impl Core {
         });
         // Before the answer, so that what the client sends next finds its topics.
         self.publish_routes();
-        wish.reply.send(attached).ok();
+        let number = attached.as_ref().map(|it| it.number);
+        if let (Err(_left), Some(number)) = (wish.reply.send(attached), number) {
+            self.abandon(number, &outbox);
+        }
+    }
+
+    /// Whether a consumer's deliveries go to that outbox.
+    fn serves(&self, id: ConsumerId, outbox: &Arc<Outbox>) -> bool {
+        let port = self.ports.get(&id);
+        port.is_some_and(|port| Arc::ptr_eq(&port.outbox, outbox))
+    }
+
+    /// Nobody came for the session that was given to `outbox`: as if its socket had been lost at once.
+    fn abandon(&mut self, number: SessionNo, outbox: &Arc<Outbox>) {
+        let Some(session) = self.engine.session(number) else {
+            return;
+        };
+        if let Some(topics) = self.topics.get_mut(session.realm.as_str()) {
+            let bound: Vec<(Filter, Arc<Subscriber>)> = topics
+                .iter()
+                .filter(|(_, subscriber)| Arc::ptr_eq(subscriber.outbox(), outbox))
+                .map(|(filter, subscriber)| (filter, Arc::clone(subscriber)))
+                .collect();
+            for (filter, subscriber) in bound {
+                topics.unbind(&filter, &subscriber);
+                self.topics_changed = true;
+            }
+        }
+        self.detach(number, outbox, now().saturating_add(session.expiry_ms));
+    }
+
+    /// Takes back what was made for a client that is gone.
+    fn undo(&mut self, realm: &Arc<str>, filter: Option<&Filter>, outbox: &Arc<Outbox>) {
+        let mut answers = outbox.put(|waiting| std::mem::take(&mut waiting.answers));
+        self.answers.retain_mut(|(whose, answer)| {
+            let other = !Arc::ptr_eq(whose, outbox);
+            if !other {
+                let made = std::mem::replace(&mut answer.made, Err(Refusal::NoRoute));
+                answers.push(Answer {
+                    tag: answer.tag,
+                    made,
+                });
+            }
+            other
+        });
+        for answer in answers {
+            match answer.made {
+                Ok(Made::Consumer(id, _)) if self.serves(id, outbox) => {
+                    self.ports.remove(&id);
+                    self.engine.remove_consumer(id);
+                }
+                Ok(Made::Queue(handle)) => self.engine.remove_transient_queue(handle.id),
+                Ok(Made::Subscriber(subscriber)) => {
+                    if let (Some(topics), Some(filter)) = (self.topics.get_mut(realm), filter) {
+                        topics.unbind(filter, &subscriber);
+                        self.topics_changed = true;
+                    }
+                }
+                Ok(Made::Consumer(..)) | Err(_) => {}
+            }
+        }
     }
 
     fn find(&self, uuid: Uuid) -> Option<Found> {
@@ -546,6 +639,7 @@ impl Core {
                 };
                 let name = Arc::clone(&port.name);
                 let parcel = Parcel {
+                    consumer,
                     name,
                     queue: Some(queue),
                     offset,
@@ -560,11 +654,15 @@ impl Core {
                 let Some(port) = self.ports.remove(&consumer) else {
                     return;
                 };
-                port.outbox.put(|waiting| waiting.cancelled.push(port.name));
+                port.outbox
+                    .put(|waiting| waiting.cancelled.push((consumer, port.name)));
                 self.ring_later(&port.outbox);
             }
             Effect::SessionEnded { session } => {
-                self.sessions.remove(&session);
+                // It may have been resumed while the record of its end was on its way.
+                if let Some(outbox) = self.sessions.remove(&session) {
+                    outbox.end(End::SessionOver);
+                }
             }
         }
     }

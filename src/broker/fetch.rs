@@ -41,6 +41,12 @@ impl Fetch {
         }
     }
 
+    /// Whether [`take`](Self::take) would give more at once: the last one stopped at its bytes, and no bell tells of it.
+    pub(super) fn has_more(&self, outbox: &Outbox) -> bool {
+        let waits = || outbox.put(|waiting| !waiting.parcels.is_empty());
+        self.reading.is_none() && (!self.read.is_empty() || waits())
+    }
+
     /// Waits for what is being read from disk. Cancel-safe.
     pub(super) async fn fetched(&mut self) {
         let Some((_, handle)) = &mut self.reading else {

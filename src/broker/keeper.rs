@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, select};
 use prost::Message as _;
 use restante_storage::payload::Envelope;
 use restante_storage::{
-    Disk, Draft, DraftBatch, EncodeEnvelope, Kind, QueueId, ReadError, RecordRef, Source, Stamp,
+    Disk, Draft, DraftBatch, EncodeEnvelope, Kind, Offset, QueueId, ReadError, RecordRef, Source,
+    Stamp,
 };
 
 use super::core::{Ask, Batch};
@@ -32,6 +33,8 @@ pub(super) struct Keeper {
     disk: Arc<dyn Disk>,
     data: std::path::PathBuf,
     batch: DraftBatch<Batch>,
+    /// Moves that could not be made: tried again at the next tick, not at once and for ever.
+    failed: Vec<(QueueId, Offset)>,
 }
 
 impl Keeper {
@@ -42,22 +45,26 @@ impl Keeper {
             disk,
             data,
             batch,
+            failed: Vec::new(),
         }
     }
 
     /// Runs until told to stop (the other end of `stop` is gone).
     pub(super) fn run(mut self, bell: &Receiver<()>, stop: &Receiver<()>) {
-        let mut watched = Instant::now();
+        let mut ticked = Instant::now();
         loop {
             select! {
                 recv(stop) -> _ => return,
                 recv(bell) -> _ => {}
-                default(TICK) => {}
+                default(TICK.saturating_sub(ticked.elapsed())) => {}
             }
-            // However often the bell rings.
-            if watched.elapsed() >= TICK {
-                watched = Instant::now();
+            // Also where the bell never rests.
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
                 self.watch_disk();
+                for (queue, offset) in self.failed.drain(..) {
+                    self.shared.ask(Ask::MoveFailed(queue, offset));
+                }
             }
             self.run_errands();
         }
@@ -110,7 +117,7 @@ impl Keeper {
             Errand::Move(it) => {
                 if let Err(why) = self.move_message(&it) {
                     tracing::debug!(queue = %it.name, offset = %it.offset, %why, "not dead-lettered yet");
-                    self.shared.ask(Ask::MoveFailed(it.queue, it.offset));
+                    self.failed.push((it.queue, it.offset));
                 }
             }
         }
@@ -125,6 +132,7 @@ impl Keeper {
             disk,
             data: std::path::PathBuf::new(),
             batch,
+            failed: Vec::new(),
         };
         for errand in errands {
             keeper.write(errand);

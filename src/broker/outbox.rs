@@ -28,6 +28,8 @@ const TOPIC_BYTES_MAX: usize = 8 << 20;
 /// A message on its way to a consumer, without its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
+    /// For whom; another consumer may have the name by now.
+    pub(super) consumer: ConsumerId,
     /// The session's name for the consumer.
     pub(super) name: Arc<str>,
     /// None: from a topic.
@@ -65,7 +67,7 @@ pub(super) struct Waiting {
     pub(super) applied: u64,
     pub(super) failed: Vec<(u64, Refusal)>,
     pub(super) answers: Vec<Answer>,
-    pub(super) cancelled: Vec<Arc<str>>,
+    pub(super) cancelled: Vec<(ConsumerId, Arc<str>)>,
     pub(super) end: Option<End>,
 }
 
@@ -185,6 +187,7 @@ impl Subscriber {
             waiting.topic_parcels += 1;
             waiting.topic_bytes += record.len();
             waiting.parcels.push_back(Parcel {
+                consumer: self.id,
                 name: Arc::clone(&self.name),
                 queue: None,
                 offset: Offset::new(sent + 1),
@@ -197,6 +200,10 @@ impl Subscriber {
 
     pub(super) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
+    }
+
+    pub(super) fn id(&self) -> ConsumerId {
+        self.id
     }
 }
 

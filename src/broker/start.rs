@@ -24,7 +24,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use restante_storage::state::{SledStore, StateError};
 use restante_storage::{Disk, Log, LogError, LogOptions, LogScan, Lsn, QueueId, SyncPolicy};
-use rustc_hash::FxHashMap;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -174,7 +173,7 @@ fn shared(settings: Settings, rules: Rules) -> (Arc<Shared>, Receiver<Ask>, Rece
         disk_full: false.into(),
         draining: false.into(),
         failed: watch::Sender::new(None),
-        attached: Mutex::new(FxHashMap::default()),
+        attached: Mutex::default(),
         n_attached: AtomicUsize::new(0),
         n_sessions: AtomicUsize::new(0),
         keeper_bell,

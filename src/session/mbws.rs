@@ -357,6 +357,7 @@ impl Session {
                 Code::TakenOver,
                 "the session goes on over another socket".to_owned(),
             ),
+            End::SessionOver => self.fail(Code::NoSession, "the session has expired".to_owned()),
             // What is under way is confirmed first: `handle_shutdown`, which comes with it, brings the deadline.
             End::ShuttingDown if self.in_flight() > 0 => {}
             End::ShuttingDown => self.shut_down(),

@@ -55,6 +55,15 @@ impl Ranges {
         self.0.iter().copied()
     }
 
+    /// What of `first` to `last` is in it, as ranges, ascending. However many ranges there are beside, they cost nothing.
+    pub fn within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let begin = self.0.partition_point(|(_, l)| *l < first);
+        let reached = self.0.get(begin..).unwrap_or_default().iter();
+        reached
+            .take_while(move |(f, _)| *f <= last)
+            .map(move |(f, l)| ((*f).max(first), (*l).min(last)))
+    }
+
     /// How many ranges there are.
     pub fn n_ranges(&self) -> usize {
         self.0.len()
@@ -181,6 +190,8 @@ mod tests {
                     prop_assert_eq!(removed, (before - oracle.len()) as u64);
                 }
                 check_form(&ranges);
+                let within: u64 = ranges.within(first, last).map(|(f, l)| l - f + 1).sum();
+                prop_assert_eq!(within, oracle.range(first..=last).count() as u64);
                 prop_assert_eq!(ranges.count(), oracle.len() as u64);
                 for number in 0..80 {
                     prop_assert_eq!(ranges.contains(number), oracle.contains(&number));

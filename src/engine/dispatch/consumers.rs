@@ -184,14 +184,17 @@ impl Engine {
             let Some(consumer) = self.consumers.get_mut(&id) else {
                 continue;
             };
-            (consumer.sent, consumer.limit, consumer.active) = (0, 0, true);
             let Some((_, name)) = consumer.session.clone() else {
                 continue;
             };
             let known = self.sessions.get(&session);
-            let auto_settle = known
-                .and_then(|it| it.consumer(&name))
-                .is_some_and(|it| it.auto_settle);
+            let Some(known) = known.and_then(|it| it.consumer(&name)) else {
+                // In memory, or its record did not get to the log: it ended with the socket.
+                self.remove_consumer(id);
+                continue;
+            };
+            (consumer.sent, consumer.limit, consumer.active) = (0, 0, true);
+            let auto_settle = known.auto_settle;
             let queue = consumer.queue;
             resumed.push(Resumed {
                 id,
