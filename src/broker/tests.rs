@@ -127,8 +127,12 @@ async fn what_was_on_its_way_to_a_cancelled_consumer_is_not_its_successors() {
     it.call(41, consume("a", false, 20));
     it.flush();
     until(&mut it, 41).await;
-    // Its deliveries are in the outbox now; they are drained one by one.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // Once its deliveries are in the outbox: they are drained one by one.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while it.outbox.put(|waiting| waiting.parcels.len()) < 19 {
+        assert!(std::time::Instant::now() < deadline, "they never come");
+        tokio::task::yield_now().await;
+    }
     let cancel = Call::Cancel {
         consumer: "c".to_owned(),
     };
@@ -170,11 +174,15 @@ async fn a_session_whose_client_left_while_it_was_attached_expires() {
         // The record is submitted; nobody waits for what becomes of it.
         let attached = tokio::time::timeout(Duration::from_millis(millis), attach).await;
         drop(attached);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        // Once what was submitted before is applied, the session is there, or was never asked for.
+        let (mut fence, _) = broker.attach(wish(None, 0)).await.unwrap();
+        fence.call(1, send("a", 1));
+        fence.flush();
+        until(&mut fence, 1).await;
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while broker.find(id).await.unwrap().is_some() {
             assert!(std::time::Instant::now() < deadline, "it never ends");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::task::yield_now().await;
         }
     }
 }
