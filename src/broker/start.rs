@@ -7,7 +7,7 @@
 //! The log decides. A state store that is missing, unreadable, foreign, or further than the log is set aside and built
 //! anew from the log; a log that is damaged is refused (`restante verify` shows the place), never guessed at.
 //!
-//! Threads, in the order in which they stop: sessions (front), keeper, checkpointer, log writer, core.
+//! Threads, in the order in which they stop: sessions (front), log writer, keeper, checkpointer, core.
 
 use std::collections::HashMap;
 use std::fs;
@@ -150,8 +150,9 @@ impl Started {
     /// The log had failed: what it had not confirmed may be missing.
     pub fn stop(self) -> Result<(), Arc<LogError>> {
         drop(self.stop_keeper);
-        self.keeper.join().ok();
+        // First: a keeper that waits for room on a full disk is let go by it. What it then cannot write is found again.
         let closed = self.broker.shared.log().close();
+        self.keeper.join().ok();
         drop(self.stop_checkpointer);
         self.checkpointer.join().ok();
         self.broker.shared.ask(Ask::Stop);
