@@ -51,7 +51,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: Vec<u32>,
     /// Messages unconfirmed, or in hand, on each connection [default: 256]
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=8192))]
     window: Vec<u32>,
     /// How long each is measured
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "3s")]

@@ -209,7 +209,7 @@ fn spawn(folder: &Path, data: &Path, port: u16, admin_port: u16) -> anyhow::Resu
         .env("RESTANTE_LISTEN", format!("127.0.0.1:{port}"))
         .env("RESTANTE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
         .env("RESTANTE_LOG_LEVEL", "warn")
-        .env("RESTANTE_LIMITS_WINDOW", "65536")
+        .env("RESTANTE_LIMITS_WINDOW", "8192")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
