@@ -140,7 +140,10 @@ async fn what_was_on_its_way_to_a_cancelled_consumer_is_not_its_successors() {
     it.call(43, consume("b", false, 20));
     it.flush();
     // The new consumer is made before the old one's deliveries are drained.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    while it.outbox.put(|waiting| waiting.answers.is_empty()) {
+        assert!(std::time::Instant::now() < deadline, "it is never made");
+        tokio::task::yield_now().await;
+    }
     let (_, mut found) = until(&mut it, 43).await;
     deliveries(&mut it, 20, &mut found).await;
     assert!(found.iter().all(|it| it.message.address == "b"));
