@@ -310,15 +310,9 @@ impl Attachment {
         // A batch without tags (settled by the broker itself) must not hold up confirms.
         let first = self.batch_first.take().unwrap_or(u64::MAX);
         self.in_log.push_back((self.serial, first, Instant::now()));
-        match self.stalled.take() {
-            None => self.submit(batch),
-            Some(earlier) => {
-                // There is no room: the driver is told by `has_room`, so that only what one read brought comes here.
-                self.stalled = Some(earlier);
-                self.submit_stalled_now();
-                self.submit(batch);
-            }
-        }
+        // Where there is no room, `has_room` tells the driver: only what one read brought comes here while one is stalled.
+        self.submit_stalled_now();
+        self.submit(batch);
     }
 
     fn submit(&mut self, mut batch: DraftBatch<Batch>) {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::Ask;
-use super::keeper::Keeper;
+use super::keeper::Scribe;
 use super::rows::Rows;
 
 /// How often it looks whether enough log has been written.
@@ -103,7 +103,8 @@ impl Checkpointer {
         }
         if !rewrites.is_empty() {
             tracing::debug!(n = rewrites.len(), "definitions are written again");
-            Keeper::rewrite(&self.shared, rewrites);
+            // Written again, so that the log can let go of the segments that hold them.
+            Scribe::new(Arc::clone(&self.shared)).write_all(rewrites);
         }
     }
 }

@@ -29,9 +29,14 @@ const TICK: Duration = Duration::from_millis(250);
 const ERRANDS_MAX: usize = 1024;
 
 pub(super) struct Keeper {
-    shared: Arc<Shared>,
+    scribe: Scribe,
     disk: Arc<dyn Disk>,
     data: std::path::PathBuf,
+}
+
+/// Writes errands to the log, in batches.
+pub(super) struct Scribe {
+    shared: Arc<Shared>,
     batch: DraftBatch<Batch>,
     /// Moves that could not be made: tried again at the next tick, not at once and for ever.
     failed: Vec<(QueueId, Offset)>,
@@ -39,13 +44,10 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, data: std::path::PathBuf) -> Self {
-        let batch = DraftBatch::new(shared.log().limits(), Batch::default());
         Keeper {
-            shared,
+            scribe: Scribe::new(shared),
             disk,
             data,
-            batch,
-            failed: Vec::new(),
         }
     }
 
@@ -62,8 +64,8 @@ impl Keeper {
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.watch_disk();
-                for (queue, offset) in self.failed.drain(..) {
-                    self.shared.ask(Ask::MoveFailed(queue, offset));
+                for (queue, offset) in self.scribe.failed.drain(..) {
+                    self.scribe.shared.ask(Ask::MoveFailed(queue, offset));
                 }
             }
             self.run_errands();
@@ -73,11 +75,11 @@ impl Keeper {
     fn watch_disk(&self) {
         match self.disk.free_bytes(&self.data) {
             Ok(free) => {
-                let full = free < self.shared.settings.free_low_bytes;
-                if self.shared.disk_full.swap(full, Ordering::Relaxed) != full {
+                let full = free < self.scribe.shared.settings.free_low_bytes;
+                if self.scribe.shared.disk_full.swap(full, Ordering::Relaxed) != full {
                     tracing::warn!(
                         free,
-                        low = self.shared.settings.free_low_bytes,
+                        low = self.scribe.shared.settings.free_low_bytes,
                         full,
                         "disk space"
                     );
@@ -91,20 +93,34 @@ impl Keeper {
     fn run_errands(&mut self) {
         loop {
             let (reply, errands) = crossbeam_channel::bounded(1);
-            self.shared.ask(Ask::Errands {
+            self.scribe.shared.ask(Ask::Errands {
                 limit: ERRANDS_MAX,
                 reply,
             });
             let Ok(errands) = errands.recv() else { return };
             let more = errands.len() >= ERRANDS_MAX;
-            for errand in errands {
-                self.write(errand);
-            }
-            self.submit();
+            self.scribe.write_all(errands);
             if !more {
                 return;
             }
         }
+    }
+}
+
+impl Scribe {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Scribe {
+            batch: DraftBatch::new(shared.log().limits(), Batch::default()),
+            shared,
+            failed: Vec::new(),
+        }
+    }
+
+    pub(super) fn write_all(&mut self, errands: Vec<Errand>) {
+        for errand in errands {
+            self.write(errand);
+        }
+        self.submit();
     }
 
     fn write(&mut self, errand: Errand) {
@@ -121,23 +137,6 @@ impl Keeper {
                 }
             }
         }
-    }
-
-    /// Writes definitions again, so that the log can let go of the segments that hold them.
-    pub(super) fn rewrite(shared: &Arc<Shared>, errands: Vec<Errand>) {
-        let batch = DraftBatch::new(shared.log().limits(), Batch::default());
-        let disk: Arc<dyn Disk> = Arc::new(restante_storage::RealDisk);
-        let mut keeper = Keeper {
-            shared: Arc::clone(shared),
-            disk,
-            data: std::path::PathBuf::new(),
-            batch,
-            failed: Vec::new(),
-        };
-        for errand in errands {
-            keeper.write(errand);
-        }
-        keeper.submit();
     }
 
     fn define_queue(&mut self, def: &restante_storage::payload::DefineQueue, id: u64) {
