@@ -3,3 +3,4 @@
 //! A codec here is a pure function of bytes. Not here: sockets, clocks, queues, credentials.
 
 pub mod mbws;
+pub mod mqtt;
