@@ -7,8 +7,11 @@ use std::cell::Cell;
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
-use restante::engine::address::Filter;
+use restante::engine::address::{AddressLimits, Filter};
 use restante::engine::routing::Router;
+use restante::message::NewMessage;
+use restante::registry::{Document, DocumentId, DocumentKind, Registry};
+use restante::routes::{RouteTable, Sent};
 use smallvec::SmallVec;
 
 #[global_allocator]
@@ -64,6 +67,46 @@ fn match_exact_warm(bencher: Bencher<'_, '_>, n: u64) {
     publish(bencher, &router, 1_000, |i| {
         format!("a/{}", i * (n / 1_000))
     });
+}
+
+/// What an administrator's routes and bindings cost together: as many of each, a message that one route renames, and the
+/// queue that is bound there. Publishes go to a few of the addresses.
+#[divan::bench(args = [10, 1_000, 100_000], sample_size = 1_000, sample_count = 200)]
+fn route_and_match(bencher: Bencher<'_, '_>, n: u64) {
+    let table = route_table(n);
+    let bindings = router(n, |i| format!("out/{i}"));
+    let message = NewMessage::default();
+    let addresses: Vec<String> = (0..10).map(|i| format!("in/{}", i * (n / 10))).collect();
+    let mut found = SmallVec::new();
+    let mut turn = addresses.iter().cycle();
+    bencher.counter(ItemsCount::new(1_u64)).bench_local(|| {
+        let address = turn.next().expect("a cycle has no end");
+        let sent = Sent {
+            address: black_box(address),
+            message: &message,
+            id: b"1",
+        };
+        let routed = table.route(&sent).expect("each address has a route");
+        let to = routed.to.first().expect("and that a target");
+        bindings.collect_unique(to, &mut found);
+        assert_eq!(found.len(), 1);
+    });
+}
+
+fn route_table(n: u64) -> RouteTable {
+    let routes = (0..n).map(|i| {
+        let id = DocumentId {
+            kind: DocumentKind::Route,
+            realm: "default".into(),
+            name: format!("route-{i}"),
+        };
+        let json = serde_json::json!({"filter": format!("in/{i}"), "to": [{"address": format!("out/{i}")}]});
+        let route = serde_json::from_value(json).expect("a route");
+        (id, Some(Document::Route(route)))
+    });
+    let registry = Registry::default().with(8, &routes.collect::<Vec<_>>());
+    let mut tables = restante::routes::tables(&registry, AddressLimits::default());
+    tables.remove("default").expect("the realm has routes")
 }
 
 /// As `match_exact`, with filters of five shapes beside, four of which match.

@@ -16,16 +16,24 @@
 //!
 //! Not here: frames (session), what a record means (engine), bytes on disk (storage).
 
+mod admin;
 mod attachment;
 mod call;
+mod card;
 mod checkpointer;
 mod core;
 #[cfg(test)]
 mod crash_tests;
+mod explain;
 mod fetch;
 mod keeper;
+mod making;
+mod mqtt;
 mod outbox;
+mod placing;
 mod publish;
+mod registrar;
+mod rights;
 mod rows;
 mod settings;
 mod start;
@@ -41,23 +49,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use restante_storage::payload::DefineSession;
-use restante_storage::{Draft, DraftBatch, Kind, Log, LogError, LogReader, Lsn, Marks, UnixMillis};
+use restante_storage::payload::{self, DefineSession, EndSession};
+use restante_storage::{
+    Draft, DraftBatch, Kind, Log, LogError, LogReader, Lsn, Marks, Refused, UnixMillis,
+};
+use rights::{ending, own_queue};
 use rustc_hash::FxHashMap;
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::access::{Principal, Rules, Verb};
+use crate::access::{Access, Current, Principal};
+use crate::audit::Denials;
+use crate::engine::RealmRoutes;
 use crate::engine::routing::Router;
-use crate::engine::{QueueReport, RealmRoutes};
+use crate::registry::{DocumentKind, Registry, Verb};
+use crate::routes::{self, RouteTables};
+pub use admin::{AdminError, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
-    Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, Protocol, SessionWish,
-    Settle, Source,
+    Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,
+    MqttState, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe, shared_consumer,
 };
+use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
+pub use explain::Explained;
+pub use mqtt::client_session;
 use outbox::{Outbox, Subscriber};
-pub use settings::{DEFAULT_REALM, Settings};
+pub use registrar::{Change, ChangeError};
+pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings};
 pub use start::{StartError, Started};
 use stats::Stats;
 
@@ -78,7 +97,11 @@ pub(crate) struct Routes {
 /// What all parts of the broker share.
 pub(crate) struct Shared {
     settings: Settings,
-    rules: Rules,
+    access: Current,
+    /// What administrators have set.
+    registry: ArcSwap<Registry>,
+    /// What administrators' routes make of messages: follows from the registry.
+    route_tables: ArcSwap<RouteTables>,
     routes: ArcSwap<Routes>,
     asks: Sender<Ask>,
     /// Set once the log runs, before anybody can be attached.
@@ -87,12 +110,22 @@ pub(crate) struct Shared {
     disk_full: AtomicBool,
     draining: AtomicBool,
     failed: watch::Sender<Option<Arc<LogError>>>,
+    /// Where denied attempts are told; from soon after the start on.
+    denials: OnceLock<Denials>,
+    /// Queues on their way into the log.
+    making: Arc<making::Making>,
     /// Everybody attached, by the address of their outbox.
     attached: Mutex<Guests>,
+    /// Of them, those that speak MQTT, by session.
+    clients: Mutex<FxHashMap<Uuid, Arc<Outbox>>>,
     n_attached: AtomicUsize,
     /// Sessions that outlive their sockets, as of the last round of the core.
     n_sessions: AtomicUsize,
     keeper_bell: Sender<()>,
+    /// Held while what the engine wants written is fetched and handed to the log.
+    errands: Mutex<()>,
+    /// To the steward, who changes queues and documents.
+    changes: tokio::sync::mpsc::Sender<admin::Order>,
 }
 
 /// Who is attached.
@@ -101,6 +134,8 @@ struct Guests {
     all: FxHashMap<usize, Guest>,
     /// How many with which principal.
     by_principal: FxHashMap<Arc<str>, usize>,
+    /// How many in which realm.
+    by_realm: FxHashMap<Arc<str>, usize>,
 }
 
 /// A client that is attached.
@@ -140,8 +175,55 @@ impl Shared {
         self.disk_full.load(Ordering::Relaxed) || self.log().disk_low()
     }
 
-    fn allows(&self, principal: &Principal, verb: Verb, realm: &str, address: &str) -> bool {
-        self.rules.decide(principal, verb, realm, address).allowed
+    /// What administrators have set has changed, and is durable: from here on it is in force.
+    ///
+    /// `touched`: which documents have. Others are not compiled again.
+    fn set_registry(&self, registry: Registry, touched: &[DocumentKind]) {
+        let routes_changed = touched.contains(&DocumentKind::Route);
+        if routes_changed {
+            let tables = routes::tables(&registry, self.settings.address);
+            self.route_tables.store(Arc::new(tables));
+        }
+        let rights_changed = touched.iter().any(|kind| *kind != DocumentKind::Route);
+        if rights_changed {
+            let access = Access::new(&registry, &self.settings.access);
+            self.access.store(access);
+        }
+        self.registry.store(Arc::new(registry));
+        if rights_changed {
+            self.rights_changed();
+        }
+    }
+
+    fn allows(
+        &self,
+        who: &Principal,
+        client: Option<&str>,
+        verb: Verb,
+        realm: &str,
+        address: &str,
+    ) -> bool {
+        self.access.load().allows(who, client, verb, realm, address)
+    }
+
+    fn realm(&self, name: &str) -> Option<crate::registry::Realm> {
+        let registry = self.registry.load();
+        match &registry.get(DocumentKind::Realm, "", name)?.document {
+            crate::registry::Document::Realm(realm) => Some(realm.clone()),
+            _ => None,
+        }
+    }
+
+    /// Queues that a realm may have: none where there is no such realm any more.
+    fn queues_max(&self, realm: &str) -> usize {
+        let most = self.settings.queues_per_realm;
+        match self.realm(realm) {
+            Some(realm) => realm
+                .max_queues
+                .map_or(most, |own| most.min(usize::try_from(own).unwrap_or(most))),
+            None if realm == DEFAULT_REALM => most,
+            None => 0,
+        }
     }
 
     /// The log is beyond repair: nobody hears another confirm.
@@ -152,23 +234,28 @@ impl Shared {
     }
 
     fn end_all(&self, why: End) {
-        let everybody: Vec<Arc<Outbox>> = self
-            .attached
-            .lock()
-            .all
-            .values()
-            .map(|guest| Arc::clone(&guest.outbox))
-            .collect();
-        for outbox in everybody {
+        for outbox in self.everybody() {
             outbox.end(why);
         }
+    }
+
+    fn everybody(&self) -> Vec<Arc<Outbox>> {
+        let attached = self.attached.lock();
+        let guests = attached.all.values();
+        guests.map(|guest| Arc::clone(&guest.outbox)).collect()
     }
 
     fn enter(&self, principal: &Principal, outbox: &Arc<Outbox>) -> Result<(), AttachError> {
         if self.draining.load(Ordering::Acquire) {
             return Err(AttachError::ShuttingDown);
         }
+        let realm = Arc::clone(&outbox.card.realm);
+        let realm_max = self.realm(&realm).and_then(|it| it.max_connections);
         let mut attached = self.attached.lock();
+        let of_realm = attached.by_realm.get(&realm).copied().unwrap_or(0);
+        if realm_max.is_some_and(|most| of_realm as u64 >= most) {
+            return Err(AttachError::TooMany);
+        }
         let of_principal = attached.by_principal.get(&principal.name).copied();
         if attached.all.len() >= self.settings.connections_max
             || of_principal.unwrap_or(0) >= self.settings.connections_per_principal
@@ -177,6 +264,7 @@ impl Shared {
         }
         let name = Arc::clone(&principal.name);
         *attached.by_principal.entry(name).or_default() += 1;
+        *attached.by_realm.entry(realm).or_default() += 1;
         attached.all.insert(
             Arc::as_ptr(outbox).addr(),
             Guest {
@@ -190,22 +278,51 @@ impl Shared {
 
     fn left(&self, outbox: &Arc<Outbox>) {
         let mut attached = self.attached.lock();
-        if let Some(guest) = attached.all.remove(&Arc::as_ptr(outbox).addr())
-            && let Some(n) = attached.by_principal.get_mut(&guest.principal)
-        {
-            *n -= 1;
-            if *n == 0 {
-                attached.by_principal.remove(&guest.principal);
-            }
+        if let Some(guest) = attached.all.remove(&Arc::as_ptr(outbox).addr()) {
+            one_less(&mut attached.by_principal, &guest.principal);
+            one_less(&mut attached.by_realm, &outbox.card.realm);
         }
         self.n_attached.store(attached.all.len(), Ordering::Relaxed);
+        drop(attached);
+        if outbox.card.client.is_some() {
+            let mut clients = self.clients.lock();
+            let present = clients.get(&outbox.card.session);
+            if present.is_some_and(|present| Arc::ptr_eq(present, outbox)) {
+                clients.remove(&outbox.card.session);
+            }
+        }
+    }
+
+    /// An MQTT client takes the place of whoever is there with its id.
+    fn take_place(&self, outbox: &Arc<Outbox>) -> Result<(), AttachError> {
+        let other = {
+            let mut clients = self.clients.lock();
+            let present = clients.get(&outbox.card.session);
+            if present.is_some_and(|present| present.card.principal != outbox.card.principal) {
+                return Err(AttachError::NotYours);
+            }
+            clients.insert(outbox.card.session, Arc::clone(outbox))
+        };
+        if let Some(other) = other {
+            other.take_over();
+        }
+        Ok(())
+    }
+}
+
+fn one_less(counts: &mut FxHashMap<Arc<str>, usize>, name: &Arc<str>) {
+    if let Some(n) = counts.get_mut(name) {
+        *n -= 1;
+        if *n == 0 {
+            counts.remove(name);
+        }
     }
 }
 
 impl Broker {
-    /// Whether there is a realm of that name.
+    /// Whether there is a realm of that name. `default` always is.
     pub fn has_realm(&self, name: &str) -> bool {
-        name == DEFAULT_REALM
+        self.shared.has_realm(name)
     }
 
     /// Starts or resumes a session for a client. Waits, where the session is to outlive its socket, for the log: it is
@@ -214,31 +331,43 @@ impl Broker {
     /// # Errors
     /// See [`AttachError`].
     pub async fn attach(&self, wish: Attach) -> Result<(Attachment, Attached), AttachError> {
-        let outbox = Arc::new(Outbox::default());
+        let client = wish.client.as_deref();
+        let id = match client.filter(|_| wish.protocol == Protocol::Mqtt) {
+            Some(client) => Some(client_session(&wish.realm, client)),
+            None => wish.session.id,
+        };
+        let is_mqtt = wish.protocol == Protocol::Mqtt;
+        let uuid = id.unwrap_or_else(Uuid::now_v7);
+        let outbox = Arc::new(Outbox::new(Card::new(&wish, uuid)));
         self.shared.enter(&wish.principal, &outbox)?;
-        let uuid = wish.session.id.unwrap_or_else(Uuid::now_v7);
         // From here on, dropping it leaves again.
         let mut attachment =
             Attachment::new(Arc::clone(&self.shared), Arc::clone(&outbox), &wish, uuid);
-        let found = match wish.session.id {
+        let mut found = match id {
             Some(uuid) => self.find(uuid).await?,
             None => None,
         };
+        if is_mqtt {
+            if let Some(found) = &found {
+                is_theirs(&found.whole, &wish)?;
+            }
+            self.shared.take_place(&outbox)?;
+        }
         let expiry = wish
             .session
             .expiry
             .min(self.shared.settings.session_expiry_max);
+        if is_mqtt && wish.session.fresh && expiry.is_zero() {
+            while let Some(old) = found {
+                self.end_found(&old).await?;
+                found = self.find(uuid).await?;
+            }
+        }
         if found.is_none() && expiry.is_zero() {
-            if wish.session.id.is_some() {
+            if wish.session.id.is_some() && !is_mqtt {
                 return Err(AttachError::NoSession);
             }
-            let attached = Attached {
-                session: uuid,
-                resumed: false,
-                confirmed: 0,
-                failed: Vec::new(),
-                expiry: Duration::ZERO,
-            };
+            let attached = attachment.begin_plain();
             return Ok((attachment, attached));
         }
         attachment.attaching = true;
@@ -246,6 +375,8 @@ impl Broker {
             .durable_session(&wish, uuid, expiry, &outbox, found)
             .await?;
         let attached = attachment.resume(session, resumed);
+        // What changed between the log-in and now counts, for what is resumed as well.
+        attachment.look_again();
         Ok((attachment, attached))
     }
 
@@ -259,9 +390,19 @@ impl Broker {
         mut found: Option<Found>,
     ) -> Result<(AttachedSession, bool), AttachError> {
         for _ in 0..TAKEOVERS_MAX {
+            // Somebody else has its place already, and must not lose it again.
+            if outbox.is_closed() {
+                break;
+            }
+            let ends = found.take_if(|_| wish.session.fresh);
+            if let Some(old) = &ends {
+                is_theirs(&old.whole, wish)?;
+                old.outbox.iter().for_each(|other| other.take_over());
+            }
             let resumed = found.is_some();
             let def = self.definition(wish, uuid, expiry, found)?;
-            if let Some(session) = self.define(def, uuid, outbox).await? {
+            let fresh = wish.session.fresh;
+            if let Some(session) = self.define(ends, def, uuid, fresh, outbox).await? {
                 return Ok((session, resumed));
             }
             found = self.find(uuid).await?;
@@ -288,46 +429,78 @@ impl Broker {
                 principal: wish.principal.name.to_string(),
                 name: wish.name.clone(),
                 expiry_ms,
+                protocol: u32::from(wish.protocol == Protocol::Mqtt) * payload::MQTT,
+                client: wish.client.as_deref().unwrap_or_default().to_owned(),
                 ..DefineSession::default()
             });
         };
         let mut def = found.whole;
-        if def.principal != *wish.principal.name || def.realm != *wish.realm {
-            return Err(AttachError::NotYours);
-        }
+        is_theirs(&def, wish)?;
         if let Some(other) = found.outbox {
             other.take_over();
         }
         def.expiry_ms = expiry_ms;
         def.name = wish.name.clone().or(def.name);
+        if def.protocol == payload::MQTT {
+            // The record changes nothing else, and there may be much of it.
+            def.subscriptions.clear();
+            def.received.clear();
+            def.releasing.clear();
+        }
         Ok(def)
     }
 
+    /// Writes the session down, behind the end of the one whose place it takes.
     async fn define(
         &self,
+        ends: Option<Found>,
         def: DefineSession,
         uuid: Uuid,
+        fresh: bool,
         outbox: &Arc<Outbox>,
     ) -> Result<Option<AttachedSession>, AttachError> {
         let (reply, defined) = oneshot::channel();
         let companion = Batch {
             from: Some(Arc::clone(outbox)),
-            tags: vec![0],
-            attach: Some(AttachOnApply { uuid, reply }),
+            tags: vec![0; 1 + usize::from(ends.is_some())],
+            attach: Some(AttachOnApply { uuid, fresh, reply }),
             ..Batch::default()
         };
         let mut batch = DraftBatch::new(self.shared.log().limits(), companion);
-        let pushed = batch.push(&Draft::new(Kind::DefineSession, now(), &def));
+        let ended = ends.as_ref().map_or(Ok(0), |old| push_end(&mut batch, old));
+        let pushed = ended.and_then(|_| batch.push(&Draft::new(Kind::DefineSession, now(), &def)));
         if pushed.is_err() {
             return Err(AttachError::ShuttingDown);
         }
+        self.submit(batch).await?;
+        defined.await.map_err(|_| AttachError::ShuttingDown)
+    }
+
+    /// Ends a session that is in the way of one that begins with nothing.
+    async fn end_found(&self, old: &Found) -> Result<(), AttachError> {
+        old.outbox.iter().for_each(|other| other.take_over());
+        let (told, applied) = oneshot::channel();
+        let companion = Batch {
+            told: Some(told),
+            ..Batch::default()
+        };
+        let mut batch = DraftBatch::new(self.shared.log().limits(), companion);
+        if push_end(&mut batch, old).is_err() {
+            return Err(AttachError::ShuttingDown);
+        }
+        self.submit(batch).await?;
+        applied.await.map_err(|_| AttachError::ShuttingDown)?;
+        Ok(())
+    }
+
+    async fn submit(&self, mut batch: DraftBatch<Batch>) -> Result<(), AttachError> {
         // Waits here and not in `submit`, which would block all clients of this thread.
         let permit = self.shared.log().reserve(batch.len_bytes()).await;
         batch.hold(permit.map_err(|_| AttachError::ShuttingDown)?);
         if self.shared.log().submit(batch).is_err() {
             return Err(AttachError::ShuttingDown);
         }
-        defined.await.map_err(|_| AttachError::ShuttingDown)
+        Ok(())
     }
 
     async fn find(&self, uuid: Uuid) -> Result<Option<Found>, AttachError> {
@@ -336,11 +509,26 @@ impl Broker {
         found.await.map_err(|_| AttachError::ShuttingDown)
     }
 
-    /// All queues, in order of realm and name. Empty once the broker has stopped.
-    pub async fn queues(&self) -> Vec<QueueReport> {
-        let (reply, report) = oneshot::channel();
-        self.shared.ask(Ask::Report(reply));
-        report.await.unwrap_or_default()
+    /// Who may do what, as of now and from now on.
+    pub fn access(&self) -> &Current {
+        &self.shared.access
+    }
+
+    /// Whether the core takes asks and answers them: false once the broker has stopped, and waits while it is stuck.
+    pub(crate) async fn answers(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.shared.ask(Ask::Answer(reply));
+        answer.await.is_ok()
+    }
+
+    /// Has denied attempts told from now on. Only the first call counts.
+    pub fn tell_denials(&self, denials: Denials) {
+        self.shared.denials.set(denials).ok();
+    }
+
+    /// Sessions that outlive their connections.
+    pub fn n_sessions(&self) -> usize {
+        self.shared.n_sessions.load(Ordering::Relaxed)
     }
 
     /// How many clients are attached.
@@ -356,6 +544,13 @@ impl Broker {
     /// How far the log has got.
     pub fn marks(&self) -> Marks {
         self.shared.log().marks()
+    }
+
+    /// The log's segments, and their bytes on disk.
+    pub fn log_size(&self) -> (usize, u64) {
+        let segments = self.shared.log().segments();
+        let bytes = segments.iter().map(|it| it.next.get() - it.first.get());
+        (segments.len(), bytes.sum())
     }
 
     /// Whether publishes are refused because the disk is nearly full.
@@ -378,6 +573,25 @@ impl Broker {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.end_all(End::ShuttingDown);
     }
+}
+
+/// Whether a session is the client's that asks for it. A door cannot go on with another one's.
+fn is_theirs(session: &DefineSession, wish: &Attach) -> Result<(), AttachError> {
+    let speaks_it = (session.protocol == payload::MQTT) == (wish.protocol == Protocol::Mqtt);
+    let theirs = session.principal == *wish.principal.name && session.realm == *wish.realm;
+    if theirs && speaks_it {
+        Ok(())
+    } else {
+        Err(AttachError::NotYours)
+    }
+}
+
+fn push_end(batch: &mut DraftBatch<Batch>, old: &Found) -> Result<usize, Refused> {
+    let end = EndSession {
+        session: old.whole.number,
+        queue: old.whole.queue,
+    };
+    batch.push(&ending(&end, &own_queue(&end)))
 }
 
 /// Clients that may win the same session before this one gives up.

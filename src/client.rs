@@ -36,7 +36,7 @@
 //! - a session that the broker no longer knows is told as [`ClientError::SessionLost`], or, with
 //!   [`ClientOptions::at_least_once`], begun anew: never passed over in silence.
 //!
-//! Not here: TLS (a proxy does it), and the frames' bytes (`restante_proto::mbws`).
+//! Not here: TLS itself (`crate::tls`), and the frames' bytes (`restante_proto::mbws`).
 
 mod consumer;
 mod conversation;
@@ -61,6 +61,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use consumer::Consumer;
+pub(crate) use dial::connector;
 pub use error::{Broken, ClientError};
 pub use opening::Opening;
 pub use options::{Backoff, Binding, ClientOptions, ConsumeOptions, Credentials, Outgoing};
@@ -187,8 +188,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] when [`connect_timeout`](ClientOptions::connect_timeout) is over; at once what
-    /// trying again does not change: a bad URL, wrong credentials, a realm that is not there.
+    /// trying again does not change: a bad URL, TLS files that cannot be used, wrong credentials, a realm that is not there.
     pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
+        dial::check_tls(&options).await?;
         let session = options.session.unwrap_or_else(Uuid::new_v4);
         let deadline = Instant::now() + options.connect_timeout.unwrap_or_default();
         let dialled = dial::dial_until(&options, session, Some(deadline), |_| {});

@@ -6,25 +6,28 @@
 //! ```
 //!
 //! An operator sees every fault in one go, each with its line and what to do. The table is the single source of keys,
-//! kinds, ranges, defaults and texts. Nothing is secret here: credentials have a file of their own (`access`).
+//! kinds, ranges, defaults and texts. Nothing is secret here: secrets have files of their own, which are named here.
 //!
-//! Always, each with a test of its name in `tests` or `render`:
+//! Always, each with a test of its name in `tests`, `render` or `force`:
 //! - `all_faults_are_reported_at_once`, each with line, key and remedy.
 //! - `an_empty_file_is_the_default`.
 //! - `what_is_written_loads_to_the_same`: `effective_yaml` loses nothing.
+//! - `every_key_in_force_says_where_it_is_from`, and `a_reload_says_of_each_change_whether_it_counts_now`.
 //!
-//! Not here: what a setting does (the part that it is named after), and how a reload is applied (`serve`).
+//! Not here: what a setting does (the part that it is named after), and how a reload is applied (the module `reload`).
 
 mod check;
 mod fault;
+mod force;
 mod nearest;
-mod places;
+pub(crate) mod places;
 mod render;
 mod schema;
 mod settings;
+pub(crate) mod tree;
 mod types;
 mod units;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -34,12 +37,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use fault::{Fault, Faults, Problem, Source};
-use settings::{Layers, Setting, Settings};
+#[cfg(test)]
+pub(crate) use force::live_keys;
+pub use force::{Change, InForce, in_force, reload};
+use settings::{Entry, Layers, Setting, Settings};
 pub use types::{
-    Admin, Limits, Log, LogFormat, Mbws, QueueLimits, QueuePolicy, Queues, Storage, SyncPolicy,
+    Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Limits, Log, LogFormat, Mbws,
+    Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, Storage, SyncPolicy, Tls, TlsFiles,
+    TlsVersion,
 };
-
-use crate::access::Rule;
+pub(crate) use units::{UnitError, read_size};
 
 /// Larger files are refused unread: no configuration is that large, and the parser builds a tree of it.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -51,24 +58,34 @@ pub struct Config {
     pub data: PathBuf,
     /// Where clients connect; port 0 means any. At least one.
     pub listen: Vec<SocketAddr>,
-    /// Whether [`Config::listen`] and [`Admin::listen`] may be other than loopback although nothing encrypts.
+    /// Whether connections from other machines may be unencrypted, on [`Config::listen`] and [`Admin::listen`].
     pub allow_insecure: bool,
     /// How long a stop waits for clients.
     pub drain_time: Duration,
     /// The admin API.
     pub admin: Admin,
+    /// Encryption of all listeners.
+    pub tls: Tls,
     /// The log on disk.
     pub storage: Storage,
     /// What one client may cost.
     pub limits: Limits,
     /// The MBWS door.
     pub mbws: Mbws,
+    /// The MQTT door.
+    pub mqtt: Mqtt,
     /// How queues come to be, and what holds for them.
     pub queues: Queues,
     /// What is logged.
     pub log: Log,
-    /// Who may do what, in the file's order.
-    pub rules: Vec<Rule>,
+    /// The audit log.
+    pub audit: Audit,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is set at each start.
+    pub definitions: Definitions,
+    /// Who is let in.
+    pub access: Access,
     settings: Settings,
 }
 
@@ -102,6 +119,11 @@ impl Config {
             Some(faults) => Err(faults),
             None => Ok(types::config(settings)),
         }
+    }
+
+    /// Where the value of `key` came from, for those who find fault with it later.
+    pub fn source(&self, key: &'static str) -> Source {
+        self.settings.source(key)
     }
 
     /// All settings as they were loaded, as a file that [`Config::load`] reads to the same.
@@ -151,6 +173,7 @@ fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
     for (key, other) in [
         ("limits.frame-bytes", "limits.header-bytes"),
         ("storage.segment-bytes", "limits.frame-bytes"),
+        ("storage.segment-bytes", "mqtt.packet-bytes-max"),
     ] {
         if let (Setting::Size(size), Setting::Size(least)) =
             (settings.get(key), settings.get(other))
@@ -167,15 +190,35 @@ fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
             );
         }
     }
+    let is_set = |key| *settings.get(key) != Setting::None;
+    for (key, other) in [
+        ("tls.certificate", "tls.key"),
+        ("tls.key", "tls.certificate"),
+        ("tls.client-ca", "tls.certificate"),
+    ] {
+        if is_set(key) && !is_set(other) {
+            fault(key, Problem::Alone { other });
+        }
+    }
+    let required = Setting::Text("required".to_owned());
+    if *settings.get("tls.client-auth") == required && !is_set("tls.client-ca") {
+        let other = "tls.client-ca";
+        fault("tls.client-auth", Problem::Alone { other });
+    }
+    let plain = *settings.get("allow-insecure") == Setting::Flag(true);
+    let encrypted = is_set("tls.certificate") && is_set("tls.key");
+    if let Setting::Entries(entries) = settings.get("access.jwt") {
+        for (index, entry) in entries.iter().enumerate() {
+            issuer_fits(index, entry, &mut fault);
+        }
+    }
     let mut taken: Vec<(SocketAddr, &'static str)> = Vec::new();
-    for key in ["listen", "admin.listen"] {
+    for key in ["listen", "admin.listen", "mqtt.listen"] {
         let Setting::Sockets(sockets) = settings.get(key) else {
             continue;
         };
         for &address in sockets {
-            if !address.ip().to_canonical().is_loopback()
-                && *settings.get("allow-insecure") == Setting::Flag(false)
-            {
+            if !address.ip().to_canonical().is_loopback() && !plain && !encrypted {
                 fault(key, Problem::Insecure { address });
             }
             match taken
@@ -186,6 +229,42 @@ fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
                 None => taken.push((address, key)),
             }
         }
+    }
+}
+
+/// An issuer has keys from one place, and algorithms that want keys of the kind that is there.
+fn issuer_fits(index: usize, entry: &Entry, fault: &mut impl FnMut(&'static str, Problem)) {
+    const KEY: &str = "access.jwt";
+    let mut wrong = |complaint: &str, expected: &str| {
+        let problem = Problem::WrongValue {
+            found: format!("[{index}]"),
+            complaint: complaint.to_owned(),
+            expected: expected.to_owned(),
+        };
+        fault(KEY, problem);
+    };
+    let files = ["secret-file", "key-file", "jwks-file"];
+    if files.iter().filter(|key| entry.contains_key(*key)).count() != 1 {
+        wrong(
+            "has not exactly one file with keys",
+            "one of secret-file, key-file and jwks-file",
+        );
+        return;
+    }
+    let Some(Setting::Texts(algorithms)) = entry.get("algorithms") else {
+        return;
+    };
+    let of_secrets = |name: &String| name.starts_with("HS");
+    if entry.contains_key("secret-file") && !algorithms.iter().all(of_secrets) {
+        wrong(
+            "has a shared secret and algorithms that want a public key",
+            "only HS256, HS384 and HS512 with a secret-file",
+        );
+    } else if !entry.contains_key("secret-file") && algorithms.iter().any(of_secrets) {
+        wrong(
+            "has public keys and algorithms that want a shared secret",
+            "HS256, HS384 and HS512 only with a secret-file",
+        );
     }
 }
 

@@ -16,11 +16,14 @@
 //! Not here: files, threads, sockets, clocks (the broker's engine thread has those), rules (access).
 
 pub mod address;
+mod admin;
 mod chunk;
+mod config;
 mod dispatch;
 mod errands;
 mod fold;
 mod handle;
+mod linger;
 mod queue;
 pub mod routing;
 mod rows;
@@ -34,22 +37,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use address::{AddressLimits, Filter};
+pub use admin::{Blocked, Claim, ConsumerReport, Looked, SessionReport, Sight, Standing, Wanted};
 pub use chunk::Cause;
+pub use config::{ConfigKey, ConfigValue};
 pub use dispatch::{ConsumerId, Resumed};
 pub(crate) use errands::ranges;
-pub use errands::{Errand, Move, QueueReport};
-use fold::Past;
-pub use handle::{QueueHandle, is_transient};
+pub use errands::{Errand, Move};
+use fold::{BindingChange, Past};
+pub use handle::{Gauges, QueueHandle, is_brokers_own, is_transient};
 pub use queue::{Bodies, Place};
 use queue::{Expiries, Queue};
-use restante_storage::payload::DefineSession;
+use restante_storage::payload::{DefineQueue, DefineSession};
 use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
 use routing::Router;
 pub use rows::{CKPT_KEY, Checkpoint, Damage, Scan};
 use rustc_hash::{FxHashMap, FxHashSet};
 use segments::Segments;
 use session::Session;
-pub use session::WINDOW_MAX;
+pub use session::{OWN_CONSUMER, WINDOW_MAX, shared_consumer};
 use uuid::Uuid;
 
 /// What the engine wants done after records were applied or queues dispatched.
@@ -85,8 +90,12 @@ pub enum Effect {
 pub struct RealmRoutes {
     /// Filter to queue.
     pub bindings: Router<Arc<QueueHandle>>,
-    /// Name to queue.
-    pub names: imbl::HashMap<Arc<str>, Arc<QueueHandle>>,
+    /// Name to queue, in order of names.
+    pub names: imbl::OrdMap<Arc<str>, Arc<QueueHandle>>,
+    /// The same queues by number.
+    pub numbers: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
+    /// How many of them are a session's own.
+    pub n_owned: usize,
 }
 
 /// Queues and sessions: the fold of the log, and the live part on top.
@@ -99,13 +108,15 @@ pub struct Engine {
     // Durable: follows from the log alone.
     queues: FxHashMap<QueueId, Queue>,
     sessions: FxHashMap<SessionNo, Session>,
+    /// What administrators have set.
+    config: BTreeMap<ConfigKey, ConfigValue>,
     /// Waiting messages by the segment of their record.
     segments: Segments,
 
     // Derived from it.
     routes: BTreeMap<Arc<str>, RealmRoutes>,
     routes_changed: bool,
-    session_ids: FxHashMap<Uuid, SessionNo>,
+    session_ids: BTreeMap<Uuid, SessionNo>,
     with_ttl: BTreeSet<QueueId>,
     /// Messages that are given up and still wait for what becomes of them.
     dying: BTreeSet<(QueueId, Offset)>,
@@ -128,6 +139,8 @@ pub struct Engine {
     dropped: Vec<(QueueId, Cause)>,
     /// Sessions that nobody is attached to, and when they end.
     detached: BTreeMap<SessionNo, UnixMillis>,
+    /// Queues that go when nobody has consumed from them for a while, and nobody does: when that is over, once it is known.
+    idle: BTreeMap<QueueId, Option<UnixMillis>>,
 
     // What the state store does not have yet.
     dirty: rows::Dirty,
@@ -139,6 +152,19 @@ const LIMITS: AddressLimits = AddressLimits {
     segments_max: AddressLimits::BYTES_CEILING,
 };
 
+/// A session that outlives its sockets.
+#[derive(Debug)]
+pub struct DurableSession {
+    /// Its id.
+    pub uuid: Uuid,
+    /// Its number.
+    pub number: SessionNo,
+    /// What the log knows of it.
+    pub whole: DefineSession,
+    /// Whether its client is not there.
+    pub away: bool,
+}
+
 impl Engine {
     /// An engine that has applied nothing, for a log with segments of that size.
     pub fn new(segment_bytes: u64, bodies: Box<dyn Bodies>) -> Self {
@@ -148,10 +174,11 @@ impl Engine {
             past: Past::Known,
             queues: FxHashMap::default(),
             sessions: FxHashMap::default(),
+            config: BTreeMap::new(),
             segments: Segments::new(segment_bytes),
             routes: BTreeMap::new(),
             routes_changed: true,
-            session_ids: FxHashMap::default(),
+            session_ids: BTreeMap::new(),
             with_ttl: BTreeSet::new(),
             dying: BTreeSet::new(),
             expiries: Expiries::new(),
@@ -167,6 +194,7 @@ impl Engine {
             moving: FxHashSet::default(),
             dropped: Vec::new(),
             detached: BTreeMap::new(),
+            idle: BTreeMap::new(),
             dirty: rows::Dirty::default(),
         }
     }
@@ -209,6 +237,25 @@ impl Engine {
         self.sessions.get(&number)?.whole()
     }
 
+    /// At most `limit` durable sessions, by id, behind `after`.
+    pub fn durable_sessions(&self, after: Option<Uuid>, limit: usize) -> Vec<DurableSession> {
+        let behind = (
+            after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded),
+            std::ops::Bound::Unbounded,
+        );
+        let ids = self.session_ids.range(behind);
+        ids.filter_map(|(uuid, number)| {
+            Some(DurableSession {
+                uuid: *uuid,
+                number: *number,
+                whole: self.session(*number)?,
+                away: self.detached.contains_key(number),
+            })
+        })
+        .take(limit)
+        .collect()
+    }
+
     /// How many durable sessions there are.
     pub fn n_sessions(&self) -> usize {
         self.sessions.len()
@@ -222,6 +269,11 @@ impl Engine {
         for id in self.consumers_of(session) {
             self.suspend_consumer(id);
         }
+    }
+
+    /// When a session ends that nobody is attached to.
+    pub fn ends_at(&self, session: SessionNo) -> Option<UnixMillis> {
+        self.detached.get(&session).copied()
     }
 
     /// Somebody goes on with a durable session.
@@ -249,9 +301,14 @@ impl Engine {
         let other = routes.names.get(&handle.name);
         // A queue in memory never takes a durable one's name: whether that exists follows from the log alone.
         if other.is_none_or(|other| is_transient(other.id)) {
-            routes
-                .names
-                .insert(Arc::clone(&handle.name), Arc::clone(handle));
+            let (name, handle) = (Arc::clone(&handle.name), Arc::clone(handle));
+            let number = handle.id;
+            let is_owned = handle.is_owned();
+            if let Some(other) = routes.names.insert(name, Arc::clone(&handle)) {
+                routes.numbers.remove(&other.id);
+            }
+            routes.numbers.insert(number, handle);
+            routes.n_owned += usize::from(is_owned);
         }
         for filter in bindings {
             if let Ok(filter) = Filter::parse(filter, LIMITS) {
@@ -277,6 +334,37 @@ impl Engine {
         }
         if routes.names.get(&handle.name) == Some(handle) {
             routes.names.remove(&handle.name);
+            routes.numbers.remove(&handle.id);
+            routes.n_owned -= usize::from(handle.is_owned());
+        }
+        self.routes_changed = true;
+    }
+
+    /// One filter comes or goes. What other filters lead to is the same queue, as it was before.
+    fn rebind(&mut self, id: QueueId, def: DefineQueue, change: &BindingChange) {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        let def = Arc::new(def);
+        let gauges = Arc::clone(&queue.gauges);
+        let handle = Arc::new(QueueHandle::durable(id, Arc::clone(&def), gauges));
+        queue.def = Some(def);
+        queue.handle = Some(Arc::clone(&handle));
+        let Some(routes) = self.routes.get_mut(&handle.realm) else {
+            return;
+        };
+        if let Some(known) = routes.names.get_mut(&handle.name)
+            && *known == handle
+        {
+            *known = Arc::clone(&handle);
+            routes.numbers.insert(handle.id, Arc::clone(&handle));
+        }
+        let (BindingChange::Bound(text) | BindingChange::Unbound(text)) = change;
+        if let Ok(filter) = Filter::parse(text, LIMITS) {
+            match change {
+                BindingChange::Bound(_) => routes.bindings.bind(&filter, handle),
+                BindingChange::Unbound(_) => routes.bindings.unbind(&filter, &handle),
+            };
         }
         self.routes_changed = true;
     }

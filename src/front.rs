@@ -1,20 +1,26 @@
-//! Where clients come in: listeners, the HTTP upgrade, and one loop for each connection.
+//! Where clients come in: listeners, what is spoken, the HTTP upgrade, and one loop for each connection.
 //!
 //! ```text
-//! accept ─▶ upgrade ─▶ drive ⇄ session ⇄ broker
+//! accept ─▶ gate (TLS or plain) ─▶ door ─┬─▶ upgrade ─▶ drive (MBWS) ─┬─ ⇄ session ⇄ broker
+//!                                        └───────────▶ mqtt ─────────┘
 //! ```
 //!
-//! Not here: decisions about messages (session, broker), credentials (access), settings' defaults (config).
+//! Not here: decisions about messages (session, broker), credentials (access), TLS itself (tls), settings' defaults
+//! (config).
 
 mod accept;
 mod attach;
 mod auth;
 mod clock;
+mod door;
 mod drive;
 mod metrics;
+mod mqtt;
+mod newcomers;
 mod origin;
 mod port;
 mod pulse;
+mod refused;
 mod request;
 mod socket;
 #[cfg(test)]
@@ -25,13 +31,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use restante_proto::mbws::Limits;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use auth::{Answer, Authenticate, NotBelieved, Proof};
+pub use door::{Listener, Takes};
 pub use port::{Inside, Port};
 
+use crate::session;
 use crate::session::mbws;
 
 /// How long a peer may take to close its end after we have closed ours.
@@ -42,6 +49,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Open connections, over all listeners; at least 1.
     pub connections_max: usize,
+    /// Open connections of one address that have not said yet who they are; at least 1.
+    pub unauthenticated_per_address: usize,
     /// Web pages that may connect beside those of our own host, like `https://console.example`.
     pub origins: Vec<String>,
     /// What one frame may be; no WebSocket message is longer than its `frame_bytes_max`.
@@ -50,8 +59,19 @@ pub struct Settings {
     pub attach_within: Duration,
     /// How long a shutdown waits for confirms of what is under way.
     pub drain: Duration,
-    /// What MBWS sessions are told. Its `open_within` is one deadline from accept to `open`.
+    /// What MBWS sessions are told. Its `open_within` is one deadline from accept to `open`, or to the CONNECT of MQTT.
     pub mbws: mbws::Settings,
+    /// The MQTT door; none: it is shut.
+    pub mqtt: Option<Mqtt>,
+}
+
+/// The MQTT door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Where MQTT over WebSocket is: each `/`, or without a slash at its end.
+    pub paths: Vec<String>,
+    /// What sessions are told. Its `connect_within` counts from accept.
+    pub session: session::mqtt::Settings,
 }
 
 /// What all connections share.
@@ -60,7 +80,9 @@ struct Front<B> {
     auth: Arc<dyn Authenticate>,
     settings: Settings,
     mbws: Arc<mbws::Settings>,
+    mqtt: Option<Arc<session::mqtt::Settings>>,
     permits: Arc<Semaphore>,
+    newcomers: newcomers::Newcomers,
     metrics: Arc<metrics::Metrics>,
     shutdown: watch::Receiver<bool>,
 }
@@ -71,7 +93,7 @@ struct Front<B> {
 /// Ends when all connections have, at the latest [`Settings::drain`] and a few seconds after the shutdown; what is open
 /// then is cut. Call it after the metrics recorder is installed.
 pub async fn serve<B: Inside>(
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     broker: B,
     auth: Arc<dyn Authenticate>,
     settings: Settings,
@@ -81,12 +103,19 @@ pub async fn serve<B: Inside>(
         broker,
         auth,
         mbws: Arc::new(settings.mbws.clone()),
+        mqtt: settings
+            .mqtt
+            .as_ref()
+            .map(|it| Arc::new(it.session.clone())),
         permits: Arc::new(Semaphore::new(settings.connections_max)),
+        newcomers: newcomers::Newcomers::new(settings.unauthenticated_per_address),
         metrics: Arc::new(metrics::Metrics::new()),
         settings,
         shutdown,
     });
     let loops = listeners.into_iter();
-    let loops: JoinSet<()> = loops.map(|it| accept::accept(front.clone(), it)).collect();
+    let loops: JoinSet<()> = loops
+        .map(|listener| accept::accept(front.clone(), listener))
+        .collect();
     loops.join_all().await;
 }

@@ -32,13 +32,22 @@ pub struct NewMessage {
     pub body: Bytes,
     /// Whether the body is text; then it is UTF-8.
     pub text: bool,
+    /// The quality of service that an MQTT client sent it with, 0 to 2; none: it came in by another door.
+    pub qos: Option<u8>,
+    /// The packet id of a QoS 2 publish, which the broker remembers until it is [forgotten](crate::broker::Call::Forget); 0:
+    /// none.
+    pub packet: u16,
+    /// Whether the sender wants it retained. Nothing follows from it yet.
+    pub retain: bool,
+    /// The application's own properties in their order, where `properties` alone would lose order or doubles; else empty.
+    pub ordered: Vec<(String, String)>,
 }
 
 /// The priority of a message whose sender names none (MBWS.md §4).
 pub const PRIORITY_DEFAULT: u8 = 4;
 
 /// A message on its way to a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
     /// The address that it was sent to.
     pub address: String,
@@ -64,4 +73,11 @@ pub struct Message {
     pub body: Bytes,
     /// Whether the body is text; then it is UTF-8.
     pub text: bool,
+    /// The highest MQTT quality of service that it may be delivered with: its sender's. None: no bound, as it came in by
+    /// another door.
+    pub qos_bound: Option<u8>,
+    /// The application's own properties in their order, where `properties` alone would lose order or doubles; else empty.
+    pub ordered: Vec<(String, String)>,
+    /// Whether it is told because it was retained, and not because it was sent just now.
+    pub retained: bool,
 }

@@ -44,11 +44,14 @@ pub enum Refusal {
     /// A limit on the number of consumers, queues or sessions is reached.
     #[error("too many of them")]
     TooMany,
+    /// The session has no subscription to that filter.
+    #[error("no subscription to that filter")]
+    NoSuchSubscription,
 }
 
 impl Refusal {
     /// All refusals, at the place of their number less one.
-    const NUMBERED: [Refusal; 13] = [
+    const NUMBERED: [Refusal; 14] = [
         Refusal::NoRoute,
         Refusal::Denied,
         Refusal::Full,
@@ -62,6 +65,7 @@ impl Refusal {
         Refusal::Unsupported,
         Refusal::InUse,
         Refusal::TooMany,
+        Refusal::NoSuchSubscription,
     ];
 
     /// The number under which it stands in the log (FORMAT.md §4); never 0, never changed.
@@ -94,6 +98,7 @@ impl Refusal {
             Refusal::Unsupported => "unsupported",
             Refusal::InUse => "in-use",
             Refusal::TooMany => "too-many",
+            Refusal::NoSuchSubscription => "no-such-subscription",
         }
     }
 }

@@ -5,4 +5,9 @@
 //!
 //! Not here: sockets, tasks, sleeping (front), and what a call does (broker).
 
+mod credentials;
 pub mod mbws;
+pub mod mqtt;
+mod rate;
+
+pub use credentials::{Credentials, NotAttached};

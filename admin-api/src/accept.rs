@@ -1,4 +1,4 @@
-//! Taking connections from a listener, whatever it says.
+//! Taking connections from a listener, whatever it says, and what makes them fit to be talked over.
 //!
 //! Without free file descriptors `accept` fails at once, again and again: it is asked a few times a second then, for an
 //! end of the listener would need a person, and a busy loop would keep the others from closing theirs.
@@ -8,15 +8,66 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::control::BoxFuture;
+
 /// Long enough for others to close something, short enough for a probe with a deadline of a second.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes both ways, encrypted or not.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection that requests may be read from.
+pub struct Secured {
+    /// Its bytes.
+    pub stream: Box<dyn Duplex>,
+    /// The client certificate in DER, verified; none: it showed none.
+    pub certificate: Option<Arc<[u8]>>,
+    /// Whether the bytes are encrypted on their way.
+    pub tls: bool,
+}
+
+/// What stands between an accepted connection and its first request: TLS, or nothing ([`Plain`]).
+pub trait Secure: Send + Sync + 'static {
+    /// Makes a connection fit for requests, `within` which time it must be; none: it is turned away, counted and closed.
+    /// May be dropped half-way.
+    fn secure(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        within: Duration,
+    ) -> BoxFuture<'_, Option<Secured>>;
+}
+
+/// Lets in every connection as it is.
+pub struct Plain;
+
+impl Secure for Plain {
+    fn secure(
+        &self,
+        stream: TcpStream,
+        _: SocketAddr,
+        _: Duration,
+    ) -> BoxFuture<'_, Option<Secured>> {
+        Box::pin(async {
+            Some(Secured {
+                stream: Box::new(stream),
+                certificate: None,
+                tls: false,
+            })
+        })
+    }
+}
 
 /// Where connections come from.
 pub(crate) trait Accept {

@@ -1,96 +1,135 @@
 //! Who may ask: what a request shows against what its route needs.
 //!
 //! Everything is refused that is not allowed here. Somebody without credentials costs nothing: the broker is only asked about
-//! those that are shown. The header is taken out of the request, so that nothing behind the guard can log it.
+//! those that are shown. A header counts before a certificate: who shows both wants to be the former. The header is taken
+//! out of the request, so that nothing behind the guard can log it.
+//!
+//! A certificate is shown by a browser by itself, whatever page makes it ask: so whoever is let in by one must not come from
+//! a page (`Origin`, RFC 6454; `Sec-Fetch-Site`, Fetch Metadata). A header with credentials no page can make up.
+//!
+//! Always, each with a test of its name below:
+//! - `metrics_are_open_to_the_machine_itself_alone_and_only_if_wanted`.
+//! - `a_page_cannot_use_its_visitors_certificate`.
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use tracing::debug;
-use uuid::Uuid;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
-use crate::control::{Admin, Control};
-use crate::problem::{Code, Problem};
+use crate::control::{Admin, Control, Peer};
+use crate::document::Grant;
+use crate::problem::Problem;
 use crate::routes::Need;
 
-/// Lets a request from `peer` pass that has what it needs. Its credentials are gone from `headers` after that.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who sends a request from `peer`; its credentials are gone from `headers` after that. None: nobody, and `need` does not
+/// ask who it is.
 ///
 /// # Errors
-/// It has not: 401, 403, 429 or 503.
-pub(crate) async fn check(
+/// It has no credentials that are right: 401, 429 or 503; or a page has sent it that has none of its own: 403.
+pub(crate) async fn admit(
     control: &dyn Control,
     need: Need,
     headers: &mut HeaderMap,
-    peer: IpAddr,
+    peer: &Peer,
     metrics_open: bool,
-    request_id: Uuid,
-) -> Result<(), Problem> {
+) -> Result<Option<Admin>, Problem> {
     let shown = take_credentials(headers);
-    let right: fn(&Admin) -> bool = match need {
-        Need::Nothing => return Ok(()),
-        Need::Metrics if metrics_open && peer.to_canonical().is_loopback() => return Ok(()),
-        Need::Credentials => |_| true,
-        Need::Metrics | Need::Read => |admin| admin.may_read,
-    };
+    if is_open(need, peer.ip(), metrics_open) {
+        return Ok(None);
+    }
     let shown = shown?;
-    let admin = control.authenticate(shown.as_bytes(), peer).await?;
-    debug!(%request_id, admin = admin.name, "authenticated");
-    if right(&admin) {
+    if shown.is_none() && peer.certificate.is_none() {
+        return Err(Problem::unauthenticated(
+            "this needs an Authorization header or a client certificate",
+        ));
+    }
+    if shown.is_none() && is_of_a_page(headers) {
+        return Err(Problem::forbidden("a page with a certificate only"));
+    }
+    let shown = shown.as_ref().map(HeaderValue::as_bytes);
+    match control.authenticate(shown, peer).await {
+        Ok(admin) => Ok(Some(admin)),
+        Err(error) => {
+            let tried = shown.and_then(|shown| control.tried(shown));
+            Err(Problem::from(error).with_tried(tried))
+        }
+    }
+}
+
+/// Whether whoever was let in has what is needed.
+///
+/// # Errors
+/// They have not: 403, and no word on why.
+pub(crate) fn check(need: Need, admin: &Admin) -> Result<(), Problem> {
+    let grant = match need {
+        Need::Nothing | Need::Credentials | Need::Address => return Ok(()),
+        Need::Metrics => Grant::Monitor,
+        Need::Grant(grant) => grant,
+    };
+    if admin.may(grant) {
         Ok(())
     } else {
-        Err(Problem::new(Code::Forbidden, "this needs the right `read`"))
+        Err(Problem::forbidden(grant.as_str()))
+    }
+}
+
+/// Whether a page in a browser may have sent it to change something, or one from elsewhere, and not the person at the
+/// browser.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    let sites = headers.get_all(FETCH_SITE).iter();
+    let mut others = sites.filter(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
+    headers.contains_key(ORIGIN) || others.next().is_some()
+}
+
+fn is_open(need: Need, peer: IpAddr, metrics_open: bool) -> bool {
+    match need {
+        Need::Nothing => true,
+        Need::Metrics => metrics_open && peer.to_canonical().is_loopback(),
+        Need::Credentials | Need::Address | Need::Grant(_) => false,
     }
 }
 
 /// Two headers are as bad as none: a proxy may have looked at the other one.
-fn take_credentials(headers: &mut HeaderMap) -> Result<HeaderValue, Problem> {
+fn take_credentials(headers: &mut HeaderMap) -> Result<Option<HeaderValue>, Problem> {
     let n_shown = headers.get_all(AUTHORIZATION).iter().count();
-    match (headers.remove(AUTHORIZATION), n_shown) {
-        (Some(shown), 1) => Ok(shown),
-        (Some(_), _) => Err(Problem::unauthenticated(
+    let shown = headers.remove(AUTHORIZATION);
+    if n_shown > 1 {
+        return Err(Problem::unauthenticated(
             "more than one Authorization header",
-        )),
-        (None, _) => Err(Problem::unauthenticated(
-            "this needs an Authorization header",
-        )),
+        ));
     }
+    Ok(shown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{AuthError, BoxFuture, Health, QueueInfo};
 
-    /// Lets nobody in.
-    struct Closed;
-
-    impl Control for Closed {
-        fn health(&self) -> Health {
-            Health {
-                live: true,
-                ready: Vec::new(),
-            }
+    #[test]
+    fn a_page_cannot_use_its_visitors_certificate() {
+        for (name, value, refused) in [
+            ("accept", "*/*", false),
+            ("sec-fetch-site", "none", false),
+            ("sec-fetch-site", "same-origin", false),
+            ("sec-fetch-site", "same-site", true),
+            ("sec-fetch-site", "cross-site", true),
+            ("sec-fetch-site", "CROSS-SITE", true),
+            ("origin", "https://evil.example", true),
+            ("origin", "null", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(is_of_a_page(&headers), refused, "{name}: {value}");
         }
-
-        fn metrics(&self) -> String {
-            String::new()
-        }
-
-        fn queues(&self) -> BoxFuture<'_, Vec<QueueInfo>> {
-            Box::pin(async { Vec::new() })
-        }
-
-        fn authenticate<'a>(
-            &'a self,
-            _: &'a [u8],
-            _: IpAddr,
-        ) -> BoxFuture<'a, Result<Admin, AuthError>> {
-            Box::pin(async { Err(AuthError::Refused) })
-        }
+        let mut twice = HeaderMap::new();
+        twice.append(FETCH_SITE, HeaderValue::from_static("none"));
+        twice.append(FETCH_SITE, HeaderValue::from_static("cross-site"));
+        assert!(is_of_a_page(&twice));
     }
 
-    #[tokio::test]
-    async fn metrics_are_open_to_the_machine_itself_alone_and_only_if_wanted() {
+    #[test]
+    fn metrics_are_open_to_the_machine_itself_alone_and_only_if_wanted() {
         for (peer, open, passes) in [
             ("127.0.0.1", true, true),
             ("127.8.8.8", true, true),
@@ -103,13 +142,13 @@ mod tests {
         ] {
             for (need, passes) in [
                 (Need::Metrics, passes),
-                (Need::Read, false),
+                (Need::Nothing, true),
+                (Need::Grant(Grant::Read), false),
+                (Need::Address, false),
                 (Need::Credentials, false),
             ] {
-                let peer = peer.parse().unwrap();
-                let headers = &mut HeaderMap::new();
-                let outcome = check(&Closed, need, headers, peer, open, Uuid::nil()).await;
-                assert_eq!(outcome.is_ok(), passes, "{need:?} {peer} {open}");
+                let is_open = is_open(need, peer.parse().unwrap(), open);
+                assert_eq!(is_open, passes, "{need:?} {peer} {open}");
             }
         }
     }

@@ -5,9 +5,11 @@
 //! Always, each with a test of its name below:
 //! - `all_faults_are_named`: unknown, twice, malformed, out of range.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use crate::problem::{Fault, Problem};
+use crate::escape;
+use crate::problem::{At, Fault, Problem};
 
 /// More parameters than any route has; bounds what a stranger can make us answer.
 const PARAMS_MAX: usize = 32;
@@ -32,7 +34,7 @@ impl Params {
                 break;
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (unescape(name), unescape(value)) {
+            match (escape::decode(name, true), escape::decode(value, true)) {
                 (Some(name), Some(value)) => params.add(name, value),
                 _ => params.fault(name, "is not percent-encoded UTF-8"),
             }
@@ -54,6 +56,15 @@ impl Params {
         Some(self.left.swap_remove(at).1)
     }
 
+    /// The value of `name`, which is one of `words`.
+    pub(crate) fn word(&mut self, name: &str, words: &[&str]) -> Option<String> {
+        let text = self.text(name)?;
+        if !words.contains(&text.as_str()) {
+            self.fault(name, format!("is one of {}", words.join(", ")));
+        }
+        Some(text)
+    }
+
     /// Whether `name` is given, without a value or as `true`, and not as `false`.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         match self.text(name).as_deref() {
@@ -64,6 +75,49 @@ impl Params {
                 false
             }
         }
+    }
+
+    /// The values of `name[KEY]`, by key.
+    pub(crate) fn map(&mut self, name: &str) -> BTreeMap<String, String> {
+        let key = |given: &str| {
+            let rest = given.strip_prefix(name)?.strip_prefix('[')?;
+            rest.strip_suffix(']').map(str::to_owned)
+        };
+        let mut map = BTreeMap::new();
+        self.left.retain_mut(|(given, value)| match key(given) {
+            Some(key) => {
+                map.insert(key, std::mem::take(value));
+                false
+            }
+            None => true,
+        });
+        map
+    }
+
+    /// `true` or `false`, if `name` is given.
+    pub(crate) fn maybe_flag(&mut self, name: &str) -> Option<bool> {
+        let given = self.left.iter().any(|(given, _)| given == name);
+        given.then(|| self.flag(name))
+    }
+
+    /// The number `name`, if it is given.
+    pub(crate) fn maybe_number(&mut self, name: &str) -> Option<u64> {
+        let text = self.text(name)?;
+        let number = text.parse().ok().filter(|_| !text.starts_with('+'));
+        if number.is_none() {
+            self.fault(name, "is a number from 0 to 18446744073709551615");
+        }
+        number
+    }
+
+    /// The numbers in `name`, with commas between.
+    pub(crate) fn numbers(&mut self, name: &str) -> Option<Vec<u64>> {
+        let text = self.text(name)?;
+        let numbers: Result<Vec<u64>, _> = text.split(',').map(str::parse).collect();
+        if numbers.is_err() {
+            self.fault(name, "is numbers with commas between");
+        }
+        numbers.ok()
     }
 
     /// The number `name`, or `default`.
@@ -89,7 +143,7 @@ impl Params {
     /// Notes that `name` is wrong: `detail` goes on where the name ends.
     pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
         self.faults.push(Fault {
-            parameter: name.chars().take(NAME_CHARS_MAX).collect(),
+            at: At::Parameter(name.chars().take(NAME_CHARS_MAX).collect()),
             detail: detail.into(),
         });
     }
@@ -110,26 +164,6 @@ impl Params {
     }
 }
 
-/// None: a `%` without two hex digits, or no UTF-8.
-fn unescape(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut plain = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'+' => b' ',
-            b'%' => hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)?,
-            other => other,
-        });
-    }
-    String::from_utf8(plain).ok()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| digit.try_into().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +176,7 @@ mod tests {
         match params.finish() {
             Ok(()) => Vec::new(),
             Err(problem) => format!("{problem:?}")
-                .split("parameter: \"")
+                .split("Parameter(\"")
                 .skip(1)
                 .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
                 .collect(),

@@ -1,16 +1,16 @@
 //! Listeners and connections: how many, how long, and how they end.
 //!
 //! ```text
-//! accept ─▶ a free slot? ─ yes ▶ requests … ─▶ age or shutdown ─▶ the last answer ─▶ closed
-//!                └──────── no ─▶ 503, closed                        └─ deadline ─▶ cut
+//! accept ─▶ a slot? ─ yes ▶ TLS? ─▶ requests … ─▶ age or shutdown ─▶ the last answer ─▶ closed
+//!             └────── no ─▶ 503, closed                              └─ deadline ─▶ cut
 //! ```
 //!
-//! A client holds a slot for as long as it sends something every `read_timeout`, and never longer than
-//! `connection_age_max`: also one that does not read its answers.
+//! A client that has said who it is holds a slot for as long as it sends something every `read_timeout` and takes something
+//! every `write_timeout`, and never longer than `connection_age_max`. Strangers make room for each other (`slots`).
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,20 +20,25 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::accept::Patient;
-use crate::control::Control;
+use crate::accept::{Patient, Plain, Secure, Secured};
+use crate::control::{Control, Peer};
+use crate::patience::Impatient;
 use crate::problem::Problem;
+use crate::replay::SWEEP;
 use crate::reply;
 use crate::service::Service;
+use crate::slots::{Slot, Slots};
 
 /// Line and headers of a request: a cursor and a bearer token fit many times.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// What TLS begins with (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Limits of the admin API.
 #[derive(Debug, Clone)]
@@ -42,14 +47,25 @@ pub struct Options {
     pub metrics_open: bool,
     /// Connections at once, of all listeners. One more is told 503.
     pub connections_max: usize,
+    /// Connections at once from one address (IPv6: a network of 64 bits) that have not made a request yet with
+    /// credentials that are right. One more takes the place of the oldest.
+    pub strangers_per_address_max: usize,
     /// How long a client may take for the head of a request, idling before it included, and then for its body.
     pub read_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub write_timeout: Duration,
+    /// How long a change may take before its sender is told that it may still come into force. It goes on.
+    pub change_timeout: Duration,
     /// How old a connection gets. What is being answered then still is, within `drain_deadline`.
     pub connection_age_max: Duration,
     /// How long a connection may go on after it was asked to end.
     pub drain_deadline: Duration,
     /// The largest body of a request.
     pub body_bytes_max: u64,
+    /// The largest body of a request that takes definitions.
+    pub large_body_bytes_max: u64,
+    /// Bytes of answers that wait to be taken, of all connections. What is beyond is told 503.
+    pub answer_bytes_max: usize,
 }
 
 impl Default for Options {
@@ -57,10 +73,15 @@ impl Default for Options {
         Options {
             metrics_open: false,
             connections_max: 256,
+            strangers_per_address_max: 32,
             read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            change_timeout: Duration::from_secs(40),
             connection_age_max: Duration::from_mins(10),
             drain_deadline: Duration::from_secs(10),
             body_bytes_max: 1024 * 1024,
+            large_body_bytes_max: 8 * 1024 * 1024,
+            answer_bytes_max: 64 * 1024 * 1024,
         }
     }
 }
@@ -75,24 +96,51 @@ pub async fn serve(
     options: Options,
     shutdown: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(options.connections_max));
-    let service = Arc::new(Service { control, options });
+    let plain: Arc<dyn Secure> = Arc::new(Plain);
+    let listeners = listeners.into_iter().map(|it| (it, Arc::clone(&plain)));
+    serve_secured(listeners.collect(), control, options, shutdown).await;
+}
+
+/// The same, with what makes the connections of each listener fit for requests. It has [`Options::read_timeout`] for that.
+pub async fn serve_secured(
+    listeners: Vec<(TcpListener, Arc<dyn Secure>)>,
+    control: Arc<dyn Control>,
+    options: Options,
+    shutdown: watch::Receiver<bool>,
+) {
+    let slots = Slots::new(options.connections_max, options.strangers_per_address_max);
+    let drain_deadline = options.drain_deadline;
+    let service = Arc::new(Service::new(control, options));
     let mut doors = JoinSet::new();
-    for listener in listeners {
+    for (listener, secure) in listeners {
         let door = Door {
-            slots: Arc::clone(&slots),
+            secure,
+            slots: slots.clone(),
             service: Arc::clone(&service),
             shutdown: shutdown.clone(),
             connections: JoinSet::new(),
         };
         doors.spawn(door.run(listener));
     }
-    while doors.join_next().await.is_some() {}
+    tokio::select! {
+        () = async { while doors.join_next().await.is_some() {} } => {}
+        () = sweep(&service) => {}
+    }
+    service.settled(drain_deadline).await;
+}
+
+/// Forgets answers that nobody will ask for again, as long as it is polled.
+async fn sweep(service: &Service) {
+    loop {
+        sleep(SWEEP).await;
+        service.replays.sweep();
+    }
 }
 
 /// A listener with its connections.
 struct Door {
-    slots: Arc<Semaphore>,
+    secure: Arc<dyn Secure>,
+    slots: Slots,
     service: Arc<Service>,
     shutdown: watch::Receiver<bool>,
     connections: JoinSet<()>,
@@ -114,56 +162,86 @@ impl Door {
     }
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+        let Some(slot) = self.slots.come(peer.ip()) else {
             counter!("restante_admin_connections_refused_total").increment(1);
             debug!(%peer, "no slot is free");
             self.connections.spawn(refuse(stream));
             return;
         };
+        let slot = Arc::new(slot);
         let talk = talk(
-            stream,
-            peer.ip(),
+            (stream, peer),
+            Arc::clone(&slot),
+            Arc::clone(&self.secure),
             Arc::clone(&self.service),
             self.shutdown.clone(),
         );
         self.connections.spawn(async move {
-            talk.await;
-            drop(slot);
+            tokio::select! {
+                () = talk => {}
+                () = slot.cut() => {
+                    counter!("restante_admin_connections_displaced_total").increment(1);
+                    debug!(%peer, "a stranger makes room");
+                }
+            }
         });
     }
 }
 
 /// Answers requests until the client, the clock or the shutdown ends it.
 async fn talk(
-    stream: TcpStream,
-    peer: IpAddr,
+    (stream, address): (TcpStream, SocketAddr),
+    slot: Arc<Slot>,
+    secure: Arc<dyn Secure>,
     service: Arc<Service>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let options = service.options.clone();
+    let secured = tokio::select! {
+        secured = secure.secure(stream, address, options.read_timeout) => secured,
+        _ = shutdown.wait_for(|end| *end) => return,
+    };
+    let Some(Secured {
+        stream,
+        certificate,
+        tls,
+    }) = secured
+    else {
+        debug!(peer = %address, "turned away");
+        return;
+    };
+    let peer = Arc::new(Peer {
+        address,
+        certificate,
+        tls,
+    });
     let answer = service_fn(move |request| {
         let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(request, peer).await) }
+        let (peer, slot) = (Arc::clone(&peer), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(service.answer(request, &peer, &slot).await) }
     });
+    let stream = Impatient::new(stream, options.write_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.read_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
+        // An answer's bytes are written from where they are: their share of the budget is held until they are written.
+        .writev(true)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        outcome = connection.as_mut() => return ended(peer, outcome),
+        outcome = connection.as_mut() => return ended(address, outcome),
         _ = shutdown.wait_for(|end| *end) => {}
         () = sleep(options.connection_age_max) => {}
     }
     connection.as_mut().graceful_shutdown();
     match timeout(options.drain_deadline, connection).await {
-        Ok(outcome) => ended(peer, outcome),
-        Err(_) => debug!(%peer, "a connection is cut that did not end in time"),
+        Ok(outcome) => ended(address, outcome),
+        Err(_) => debug!(peer = %address, "a connection is cut that did not end in time"),
     }
 }
 
-fn ended(peer: IpAddr, outcome: hyper::Result<()>) {
+fn ended(peer: SocketAddr, outcome: hyper::Result<()>) {
     if let Err(error) = outcome {
         debug!(%peer, %error, "a connection broke");
     }
@@ -173,7 +251,7 @@ fn ended(peer: IpAddr, outcome: hyper::Result<()>) {
 async fn refuse(stream: TcpStream) {
     let request_id = Uuid::now_v7();
     let mut reply = Problem::busy("too many connections").into_response(request_id);
-    reply::sign(&mut reply, request_id);
+    reply::sign(&mut reply, request_id, false);
     let (head, body) = reply.into_parts();
     let Ok(body) = body.collect().await;
     let body = body.to_bytes();
@@ -195,9 +273,14 @@ async fn refuse(stream: TcpStream) {
     let sent = stream.into_std().and_then(|mut stream| {
         // Into an empty socket buffer less than a kilobyte fits without waiting. Unread bytes would turn the close
         // into a reset, which may overtake the answer.
-        let unread = stream.read(&mut [0; 4096]);
+        let mut begin = [0; 4096];
+        let unread = stream.read(&mut begin);
         debug!(?unread, "refused");
-        stream.write_all(&text)
+        // Whoever came for TLS could not read it, and a handshake is too much for somebody who is refused.
+        match begin.first() {
+            Some(&TLS_HANDSHAKE) => Ok(()),
+            _ => stream.write_all(&text),
+        }
     });
     if let Err(error) = sent {
         debug!(%error, "a client did not wait to be refused");

@@ -1,21 +1,24 @@
 //! From credentials to a principal, at a price that strangers cannot drive up.
 //!
 //! ```text
-//! Bearer ─▶ hash, compare ─────────────────────────────────────────────▶ Principal
-//! Basic ──▶ peer's bucket ─▶ cache ─▶ account's bucket ─▶ queue ─▶ Argon2, two at a time ─▶ Principal, cache
-//!                                                                       └─ wrong: both buckets pay
+//! Bearer rst_… ─▶ hash, compare ───────────────────────────────────────────────────▶ Principal
+//! Bearer a.b.c ─▶ peer's bucket ─▶ queue ─▶ signature, claims, two at a time ───────▶ Principal
+//! Basic ────────▶ peer's bucket ─▶ cache ─▶ account's bucket ─▶ queue ─▶ Argon2, two at a time ─▶ Principal, cache
+//! certificate ──▶ its names, among all users' ──────────────────────────────────────▶ Principal
 //! ```
 //!
 //! A password costs tens of milliseconds and 19 MiB to check, so that few are checked at once, a bounded number waits, and
-//! one that was right is known again for a minute. An API key is random and cheap to check: nobody has to wait.
+//! one that was right is known again for a minute. A token is random and cheap to check: nobody has to wait.
 //!
 //! The peer's bucket comes before the cache, for the cache would otherwise answer guesses as fast as they are asked. A
-//! user who does not exist, one who is disabled and a wrong password are the same answer after the same work.
+//! user who does not exist, one who is disabled and a wrong password are the same answer after the same work. An account's
+//! bucket does not concern a peer that had its password right within the last day, or guessing from elsewhere would lock its owner out.
 //!
 //! Always, each with a test of its name below:
 //! - `an_unknown_user_is_refused_like_a_wrong_password`.
-//! - `a_password_is_known_again_without_argon2`, until it or its user is changed.
-//! - `guessing_has_to_wait`, by peer and by account, while API keys do not.
+//! - `a_password_is_known_again_without_argon2`, until anything in its user's document is changed.
+//! - `guessing_has_to_wait`, by peer and by account, while tokens do not.
+//! - `guessing_from_elsewhere_locks_nobody_out`.
 //!
 //! Not here: what a refusal looks like in a protocol.
 
@@ -25,12 +28,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rand::rngs::SysError;
-use tokio::sync::Semaphore;
+use restante_storage::UnixMillis;
 use tracing::debug;
 
 use super::hash::{self, ProcessHash};
+use super::jwt::{Fault, IssuerError, Issuers};
+use super::pool::{Busy, Pool};
 use super::throttle::{Recent, Throttle};
-use super::{CredentialStore, Credentials, Principal, Secret};
+use super::{Credentials, Current, Identity, Principal, Secret, Settings, certificate, token};
 
 /// Argon2 runs at once: two keep two cores and 38 MiB busy, and leave the rest to messages.
 const RUNNING_MAX: usize = 2;
@@ -38,20 +43,32 @@ const RUNNING_MAX: usize = 2;
 /// Running and waiting: at 30 ms each, the last waits for about a second.
 const QUEUED_MAX: usize = 64;
 
+/// Signatures that are checked or wait: at a millisecond each at most, the last waits for about a quarter of a second.
+const SIGNATURES_QUEUED_MAX: usize = 512;
+
 /// How long a right password is known without Argon2.
 const KNOWN_FOR: Duration = Duration::from_mins(1);
+
+/// How long a peer that had an account's password right may go on trying, whatever others do to the account.
+const FAMILIAR_FOR: Duration = Duration::from_hours(24);
 
 /// An account may be tried from many addresses: its bucket is so many times a peer's.
 const ACCOUNT_FACTOR: u32 = 10;
 
+/// The longest that wrong passwords close the door to a peer.
+const PEER_WAIT_MAX: Duration = Duration::from_mins(5);
+
+/// The longest that they close an account; short, because anybody can do it to anybody.
+const ACCOUNT_WAIT_MAX: Duration = Duration::from_mins(1);
+
 /// Why somebody is not let in. Nothing in it tells whether the user exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// Wrong, unknown or disabled: 401, MBWS close 4401.
+    /// Wrong, unknown, expired or disabled: 401, MBWS close 4401.
     #[error("these credentials are not valid")]
     Refused,
-    /// Too many wrong passwords from this address or for this account: 429.
-    #[error("too many wrong passwords; wait {} s", retry_after.as_secs() + 1)]
+    /// Too much that was wrong from this address or for this account: 429.
+    #[error("too many wrong tries; wait {} s", retry_after.as_secs() + 1)]
     TooManyAttempts {
         /// Earlier tries are refused unseen.
         retry_after: Duration,
@@ -61,6 +78,34 @@ pub enum AuthError {
     Busy,
 }
 
+impl From<Busy> for AuthError {
+    fn from(Busy: Busy) -> Self {
+        AuthError::Busy
+    }
+}
+
+/// Why nobody could be let in. The broker must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticatorError {
+    /// The system has no random numbers.
+    #[error("the system's random generator failed")]
+    Random(#[from] SysError),
+    /// An issuer of JWTs cannot be used.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// Too short, too long, or with control characters.
+    #[error("a password has 8 characters or more, 1024 bytes at most, and no control characters")]
+    Rules,
+    /// The hash itself failed, or the program is ending.
+    #[error("the password could not be hashed")]
+    Failed,
+}
+
 /// Checks credentials. Cheap to clone; one for the whole process.
 #[derive(Clone)]
 pub struct Authenticator {
@@ -68,14 +113,17 @@ pub struct Authenticator {
 }
 
 struct Inner {
-    store: Arc<CredentialStore>,
+    current: Current,
+    issuers: Issuers,
     peers: Throttle<IpAddr>,
     accounts: Throttle<String>,
     process_hash: ProcessHash,
-    /// Hashes of (user, password, stored hash) that were right, and when.
+    /// Hashes of (user, password, revision) that were right, and when.
     known: Mutex<Recent<[u8; 32], Instant>>,
-    queue: Arc<Semaphore>,
-    running: Arc<Semaphore>,
+    /// Hashes of (user, peer) that were right, and when.
+    familiar: Mutex<Recent<[u8; 32], Instant>>,
+    passwords: Pool,
+    signatures: Pool,
 }
 
 /// How somebody was let in: the label `reason` of the metric.
@@ -83,27 +131,44 @@ struct Inner {
 enum Way {
     Password,
     Cache,
-    Key,
+    Token,
+    Jwt,
+    Certificate,
 }
 
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Password => "password",
+            Way::Cache => "cache",
+            Way::Token => "token",
+            Way::Jwt => "jwt",
+            Way::Certificate => "certificate",
+        }
+    }
+}
+
+type Known = Result<(Principal, Way), AuthError>;
+
 impl Authenticator {
-    /// Checks against `store`; `attempts_per_minute` is how many wrong passwords a peer address may send.
+    /// Checks against what `current` holds at the time. Reads the keys of all issuers of JWTs.
     ///
     /// # Errors
-    /// The system has no random numbers: the broker must not start.
-    pub fn new(
-        store: Arc<CredentialStore>,
-        attempts_per_minute: u32,
-    ) -> Result<Authenticator, SysError> {
+    /// [`AuthenticatorError`]: the broker must not start.
+    pub fn new(current: Current, settings: &Settings) -> Result<Authenticator, AuthenticatorError> {
         let now = Instant::now();
+        let attempts = settings.attempts_per_minute;
+        let of_account = attempts.saturating_mul(ACCOUNT_FACTOR);
         let inner = Inner {
-            store,
-            peers: Throttle::new(now, attempts_per_minute),
-            accounts: Throttle::new(now, attempts_per_minute.saturating_mul(ACCOUNT_FACTOR)),
+            current,
+            issuers: Issuers::load(&settings.issuers)?,
+            peers: Throttle::new(now, attempts, PEER_WAIT_MAX),
+            accounts: Throttle::new(now, of_account, ACCOUNT_WAIT_MAX),
             process_hash: ProcessHash::new()?,
-            known: Mutex::new(Recent::new(now)),
-            queue: Arc::new(Semaphore::new(QUEUED_MAX)),
-            running: Arc::new(Semaphore::new(RUNNING_MAX)),
+            known: Mutex::new(Recent::new(now, KNOWN_FOR)),
+            familiar: Mutex::new(Recent::new(now, FAMILIAR_FOR)),
+            passwords: Pool::new(QUEUED_MAX, RUNNING_MAX),
+            signatures: Pool::new(SIGNATURES_QUEUED_MAX, RUNNING_MAX),
         };
         Ok(Authenticator {
             inner: Arc::new(inner),
@@ -119,78 +184,142 @@ impl Authenticator {
         credentials: Credentials,
         peer: IpAddr,
     ) -> Result<Principal, AuthError> {
-        let result = match credentials {
-            Credentials::Bearer { token } => self.inner.key(&token, peer),
+        let peer = network(peer);
+        counted(match credentials {
+            Credentials::Bearer { token } if token::is_token(token.expose()) => {
+                self.inner.token(&token, peer)
+            }
+            Credentials::Bearer { token } => self.jwt(token, peer).await,
             Credentials::Basic { user, password } => self.password(user, password, peer).await,
-        };
-        let (label, reason) = match &result {
-            Ok((_, Way::Password)) => ("accepted", "password"),
-            Ok((_, Way::Cache)) => ("accepted", "cache"),
-            Ok((_, Way::Key)) => ("accepted", "key"),
-            Err(AuthError::Refused) => ("refused", "credentials"),
-            Err(AuthError::TooManyAttempts { .. }) => ("refused", "attempts"),
-            Err(AuthError::Busy) => ("refused", "busy"),
-        };
-        metrics::counter!("restante_auth_attempts_total", "result" => label, "reason" => reason)
-            .increment(1);
-        result.map(|(principal, _)| principal)
+        })
     }
 
-    async fn password(
-        &self,
-        user: String,
-        password: Secret,
-        peer: IpAddr,
-    ) -> Result<(Principal, Way), AuthError> {
-        let (inner, peer) = (&self.inner, network(peer));
+    /// Who shows the certificate `der`, whose chain TLS has verified.
+    ///
+    /// # Errors
+    /// [`AuthError::Refused`]: it is nobody's, or more than one user's.
+    pub fn certificate(&self, der: &[u8], peer: IpAddr) -> Result<Principal, AuthError> {
+        counted(self.inner.certificate(der, network(peer)))
+    }
+
+    /// Hashes a password that somebody is to have from now on: what goes into a user's document. Takes its turn with those
+    /// who log in.
+    ///
+    /// # Errors
+    /// [`PasswordError`].
+    pub async fn hash_password(&self, password: Secret) -> Result<String, PasswordError> {
+        check_password(&password)?;
+        let hashed = self
+            .inner
+            .passwords
+            .run_patiently(move || hash::hash_password(password.expose()));
+        match hashed.await {
+            Ok(Ok(hash)) => Ok(hash),
+            Ok(Err(_)) | Err(Busy) => Err(PasswordError::Failed),
+        }
+    }
+
+    async fn password(&self, user: String, password: Secret, peer: IpAddr) -> Known {
+        let inner = &self.inner;
         inner.check_peer(peer)?;
         if let Some(principal) = inner.known(&user, &password) {
             return Ok((principal, Way::Cache));
         }
-        if let Some(retry_after) = inner.accounts.wait(Instant::now(), &user) {
+        if let Some(retry_after) = inner.accounts.wait(Instant::now(), &user)
+            && !inner.is_familiar(&user, peer)
+        {
             inner.peers.charge(Instant::now(), peer);
             return Err(AuthError::TooManyAttempts { retry_after });
         }
-        let queued = inner
-            .queue
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| AuthError::Busy)?;
-        let running = inner
-            .running
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| AuthError::Busy)?;
-        // Others from there may have been wrong while this one waited.
-        inner.check_peer(peer)?;
-        let task = self.inner.clone();
-        // The permits go along: a caller who leaves does not make room for another run.
-        let run = tokio::task::spawn_blocking(move || {
-            let _permits = (queued, running);
+        let task = Arc::clone(inner);
+        let run = inner.passwords.run(move || {
+            // Others from there may have been wrong while this one waited.
+            task.check_peer(peer)?;
             task.argon2(user, &password, peer)
         });
-        let principal = run.await.map_err(|_| AuthError::Busy)??;
-        Ok((principal, Way::Password))
+        Ok((run.await??, Way::Password))
+    }
+
+    async fn jwt(&self, token: Secret, peer: IpAddr) -> Known {
+        let inner = &self.inner;
+        if inner.issuers.is_empty() {
+            debug!(%peer, "what was shown is no token of ours, and no issuer of JWTs is configured");
+            return Err(AuthError::Refused);
+        }
+        inner.check_peer(peer)?;
+        let task = Arc::clone(inner);
+        let run = inner.signatures.run(move || task.jwt(&token, peer));
+        Ok((run.await??, Way::Jwt))
     }
 }
 
+/// Whether a password may be anybody's.
+pub(super) fn check_password(password: &Secret) -> Result<(), PasswordError> {
+    const CHARS_MIN: usize = 8;
+    let password = password.expose();
+    let fine = password.chars().count() >= CHARS_MIN
+        && password.len() <= super::credentials::SECRET_BYTES_MAX
+        && !password.chars().any(char::is_control);
+    fine.then_some(()).ok_or(PasswordError::Rules)
+}
+
+/// Counts how it went.
+fn counted(result: Known) -> Result<Principal, AuthError> {
+    let (label, reason) = match &result {
+        Ok((_, way)) => ("accepted", way.name()),
+        Err(AuthError::Refused) => ("refused", "credentials"),
+        Err(AuthError::TooManyAttempts { .. }) => ("refused", "attempts"),
+        Err(AuthError::Busy) => ("refused", "busy"),
+    };
+    metrics::counter!("restante_auth_attempts_total", "result" => label, "reason" => reason)
+        .increment(1);
+    result.map(|(principal, _)| principal)
+}
+
 impl Inner {
-    fn key(&self, token: &Secret, peer: IpAddr) -> Result<(Principal, Way), AuthError> {
-        let snapshot = self.store.snapshot();
-        match snapshot.key(token.expose()).filter(|key| !key.disabled) {
-            Some(key) => {
-                let name = format!("key:{}", key.label).into();
-                Ok((
-                    Principal {
-                        name,
-                        roles: key.roles.clone().into(),
-                    },
-                    Way::Key,
-                ))
-            }
+    fn token(&self, shown: &Secret, peer: IpAddr) -> Known {
+        match token::verify(&self.current.load(), shown.expose(), now()) {
+            Some(principal) => Ok((principal, Way::Token)),
             None => {
-                debug!(%peer, "an API key is unknown, wrong or disabled");
+                debug!(%peer, "a token is unknown, wrong, expired or disabled");
+                Err(AuthError::Refused)
+            }
+        }
+    }
+
+    fn jwt(&self, token: &Secret, peer: IpAddr) -> Result<Principal, AuthError> {
+        self.check_peer(peer)?;
+        self.issuers.verify(token.expose(), now()).map_err(|fault| {
+            debug!(%peer, ?fault, "a JWT was refused");
+            // Only this has cost what is worth bounding; clocks and deploys make honest clients fail in the other ways.
+            if fault == Fault::Signature {
+                self.peers.charge(Instant::now(), peer);
+            }
+            AuthError::Refused
+        })
+    }
+
+    fn certificate(&self, der: &[u8], peer: IpAddr) -> Known {
+        let access = self.current.load();
+        let shown = certificate::read(der).ok_or(AuthError::Refused)?;
+        let names = || shown.names.iter();
+        let mut found = names().filter_map(|name| Some((name, access.user_of_certificate(name)?)));
+        let owner = found.next();
+        let others = found.any(|(_, other)| owner.is_some_and(|(_, user)| user != other));
+        if others || names().any(|name| access.is_ambiguous(name)) {
+            debug!(%peer, "a certificate has the names of two users");
+            return Err(AuthError::Refused);
+        }
+        let principal = owner.and_then(|(name, user)| {
+            let identity = Identity::Certificate {
+                shown: name.as_str().into(),
+            };
+            access.user_principal(user, identity, Some(shown.expires))
+        });
+        match principal {
+            Some(principal) => Ok((principal, Way::Certificate)),
+            None => {
+                debug!(%peer, "a certificate is nobody's, or a disabled user's");
                 Err(AuthError::Refused)
             }
         }
@@ -205,16 +334,30 @@ impl Inner {
 
     /// The principal, if the password was right within the last minute and nothing has changed since.
     fn known(&self, user: &str, password: &Secret) -> Option<Principal> {
-        let snapshot = self.store.snapshot();
-        let stored = snapshot.user(user).filter(|stored| !stored.disabled)?;
-        let hash = self
-            .process_hash
-            .of(&[user, password.expose(), &stored.password_hash]);
+        let access = self.current.load();
+        let (_, revision) = access.user(user)?;
+        let hash = self.known_hash(user, password, revision);
         let since = *self.known.lock().get(&hash)?;
-        (since.elapsed() < KNOWN_FOR).then(|| Principal {
-            name: user.into(),
-            roles: stored.roles.clone().into(),
-        })
+        (since.elapsed() < KNOWN_FOR).then_some(())?;
+        access.password_principal(user)
+    }
+
+    fn known_hash(&self, user: &str, password: &Secret, revision: u64) -> [u8; 32] {
+        let parts = ["known", user, password.expose(), &revision.to_string()];
+        self.process_hash.of(&parts)
+    }
+
+    fn familiar_hash(&self, user: &str, peer: IpAddr) -> [u8; 32] {
+        self.process_hash.of(&["familiar", user, &peer.to_string()])
+    }
+
+    fn is_familiar(&self, user: &str, peer: IpAddr) -> bool {
+        let since = self
+            .familiar
+            .lock()
+            .get(&self.familiar_hash(user, peer))
+            .copied();
+        since.is_some_and(|since| since.elapsed() < FAMILIAR_FOR)
     }
 
     fn argon2(
@@ -223,34 +366,33 @@ impl Inner {
         password: &Secret,
         peer: IpAddr,
     ) -> Result<Principal, AuthError> {
-        let snapshot = self.store.snapshot();
-        let stored = snapshot.user(&user);
-        let stored_hash = stored.map_or(hash::NOBODY, |stored| &stored.password_hash);
-        let right = hash::is_password(password.expose(), stored_hash);
+        let access = self.current.load_full();
+        let stored = access.user(&user);
+        let stored_hash = stored.and_then(|(stored, _)| stored.password_hash.as_deref());
+        let right = hash::is_password(password.expose(), stored_hash.unwrap_or(hash::NOBODY));
         let now = Instant::now();
-        match stored.filter(|stored| right && !stored.disabled) {
-            Some(stored) => {
-                let hash = self
-                    .process_hash
-                    .of(&[&user, password.expose(), stored_hash]);
-                self.known.lock().insert(now, hash, now);
-                Ok(Principal {
-                    name: user.into(),
-                    roles: stored.roles.clone().into(),
-                })
+        let principal = access.password_principal(&user);
+        match (principal, stored) {
+            (Some(principal), Some((_, revision))) if right => {
+                let known = self.known_hash(&user, password, revision);
+                self.known.lock().insert(now, known, now);
+                let familiar = self.familiar_hash(&user, peer);
+                self.familiar.lock().insert(now, familiar, now);
+                Ok(principal)
             }
-            None => {
-                let (known, disabled) = (
-                    stored.is_some(),
-                    stored.is_some_and(|stored| stored.disabled),
-                );
-                debug!(?user, %peer, known, disabled, "a log-in was refused");
+            (principal, stored) => {
+                let (known, enabled) = (stored.is_some(), principal.is_some());
+                debug!(?user, %peer, known, enabled, "a log-in was refused");
                 self.peers.charge(now, peer);
                 self.accounts.charge(now, user);
                 Err(AuthError::Refused)
             }
         }
     }
+}
+
+fn now() -> UnixMillis {
+    crate::broker::now()
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that a single IPv6 machine has to itself.

@@ -14,6 +14,8 @@ use super::Secret;
 /// Longer names and secrets are refused unread: hashing them would be work for a stranger.
 pub(super) const NAME_BYTES_MAX: usize = 256;
 pub(super) const SECRET_BYTES_MAX: usize = 1024;
+/// The longest token, a JWT with many claims included.
+pub(super) const TOKEN_BYTES_MAX: usize = 8192;
 
 /// A claim to be somebody.
 #[derive(Clone)]
@@ -25,9 +27,9 @@ pub enum Credentials {
         /// In the clear.
         password: Secret,
     },
-    /// An API key.
+    /// An API token or a JWT.
     Bearer {
-        /// The whole key.
+        /// The whole token.
         token: Secret,
     },
 }
@@ -64,12 +66,12 @@ impl Credentials {
         })
     }
 
-    /// An API key, as a frame carries it.
+    /// An API token or a JWT, as a frame carries it.
     ///
     /// # Errors
     /// [`HeaderError::TooLong`], and [`HeaderError::Malformed`] (empty, or not visible ASCII).
     pub fn bearer(token: &str) -> Result<Credentials, HeaderError> {
-        if token.len() > SECRET_BYTES_MAX {
+        if token.len() > TOKEN_BYTES_MAX {
             return Err(HeaderError::TooLong);
         }
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -85,7 +87,7 @@ impl Credentials {
     /// # Errors
     /// [`HeaderError`]: there are no credentials in it.
     pub fn from_header(value: &[u8]) -> Result<Credentials, HeaderError> {
-        if value.len() > 2 * (NAME_BYTES_MAX + SECRET_BYTES_MAX) {
+        if value.len() > TOKEN_BYTES_MAX + 64 {
             return Err(HeaderError::TooLong);
         }
         let value = std::str::from_utf8(value).map_err(|_| HeaderError::Malformed)?;
@@ -163,7 +165,7 @@ mod tests {
         }
         for header in [
             basic(format!("a:{}", "x".repeat(1025)).as_bytes()),
-            format!("Bearer {}", "x".repeat(1025)),
+            format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1)),
             "x".repeat(1 << 20),
         ] {
             assert_eq!(read(&header), Err(HeaderError::TooLong));

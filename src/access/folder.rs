@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use tracing::warn;
 
-/// Larger files are refused: credentials of 10,000 users take about 2 MiB.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Larger files are refused: a key is a hundred bytes, and the largest set of keys a few thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What the file system said no to.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub struct FolderError {
 
 /// Makes `folder` if it is not there, for its owner alone.
 ///
-/// A folder that is there and open to others is closed if it is empty or has our credentials in it. Otherwise it may be
+/// A folder that is there and open to others is closed if it is empty or has our key in it. Otherwise it may be
 /// somebody else's (`/tmp`), and there is only a warning: the files themselves are private in any case.
 pub(super) fn prepare(folder: &Path, ours: &str) -> Result<(), FolderError> {
     let failed = |doing| {
@@ -99,7 +99,7 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, FolderE
     if metadata.len() > FILE_BYTES_MAX {
         return Err(failed("read")(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            "it is larger than 64 MiB",
+            "it is larger than 1 MiB",
         )));
     }
     let mut bytes = Vec::new();
@@ -157,7 +157,7 @@ mod tests {
     fn what_is_made_is_private() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("a/b");
-        prepare(&folder, "credentials.json").unwrap();
+        prepare(&folder, "cli.key").unwrap();
         write(&folder, "x", b"one").unwrap();
         write(&folder, "x", b"two").unwrap();
         assert_eq!((mode(&folder), mode(&folder.join("x"))), (0o700, 0o600));

@@ -50,6 +50,12 @@ impl Digest {
         Some(Digest(bytes))
     }
 
+    /// Some of its bits, to tell one secret of a token from the next; nothing can be made of them.
+    pub(super) fn mark(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Whether they are the same, in a time that does not tell where they differ.
     pub(super) fn matches(self, other: Digest) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -93,21 +99,47 @@ pub(super) fn is_password(password: &str, stored: &str) -> bool {
     argon2.verify_password(password.as_bytes(), &stored).is_ok()
 }
 
-/// Whether `stored` is an Argon2id hash that costs no more than ours would at ten times its price.
-pub(super) fn is_password_hash(stored: &str) -> bool {
-    let Ok(hash) = PasswordHash::new(stored) else {
-        return false;
-    };
-    let Ok(params) = Params::try_from(&hash) else {
-        return false;
-    };
-    let affordable = params.m_cost() <= MEMORY_KIB * 10
-        && params.t_cost() <= PASSES * 10
-        && params.p_cost() <= 16;
-    hash.algorithm.as_str() == "argon2id"
+/// Why a text is no password hash that is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PasswordHashError {
+    /// Not a whole PHC string of Argon2id, version 19.
+    #[error("this is no Argon2id hash, `$argon2id$v=19$m=...,t=...,p=...$SALT$HASH`")]
+    Form,
+    /// It could be guessed too quickly.
+    #[error("this hash is too cheap: use m=19456,t=2,p=1 or more")]
+    Cheap,
+    /// Whoever tries to log in would keep the broker busy.
+    #[error(
+        "this hash is too expensive: memory times passes is 389120 at most, as in m=194560,t=2 or m=19456,t=20"
+    )]
+    Ruinous,
+}
+
+/// Whether `stored` is an Argon2id hash that costs as much as OWASP asks for at least, and at most ten times what ours does.
+pub(super) fn check_password_hash(stored: &str) -> Result<(), PasswordHashError> {
+    let hash = PasswordHash::new(stored).map_err(|_| PasswordHashError::Form)?;
+    let params = Params::try_from(&hash).map_err(|_| PasswordHashError::Form)?;
+    let bytes = hash
+        .hash
+        .as_ref()
+        .map_or(0, |output| output.as_bytes().len());
+    let whole = hash.algorithm.as_str() == "argon2id"
+        && hash.version == Some(Version::V0x13 as u32)
         && hash.salt.is_some()
-        && hash.hash.is_some()
-        && affordable
+        && bytes >= 16;
+    if !whole {
+        return Err(PasswordHashError::Form);
+    }
+    // OWASP's choices trade memory for passes, from 46 MiB and one pass to 7 MiB and five.
+    if params.m_cost() < 7 * 1024 || params.m_cost() * params.t_cost().min(64) < 35 * 1024 {
+        return Err(PasswordHashError::Cheap);
+    }
+    // What it costs is memory times passes; either alone must not be ruinous either.
+    let cost = u64::from(params.m_cost()) * u64::from(params.t_cost());
+    let affordable = cost <= u64::from(MEMORY_KIB * PASSES) * 10
+        && params.m_cost() <= MEMORY_KIB * 10
+        && params.p_cost() <= 16;
+    affordable.then_some(()).ok_or(PasswordHashError::Ruinous)
 }
 
 fn argon2() -> Result<Argon2<'static>, argon2::Error> {
@@ -126,7 +158,7 @@ mod tests {
             stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{stored}"
         );
-        assert!(is_password_hash(&stored));
+        assert_eq!(check_password_hash(&stored), Ok(()));
         assert!(is_password("correct horse", &stored));
         assert!(!is_password("correct hors", &stored));
         assert_ne!(stored, hash_password("correct horse").unwrap());
@@ -134,22 +166,41 @@ mod tests {
 
     #[test]
     fn nobody_is_as_expensive_as_somebody() {
-        assert!(is_password_hash(NOBODY));
+        assert_eq!(check_password_hash(NOBODY), Ok(()));
         assert!(hash_password("x").unwrap().starts_with(&NOBODY[..31]));
         assert!(!is_password("", NOBODY));
     }
 
     #[test]
-    fn foreign_and_ruinous_hashes_are_refused() {
+    fn foreign_cheap_and_ruinous_hashes_are_refused() {
+        let with = |from: &str, to: &str| NOBODY.replace(from, to);
         for stored in [
-            "",
-            "plain",
-            "$2b$12$abcdefghijklmnopqrstuv",
-            "$argon2i$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
-            "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA",
-            "$argon2id$v=19$m=4000000,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            String::new(),
+            "plain".to_owned(),
+            "$2b$12$abcdefghijklmnopqrstuv".to_owned(),
+            with("argon2id", "argon2i"),
+            with("v=19", "v=16"),
+            with("$v=19", ""),
+            with("$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", ""),
+            with(
+                "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+                "$AAAAAAAAAAAAAA",
+            ),
         ] {
-            assert!(!is_password_hash(stored), "{stored}");
+            let refused = Err(PasswordHashError::Form);
+            assert_eq!(check_password_hash(&stored), refused, "{stored}");
+        }
+        for params in ["m=19456,t=1", "m=1024,t=20", "m=8,t=1"] {
+            let refused = Err(PasswordHashError::Cheap);
+            assert_eq!(check_password_hash(&with("m=19456,t=2", params)), refused);
+        }
+        for params in ["m=4000000,t=2", "m=19456,t=21", "m=194560,t=3"] {
+            let refused = Err(PasswordHashError::Ruinous);
+            assert_eq!(check_password_hash(&with("m=19456,t=2", params)), refused);
+        }
+        for params in ["m=47104,t=1", "m=194560,t=2", "m=19456,t=20"] {
+            let taken = check_password_hash(&with("m=19456,t=2", params));
+            assert_eq!(taken, Ok(()), "{params}");
         }
     }
 

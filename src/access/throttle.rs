@@ -1,10 +1,12 @@
-//! Who was wrong too often lately has to wait; and a table that forgets, so that strangers cannot fill memory.
+//! Who was wrong too often lately has to wait, longer each time; and a table that forgets, so that strangers cannot fill
+//! memory.
 //!
-//! Each name has a bucket that holds `per_minute` tries and fills up evenly within a minute. Only what was wrong takes
-//! one. So nobody is locked out for longer than a minute after the last wrong try, and a bucket that nobody touched for a
-//! minute is full, which is what one that is not in the table is: it may be forgotten.
+//! Each name has a bucket that holds `per_minute` tries and fills up evenly within a minute. Only what was wrong takes one. Once
+//! it is empty, each further wrong try closes it for twice as long as the one before, up to a maximum; a name that was
+//! quiet for as long again after that begins anew. So nobody is locked out for good.
 //!
-//! Always, with tests of these names below: `a_name_waits_no_longer_than_a_minute`, `a_table_is_bounded`.
+//! Always, with tests of these names below: `a_name_waits_longer_each_time`, `nobody_waits_longer_than_the_most`,
+//! `a_quiet_name_is_forgiven`, `a_table_is_bounded`.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -18,18 +20,20 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Per generation: at 100 bytes an entry, less than 2 MiB for a full table.
 const ENTRIES_MAX: usize = 8192;
 
-/// A map that keeps what was put in within the last minute, and forgets it before two have passed.
+/// A map that keeps what was put in for a while, and forgets it before twice that has passed.
 ///
-/// Two generations: when the younger is a minute old or full, it becomes the older, and what was the older is dropped.
+/// Two generations: when the younger is that old or full, it becomes the older, and what was the older is dropped.
 pub(super) struct Recent<K, V> {
+    keep: Duration,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     young_since: Instant,
 }
 
 impl<K: Hash + Eq, V> Recent<K, V> {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, keep: Duration) -> Self {
         Recent {
+            keep,
             young: HashMap::new(),
             old: HashMap::new(),
             young_since: now,
@@ -45,7 +49,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
 
     pub(super) fn insert(&mut self, now: Instant, key: K, value: V) {
         let aged = now.saturating_duration_since(self.young_since);
-        if aged >= MINUTE || self.young.len() >= ENTRIES_MAX {
+        if aged >= self.keep || self.young.len() >= ENTRIES_MAX {
             self.old = std::mem::take(&mut self.young);
             self.young_since = now;
         }
@@ -53,20 +57,33 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 }
 
+/// How often a name was wrong of late.
+#[derive(Clone, Copy)]
+struct Record {
+    /// When its bucket is full again.
+    full_at: Instant,
+    /// Wrong tries since the bucket was empty first.
+    strikes: u32,
+    /// Until when it has to wait.
+    closed_until: Instant,
+}
+
 /// The buckets of one kind of name.
 pub(super) struct Throttle<K> {
-    /// What one wrong try costs.
+    /// What one wrong try costs; also the first wait.
     cost: Duration,
-    /// When each name's bucket will be full again.
-    full_at: Mutex<Recent<K, Instant>>,
+    /// The longest wait.
+    wait_max: Duration,
+    records: Mutex<Recent<K, Record>>,
 }
 
 impl<K: Hash + Eq> Throttle<K> {
-    /// Buckets of `per_minute` tries; at least 1.
-    pub(super) fn new(now: Instant, per_minute: u32) -> Self {
+    /// Buckets of `per_minute` tries, at least 1, that are closed for `wait_max` at most.
+    pub(super) fn new(now: Instant, per_minute: u32, wait_max: Duration) -> Self {
         Throttle {
             cost: MINUTE / per_minute.max(1),
-            full_at: Mutex::new(Recent::new(now)),
+            wait_max,
+            records: Mutex::new(Recent::new(now, 2 * wait_max + MINUTE)),
         }
     }
 
@@ -75,27 +92,42 @@ impl<K: Hash + Eq> Throttle<K> {
     where
         K: Borrow<Q>,
     {
-        let full_at = *self.full_at.lock().get(name)?;
-        let wait = (full_at.saturating_duration_since(now) + self.cost).saturating_sub(MINUTE);
+        let closed_until = self.records.lock().get(name)?.closed_until;
+        let wait = closed_until.saturating_duration_since(now);
         (wait > Duration::ZERO).then_some(wait)
     }
 
-    /// Takes one try of `name`'s.
+    /// Notes that `name` was wrong.
     pub(super) fn charge(&self, now: Instant, name: K) {
-        let mut table = self.full_at.lock();
-        let full_at = table.get(&name).copied().unwrap_or(now).max(now) + self.cost;
-        table.insert(now, name, full_at.min(now + MINUTE));
+        let mut table = self.records.lock();
+        let mut record = table.get(&name).copied().unwrap_or(Record {
+            full_at: now,
+            strikes: 0,
+            closed_until: now,
+        });
+        if now >= record.closed_until + self.wait_max {
+            record.strikes = 0;
+        }
+        record.full_at = (record.full_at.max(now) + self.cost).min(now + MINUTE);
+        if record.strikes > 0 || record.full_at + self.cost > now + MINUTE {
+            let wait = self.cost.saturating_mul(1 << record.strikes.min(16));
+            record.closed_until = now + wait.min(self.wait_max);
+            record.strikes = record.strikes.saturating_add(1);
+        }
+        table.insert(now, name, record);
     }
 
     #[cfg(test)]
     pub(super) fn is_charged(&self, name: &K) -> bool {
-        self.full_at.lock().get(name).is_some()
+        self.records.lock().get(name).is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MOST: Duration = Duration::from_mins(5);
 
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
@@ -104,7 +136,7 @@ mod tests {
     #[test]
     fn a_name_may_be_wrong_so_often_and_then_waits() {
         let start = Instant::now();
-        let throttle: Throttle<String> = Throttle::new(start, 3);
+        let throttle: Throttle<String> = Throttle::new(start, 3, MOST);
         for _ in 0..3 {
             assert_eq!(throttle.wait(start, "ada"), None);
             throttle.charge(start, "ada".to_owned());
@@ -116,32 +148,66 @@ mod tests {
             Some(Duration::from_secs(1))
         );
         assert_eq!(throttle.wait(after(start, 20), "ada"), None);
-        throttle.charge(after(start, 20), "ada".to_owned());
-        assert_eq!(
-            throttle.wait(after(start, 20), "ada"),
-            Some(Duration::from_secs(20))
-        );
     }
 
     #[test]
-    fn a_name_waits_no_longer_than_a_minute() {
+    fn a_slow_name_never_waits() {
         let start = Instant::now();
-        let throttle: Throttle<u32> = Throttle::new(start, 2);
+        let throttle: Throttle<u32> = Throttle::new(start, 3, MOST);
+        for try_ in 0..100 {
+            let now = after(start, try_ * 20);
+            assert_eq!(throttle.wait(now, &7), None);
+            throttle.charge(now, 7);
+        }
+    }
+
+    #[test]
+    fn a_name_waits_longer_each_time() {
+        let start = Instant::now();
+        let throttle: Throttle<u32> = Throttle::new(start, 2, MOST);
+        throttle.charge(start, 7);
+        let mut now = start;
+        for seconds in [30, 60, 120, 240, 300, 300] {
+            throttle.charge(now, 7);
+            assert_eq!(throttle.wait(now, &7), Some(Duration::from_secs(seconds)));
+            now = after(now, seconds);
+            assert_eq!(throttle.wait(now, &7), None);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_the_most() {
+        let start = Instant::now();
+        let throttle: Throttle<u32> = Throttle::new(start, 2, MOST);
         for _ in 0..1000 {
             throttle.charge(start, 7);
         }
-        assert_eq!(throttle.wait(start, &7), Some(Duration::from_secs(30)));
-        assert_eq!(throttle.wait(after(start, 30), &7), None);
+        assert_eq!(throttle.wait(start, &7), Some(MOST));
+        assert_eq!(throttle.wait(after(start, 300), &7), None);
     }
 
     #[test]
-    fn what_was_charged_is_remembered_for_its_minute() {
+    fn a_quiet_name_is_forgiven() {
         let start = Instant::now();
-        let throttle: Throttle<u32> = Throttle::new(start, 1);
-        throttle.charge(after(start, 59), 7);
-        throttle.charge(after(start, 61), 8);
+        let throttle: Throttle<u32> = Throttle::new(start, 2, MOST);
+        for _ in 0..10 {
+            throttle.charge(start, 7);
+        }
+        let later = after(start, 600);
+        throttle.charge(later, 7);
+        assert_eq!(throttle.wait(later, &7), None);
+        throttle.charge(later, 7);
+        assert_eq!(throttle.wait(later, &7), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_was_charged_is_remembered_while_it_counts() {
+        let start = Instant::now();
+        let throttle: Throttle<u32> = Throttle::new(start, 1, MOST);
+        throttle.charge(after(start, 659), 7);
+        throttle.charge(after(start, 661), 8);
         assert_eq!(
-            throttle.wait(after(start, 118), &7),
+            throttle.wait(after(start, 718), &7),
             Some(Duration::from_secs(1))
         );
     }
@@ -149,11 +215,11 @@ mod tests {
     #[test]
     fn a_table_is_bounded() {
         let start = Instant::now();
-        let throttle: Throttle<usize> = Throttle::new(start, 1);
+        let throttle: Throttle<usize> = Throttle::new(start, 1, MOST);
         for name in 0..ENTRIES_MAX * 5 {
             throttle.charge(start, name);
         }
-        let table = throttle.full_at.lock();
+        let table = throttle.records.lock();
         assert!(table.young.len() + table.old.len() <= 2 * ENTRIES_MAX);
     }
 }

@@ -12,25 +12,32 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use restante_proto::mbws::Ranges;
-use restante_storage::payload::{self, EndSession, SessionConsumer};
+use restante_storage::payload::{self, DefineQueue, DefineSession, EndSession, SessionConsumer};
 use restante_storage::{
     Draft, DraftBatch, Kind, Offset, Origin, QueueId, Refused, Seq, SessionNo, Stamp, UnixMillis,
 };
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::call::{Attach, Attached, Call, Consume, End, Event, Protocol, Settle, Source};
+use super::call::{
+    Attach, Attached, Call, Consume, Delivery, End, Event, Landed, Protocol, Settle, Source,
+};
 use super::core::{Ask, AttachedSession, Batch, Extras, NewConsumer};
-use super::fetch::Fetch;
-use super::outbox::{Made, Outbox, Subscriber};
+use super::fetch::{Fetch, Missing};
+use super::making::Reserved;
+use super::mqtt::Mqtt;
+use super::outbox::{Made, Meter, Outbox, Subscriber};
+use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter};
 use crate::engine::{ConsumerId, QueueHandle, is_transient};
 use crate::refusal::Refusal;
+use crate::trace;
 
 /// Bytes of records after which a batch goes to the log by itself.
 const BATCH_BYTES: usize = 1 << 20;
@@ -50,6 +57,10 @@ pub struct Attachment {
     /// A durable session was asked for, and nothing was heard yet.
     pub(super) attaching: bool,
     expiry_ms: u64,
+    /// A durable session's name for people, as it is in the log.
+    name: Option<String>,
+    /// What there is for MQTT alone.
+    pub(super) mqtt: Option<Box<Mqtt>>,
     consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
 
@@ -66,16 +77,21 @@ pub struct Attachment {
     batch_first: Option<u64>,
     called: u64,
     confirmed: u64,
-    failed: Vec<(u64, Refusal)>,
+    pub(super) failed: Vec<(u64, Refusal)>,
     deferred: VecDeque<(u64, Call)>,
     waits: Option<Waits>,
     /// The call for which a queue was asked for, so that it is asked for once.
     pub(super) declared_for: u64,
+    pub(super) landed: Landed,
 
     // Deliveries on their way.
     fetch: Fetch,
     events: Vec<Event>,
+    /// Who the client is and what it consumes is to be looked at.
+    pub(super) rights_changed: bool,
     ended: bool,
+    /// The durable session's end is written.
+    over: bool,
 }
 
 /// What the first deferred call waits for.
@@ -89,7 +105,7 @@ enum Waits {
     Begun(u64, u64),
 }
 
-struct Consumer {
+pub(super) struct Consumer {
     name: Arc<str>,
     kind: ConsumerKind,
     /// Deliveries that the client has and has not settled.
@@ -107,20 +123,28 @@ impl Consumer {
     fn id(&self) -> ConsumerId {
         match &self.kind {
             ConsumerKind::Queue { id, .. } => *id,
-            ConsumerKind::Topic { subscriber, .. } => subscriber.id(),
+            ConsumerKind::Topic { subscriber, .. } | ConsumerKind::Listener { subscriber } => {
+                subscriber.id()
+            }
         }
     }
 }
 
-enum ConsumerKind {
+pub(super) enum ConsumerKind {
     Queue {
         id: ConsumerId,
         queue: QueueId,
+        /// What the right to consume is about; none: a temporary queue of its own.
+        address: Option<Arc<str>>,
+        /// What its client may be sent, for whoever looks.
+        meter: Meter,
     },
     Topic {
         subscriber: Arc<Subscriber>,
         filter: Filter,
     },
+    /// Of an MQTT session, for all its filters.
+    Listener { subscriber: Arc<Subscriber> },
 }
 
 /// What became of a call at once.
@@ -149,6 +173,8 @@ impl Attachment {
             session: None,
             attaching: false,
             expiry_ms: 0,
+            name: None,
+            mqtt: Mqtt::new(wish),
             consumers: HashMap::new(),
             temporary: HashMap::new(),
             batch,
@@ -163,9 +189,12 @@ impl Attachment {
             deferred: VecDeque::new(),
             waits: None,
             declared_for: 0,
+            landed: Landed::Dropped,
             fetch: Fetch::new(shared.reader()),
             events: Vec::new(),
+            rights_changed: false,
             ended: false,
+            over: false,
             shared,
         }
     }
@@ -173,10 +202,12 @@ impl Attachment {
     /// Goes on with a durable session.
     pub(super) fn resume(&mut self, it: AttachedSession, resumed: bool) -> Attached {
         self.session = Some(it.number);
+        self.outbox.card.becomes_durable();
         self.attaching = false;
         self.expiry_ms = it.whole.expiry_ms;
+        self.name.clone_from(&it.whole.name);
         (self.called, self.confirmed) = (it.whole.seq, it.whole.seq);
-        for consumer in it.consumers {
+        for (consumer, meter) in it.consumers {
             let mut in_hand = Ranges::new();
             for offset in &consumer.in_flight {
                 in_hand.insert(offset.get());
@@ -184,6 +215,11 @@ impl Attachment {
             let kind = ConsumerKind::Queue {
                 id: consumer.id,
                 queue: consumer.queue,
+                address: match &self.mqtt {
+                    Some(_) => None,
+                    None => self.shared.queue_name(&self.realm, consumer.queue.get()),
+                },
+                meter,
             };
             self.add(consumer.name.as_str().into(), kind, consumer.auto_settle, 0);
             if let Some(known) = self.consumers.get_mut(consumer.name.as_str()) {
@@ -193,17 +229,31 @@ impl Attachment {
         for (name, filter, subscriber) in it.topics {
             self.add(name, ConsumerKind::Topic { subscriber, filter }, true, 0);
         }
-        let failed = it
-            .whole
-            .failures
-            .iter()
-            .filter_map(|it| Some((it.seq, Refusal::from_number(it.refusal)?)));
+        let mqtt = self.resume_mqtt(&it.whole, it.listener);
+        let told = self.mqtt.is_none();
+        let failures = it.whole.failures.iter().filter(|_| told);
+        let failed = failures.filter_map(|it| Some((it.seq, Refusal::from_number(it.refusal)?)));
         Attached {
             session: self.uuid,
             resumed,
             confirmed: it.whole.seq,
             failed: failed.collect(),
             expiry: std::time::Duration::from_millis(it.whole.expiry_ms),
+            mqtt: mqtt.map(Box::new),
+        }
+    }
+
+    /// What a session that ends with its socket begins with.
+    pub(super) fn begin_plain(&mut self) -> Attached {
+        self.attaching = false;
+        self.look_again();
+        Attached {
+            session: self.uuid,
+            resumed: false,
+            confirmed: 0,
+            failed: Vec::new(),
+            expiry: std::time::Duration::ZERO,
+            mqtt: self.mqtt.as_ref().map(|mqtt| Box::new(mqtt.state(None))),
         }
     }
 
@@ -218,10 +268,29 @@ impl Attachment {
 
     fn run(&mut self, tag: u64, call: Call) {
         let outcome = match &call {
+            Call::Publish(message) if message.qos.is_some() => self.publish_mqtt(tag, message),
             Call::Publish(message) => self.publish(tag, message),
             Call::Consume(wish) => self.consume(tag, wish),
             Call::Settle(wish) => self.settle(tag, wish),
             Call::Cancel { consumer } => self.cancel(tag, consumer),
+            Call::Subscribe(wish) => self.subscribe(tag, wish),
+            Call::Unsubscribe { filter, share } => self.unsubscribe(tag, filter, share.as_deref()),
+            Call::Forget { packet } => {
+                let forgotten = u32::from(*packet);
+                let advance = payload::Advance {
+                    forgotten,
+                    ..payload::Advance::default()
+                };
+                self.forget(tag, &advance)
+            }
+            Call::Complete { packet } => {
+                let completed = u32::from(*packet);
+                let advance = payload::Advance {
+                    completed,
+                    ..payload::Advance::default()
+                };
+                self.forget(tag, &advance)
+            }
             Call::Refuse(refusal) => Outcome::Refused(*refusal),
         };
         match outcome {
@@ -236,14 +305,16 @@ impl Attachment {
         }
     }
 
-    /// A call leaves no record of its own; in a durable session its tag still takes its place in the log.
+    /// A call leaves no record of its own; in a durable session its tag still takes its place in the log. Not in MQTT's, whose
+    /// clients know nothing of tags: after a crash, what such a call was told is asked for again by a packet of its own.
     fn finish(&mut self, tag: u64, refusal: Option<Refusal>) {
         if let Some(refusal) = refusal {
             self.shared.stats.refused(self.protocol, refusal);
         }
-        if self.session.is_some() {
+        if self.session.is_some() && self.mqtt.is_none() {
             let advance = payload::Advance {
                 refusal: refusal.map_or(0, Refusal::number),
+                ..payload::Advance::default()
             };
             self.push(tag, Kind::Advance, &advance);
         } else if let Some(refusal) = refusal {
@@ -253,7 +324,12 @@ impl Attachment {
     }
 
     /// Puts a record without targets into the batch.
-    fn push(&mut self, tag: u64, kind: Kind, envelope: &dyn restante_storage::EncodeEnvelope) {
+    pub(super) fn push(
+        &mut self,
+        tag: u64,
+        kind: Kind,
+        envelope: &dyn restante_storage::EncodeEnvelope,
+    ) {
         let draft = Draft {
             origin: self.origin(tag),
             ..Draft::new(kind, now(), envelope)
@@ -327,7 +403,7 @@ impl Attachment {
     }
 
     /// Lets a batch into the log beyond what is reserved: at most one for each client.
-    fn submit_stalled_now(&mut self) {
+    pub(super) fn submit_stalled_now(&mut self) {
         if let Some(batch) = self.stalled.take() {
             self.submit_held(batch);
         }
@@ -355,6 +431,11 @@ impl Attachment {
         self.waits.is_none() && self.deferred.is_empty() && self.stalled.is_none()
     }
 
+    /// What became of the last message that was published and not refused.
+    pub fn landed(&self) -> Landed {
+        self.landed
+    }
+
     /// Whether every call so far is confirmed.
     pub fn is_settled(&self) -> bool {
         self.has_room() && self.batch.is_empty() && self.confirmed == self.called
@@ -362,18 +443,26 @@ impl Attachment {
 
     /// Waits until there is something to [`drain`](Self::drain) or there is room again. Cancel-safe.
     pub async fn ready(&mut self) {
+        self.ready_for(true).await;
+    }
+
+    /// The same; where `deliveries` are not wanted, those that wait are no reason to wake, and `drain(0)` leaves them.
+    pub async fn ready_for(&mut self, deliveries: bool) {
         // Calls that left no record behind (refused, or for listeners only) are confirmed without any news from the core.
         if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
         }
-        if !self.ended && self.stalled.is_none() && self.fetch.has_more(&self.outbox) {
+        let delivers = deliveries && !self.ended && self.stalled.is_none();
+        if delivers && self.fetch.has_more(&self.outbox) {
             return;
         }
         let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
         let log = self.shared.log().clone();
+        let good_for = self.good_for().filter(|_| !self.ended);
         tokio::select! {
             () = self.outbox.rung() => {}
             () = self.fetch.fetched() => {}
+            () = tokio::time::sleep(good_for.unwrap_or_default()), if good_for.is_some() => {}
             permit = log.reserve(bytes.unwrap_or(0)), if bytes.is_some() => {
                 if let (Ok(permit), Some(mut batch)) = (permit, self.stalled.take()) {
                     batch.hold(permit);
@@ -383,16 +472,29 @@ impl Attachment {
         }
     }
 
-    /// Takes what is ready: confirms, deliveries up to about `bytes_max` of bodies, the end. Never waits.
+    /// Waits for what is heeded even while the client takes nothing: its rights have changed or what it has shown has
+    /// expired, or it is over. Then [`drain`](Self::drain) no bytes. Cancel-safe.
+    pub async fn alarmed(&mut self) {
+        let good_for = self.good_for().filter(|_| !self.ended);
+        tokio::select! {
+            () = self.outbox.alarmed() => {}
+            // A consumer that begins is waited for before rights are looked at.
+            () = self.outbox.rung(), if self.rights_changed => {}
+            () = tokio::time::sleep(good_for.unwrap_or_default()), if good_for.is_some() => {}
+        }
+    }
+
+    /// Takes what is ready: confirms, deliveries up to about `bytes_max` of bodies (of none: no delivery), the end. Never
+    /// waits.
     pub fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.events);
-        let (applied, answers, cancelled, end) = self.outbox.put(|waiting| {
+        let (applied, answers, cancelled) = self.outbox.put(|waiting| {
             self.failed.append(&mut waiting.failed);
+            self.rights_changed |= std::mem::take(&mut waiting.rights_changed);
             (
                 waiting.applied,
                 std::mem::take(&mut waiting.answers),
                 std::mem::take(&mut waiting.cancelled),
-                waiting.end,
             )
         });
         for answer in answers {
@@ -409,7 +511,13 @@ impl Attachment {
             self.applied(serial);
         }
         self.run_deferred();
+        self.heed_rights();
+        if self.has_expired() {
+            self.look_again();
+        }
         self.flush();
+        let end = self.outbox.put(|waiting| waiting.end);
+        events.append(&mut self.events);
         events.extend(cancelled.into_iter().filter_map(|(id, name)| {
             let known = self.consumers.get(&name)?;
             let gone = (known.id() == id).then(|| self.consumers.remove(&name))??;
@@ -420,7 +528,7 @@ impl Attachment {
         }));
         self.confirm(&mut events);
         // What the broker settles itself needs room in the log too.
-        if !self.ended && self.stalled.is_none() {
+        if !self.ended && self.stalled.is_none() && end != Some(End::Revoked) && bytes_max > 0 {
             self.deliver(bytes_max, &mut events);
         }
         if let Some(end) = end
@@ -459,14 +567,37 @@ impl Attachment {
         let parcels = self.fetch.take(&self.outbox, bytes_max);
         let mut auto: HashMap<QueueId, Vec<Offset>> = HashMap::new();
         let mut n_delivered = 0;
+        let mut oldest: Option<UnixMillis> = None;
+        let tells = tracing::enabled!(tracing::Level::DEBUG);
         for (parcel, delivery) in parcels {
             // What was on its way to a consumer that is cancelled is not its successor's of the same name.
             let known = self.consumers.get_mut(&parcel.name);
             let Some(consumer) = known.filter(|it| it.id() == parcel.consumer) else {
                 continue;
             };
-            n_delivered += u64::from(delivery.is_some());
+            let delivery = match delivery {
+                Ok(delivery) => delivery,
+                Err(why) => {
+                    if let Some(queue) = parcel.queue {
+                        let (outbox, damaged) = (Arc::clone(&self.outbox), why == Missing::Damaged);
+                        self.shared.ask(Ask::Undelivered(
+                            parcel.consumer,
+                            outbox,
+                            queue,
+                            parcel.offset,
+                            damaged,
+                        ));
+                    }
+                    continue;
+                }
+            };
             consumer.drained += 1;
+            n_delivered += 1;
+            let time = delivery.message.time;
+            oldest = Some(oldest.map_or(time, |oldest: UnixMillis| oldest.min(time)));
+            if tells {
+                tell_delivered(&self.realm, self.uuid, &delivery);
+            }
             if let Some(queue) = parcel.queue {
                 if consumer.auto_settle {
                     auto.entry(queue).or_default().push(parcel.offset);
@@ -474,9 +605,12 @@ impl Attachment {
                     consumer.in_hand.insert(parcel.offset.get());
                 }
             }
-            events.extend(delivery.map(|delivery| Event::Delivery(Box::new(delivery))));
+            events.push(Event::Delivery(Box::new(delivery)));
         }
         self.shared.stats.delivered(self.protocol, n_delivered);
+        if let Some(oldest) = oldest {
+            self.shared.stats.delivery_age(oldest, now());
+        }
         for (queue, mut offsets) in auto {
             offsets.sort_unstable();
             let accepted = crate::engine::ranges(offsets.into_iter());
@@ -522,8 +656,16 @@ impl Attachment {
         }
     }
 
+    /// Not while a consumer begins: then right after it has, and before the next one does.
+    fn heed_rights(&mut self) {
+        if self.waits.is_none() && std::mem::take(&mut self.rights_changed) {
+            self.look_again();
+        }
+    }
+
     fn run_deferred(&mut self) {
         while self.waits.is_none() {
+            self.heed_rights();
             let Some((tag, call)) = self.deferred.pop_front() else {
                 return;
             };
@@ -540,7 +682,9 @@ impl Attachment {
                 known.limit = known.limit.max(limit);
                 match &known.kind {
                     ConsumerKind::Topic { subscriber, .. } => subscriber.credit(limit),
-                    ConsumerKind::Queue { id, .. } => {
+                    ConsumerKind::Listener { .. } => {}
+                    ConsumerKind::Queue { id, meter, .. } => {
+                        meter.store(known.limit, Ordering::Relaxed);
                         if std::mem::take(&mut known.trusted) && !known.in_hand.is_empty() {
                             // No `hold` came: the client has nothing in hand, all goes back.
                             known.in_hand = Ranges::new();
@@ -618,7 +762,7 @@ impl Attachment {
             .temporary
             .values()
             .any(|handle| *handle.name == *address.as_str());
-        if !own_temporary && !self.may(crate::access::Verb::Consume, &address) {
+        if !own_temporary && !self.may(crate::registry::Verb::Consume, &address) {
             return Outcome::Refused(Refusal::Denied);
         }
         let routes = self.shared.routes.load();
@@ -628,18 +772,23 @@ impl Attachment {
             .and_then(|realm| realm.names.get(address.as_str()))
             .cloned();
         match handle {
-            Some(handle) => self.ask_consumer(tag, wish, handle.id),
+            Some(handle) => self.ask_consumer(
+                tag,
+                wish.consumer.as_str().into(),
+                handle.id,
+                wish.exclusive,
+            ),
             None if self.declared_for == tag || !self.shared.settings.create_on_consume => {
                 Outcome::Refused(Refusal::NoRoute)
             }
-            None => self.declare(tag, &address),
+            None => self.declare(tag, std::slice::from_ref(&address)),
         }
     }
 
     fn consume_temporary(&mut self, tag: u64, wish: &Consume, name: &str) -> Outcome {
         if let Some(handle) = self.temporary.get(name) {
             let id = handle.id;
-            return self.ask_consumer(tag, wish, id);
+            return self.ask_consumer(tag, wish.consumer.as_str().into(), id, wish.exclusive);
         }
         // They live as long as the socket, whether or not they have a consumer.
         if self.temporary.len() >= self.shared.settings.consumers_per_session {
@@ -684,29 +833,63 @@ impl Attachment {
         Outcome::Waits
     }
 
-    fn ask_consumer(&mut self, tag: u64, wish: &Consume, queue: QueueId) -> Outcome {
+    /// Has the core make a consumer.
+    pub(super) fn ask_consumer(
+        &mut self,
+        tag: u64,
+        name: Arc<str>,
+        queue: QueueId,
+        exclusive: bool,
+    ) -> Outcome {
         self.shared.ask(Ask::AddConsumer(NewConsumer {
             outbox: Arc::clone(&self.outbox),
             tag,
-            name: wish.consumer.as_str().into(),
+            name,
             queue,
-            exclusive: wish.exclusive,
+            exclusive,
             session: self.session,
         }));
-        self.waits = Some(Waits::Answer);
+        self.await_answer();
         Outcome::Waits
+    }
+
+    /// The call at hand waits for the core.
+    pub(super) fn await_answer(&mut self) {
+        self.waits = Some(Waits::Answer);
+    }
+
+    pub(super) fn has_consumer_named(&self, name: &str) -> bool {
+        self.consumers.contains_key(name)
+    }
+
+    /// The queue that a consumer consumes from.
+    pub(super) fn queue_of(&self, name: &str) -> Option<QueueId> {
+        match self.consumers.get(name)?.kind {
+            ConsumerKind::Queue { queue, .. } => Some(queue),
+            ConsumerKind::Topic { .. } | ConsumerKind::Listener { .. } => None,
+        }
     }
 
     /// The core has made what the first deferred call wants, or refused it.
     fn answered(&mut self, tag: u64, made: Result<Made, Refusal>) {
         self.waits = None;
+        if let Some((_, Call::Subscribe(wish))) = self.deferred.front() {
+            let wish = wish.clone();
+            return self.subscription_answered(tag, &wish, made);
+        }
         match made {
             Err(refusal) => {
                 self.deferred.pop_front();
                 self.finish(tag, Some(refusal));
             }
-            Ok(Made::Consumer(id, queue)) => self.has_consumer(tag, id, queue),
-            Ok(Made::Subscriber(subscriber)) => self.subscribed(tag, subscriber),
+            Ok(Made::Nothing) => {
+                self.deferred.pop_front();
+                self.finish(tag, None);
+            }
+            Ok(Made::Consumer(id, queue, meter)) => self.has_consumer(tag, id, queue, meter),
+            Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
+                self.subscribed(tag, subscriber);
+            }
             Ok(Made::Queue(handle)) => {
                 // The call is tried again, and finds it.
                 if let Some(name) = handle.name.strip_prefix(&self.temporary_address("")) {
@@ -716,13 +899,47 @@ impl Attachment {
         }
     }
 
-    fn has_consumer(&mut self, tag: u64, id: ConsumerId, queue: QueueId) {
+    /// The same for a subscription, which is tried again and finds it.
+    fn subscription_answered(
+        &mut self,
+        tag: u64,
+        wish: &super::call::Subscribe,
+        made: Result<Made, Refusal>,
+    ) {
+        let refusal = match made {
+            Ok(Made::Consumer(id, queue, meter)) => {
+                return self.subscription_consumes(wish, id, queue, meter);
+            }
+            Ok(Made::Listener(listener) | Made::Subscriber(listener)) => {
+                return self.subscription_listens(tag, listener);
+            }
+            Ok(Made::Queue(_) | Made::Nothing) => return,
+            Err(Refusal::NoRoute) => match self.try_again_shared(tag, wish) {
+                Some(Outcome::Again(serial)) => {
+                    self.waits = Some(Waits::Applied(serial));
+                    return;
+                }
+                Some(Outcome::Refused(refusal)) => refusal,
+                _ => Refusal::NoRoute,
+            },
+            Err(refusal) => refusal,
+        };
+        self.deferred.pop_front();
+        self.finish(tag, Some(refusal));
+    }
+
+    fn has_consumer(&mut self, tag: u64, id: ConsumerId, queue: QueueId, meter: Meter) {
         let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
             return;
         };
         self.add(
             wish.consumer.as_str().into(),
-            ConsumerKind::Queue { id, queue },
+            ConsumerKind::Queue {
+                id,
+                queue,
+                address: ordinary(&wish.address),
+                meter,
+            },
             wish.auto_settle,
             0,
         );
@@ -786,7 +1003,36 @@ impl Attachment {
         );
     }
 
-    fn add(&mut self, name: Arc<str>, kind: ConsumerKind, auto_settle: bool, limit: u64) {
+    /// By name: what each consumer needs the right to consume for.
+    pub(super) fn consumed(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> + '_ {
+        self.consumers.iter().filter_map(|(name, consumer)| {
+            let address = match &consumer.kind {
+                ConsumerKind::Queue { address, .. } => address.clone()?,
+                ConsumerKind::Topic { filter, .. } => filter.as_str().into(),
+                ConsumerKind::Listener { .. } => return None,
+            };
+            Some((Arc::clone(name), address))
+        })
+    }
+
+    pub(super) fn remove_consumer(&mut self, name: &str) -> Option<Consumer> {
+        self.consumers.remove(name)
+    }
+
+    /// Has the session hear of something.
+    pub(super) fn say(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: Arc<str>,
+        kind: ConsumerKind,
+        auto_settle: bool,
+        limit: u64,
+    ) {
+        // The right may have gone since it was looked at.
+        self.rights_changed = true;
         let consumer = Consumer {
             name: Arc::clone(&name),
             kind,
@@ -825,6 +1071,10 @@ impl Attachment {
                 0
             } else {
                 Refusal::NoSuchDelivery.number()
+            },
+            releasing: match self.session {
+                Some(_) => wish.releasing.iter().copied().map(u32::from).collect(),
+                None => Vec::new(),
             },
             ..payload::Settle::default()
         };
@@ -876,12 +1126,13 @@ impl Attachment {
             Kind::Cancel,
             &payload::Cancel {
                 consumer: name.to_owned(),
+                session: 0,
             },
         );
         Outcome::Logged
     }
 
-    fn shut(&self, consumer: &Consumer) {
+    pub(super) fn shut(&self, consumer: &Consumer) {
         match &consumer.kind {
             ConsumerKind::Queue { id, .. } => {
                 let outbox = Arc::clone(&self.outbox);
@@ -892,47 +1143,99 @@ impl Attachment {
                 filter: filter.clone(),
                 subscriber: Arc::clone(subscriber),
             }),
+            ConsumerKind::Listener { subscriber } => self.shut_listener(subscriber),
         }
     }
 
-    /// Writes down a queue for `address`; the call that wants it is tried again once it is there.
-    pub(super) fn declare(&mut self, tag: u64, address: &Address) -> Outcome {
-        let routes = self.shared.routes.load();
-        let n_queues = routes
-            .queues
-            .get(&self.realm)
-            .map_or(0, |realm| realm.names.len());
-        if n_queues >= self.shared.settings.queues_per_realm {
-            return Outcome::Refused(Refusal::TooMany);
-        }
-        let def = self.shared.settings.queue_definition(&self.realm, address);
-        let draft = Draft {
-            stamp: Stamp::Floor,
-            ..Draft::new(Kind::DefineQueue, now(), &def)
+    /// Writes down queues for `addresses`; the call that wants them is tried again once they are there.
+    pub(super) fn declare(&mut self, tag: u64, addresses: &[Address]) -> Outcome {
+        let names: SmallVec<[&str; 4]> = addresses.iter().map(Address::as_str).collect();
+        let reserved = self.shared.reserve_queues(&self.realm, &names);
+        let settings = &self.shared.settings;
+        let queues = addresses
+            .iter()
+            .map(|address| settings.queue_definition(&self.realm, address));
+        let queues: SmallVec<[DefineQueue; 1]> = queues.collect();
+        self.define_queues(tag, reserved, &queues, Refusal::BadAddress)
+    }
+
+    /// Writes down queues, for which `reserved` stands until everybody sees them; the call that wants them is tried again
+    /// once they are there. `misfit`: what a definition is refused as that no record holds.
+    pub(super) fn define_queues(
+        &mut self,
+        tag: u64,
+        reserved: Result<Reserved, Refusal>,
+        queues: &[DefineQueue],
+        misfit: Refusal,
+    ) -> Outcome {
+        let reserved = match reserved {
+            Ok(reserved) => reserved,
+            Err(refusal) => return Outcome::Refused(refusal),
         };
-        if self.push_draft(0, &draft).is_err() {
-            return Outcome::Refused(Refusal::BadAddress);
+        let all_fit = queues.iter().all(|def| {
+            let draft = Draft {
+                stamp: Stamp::Floor,
+                ..Draft::new(Kind::DefineQueue, now(), def)
+            };
+            self.push_draft(0, &draft).is_ok()
+        });
+        if !self.batch.is_empty() {
+            // The last of them is in it.
+            self.batch.companion_mut().reserved.push(reserved);
+            self.flush();
+        }
+        if !all_fit {
+            return Outcome::Refused(misfit);
         }
         self.declared_for = tag;
-        self.flush();
         Outcome::Again(self.serial)
+    }
+
+    /// Changes how long a durable session outlives its socket, from now on; cut to the configured maximum. Not answered, and
+    /// durable once what is called behind it is confirmed. Changes nothing in a session that ends with its socket.
+    pub fn set_expiry(&mut self, expiry: std::time::Duration) {
+        let Some(session) = self.session else { return };
+        let most = self.shared.settings.session_expiry_max;
+        self.expiry_ms = u64::try_from(expiry.min(most).as_millis()).unwrap_or(u64::MAX);
+        let changed = DefineSession {
+            number: session.get(),
+            uuid: bytes::Bytes::copy_from_slice(self.uuid.as_bytes()),
+            realm: self.realm.to_string(),
+            principal: self.principal.name.to_string(),
+            name: self.name.clone(),
+            expiry_ms: self.expiry_ms,
+            ..DefineSession::default()
+        };
+        self.push(0, Kind::DefineSession, &changed);
     }
 
     /// Ends the session for good (MBWS `close`): what it had not settled is released, its temporary queues go.
     pub fn end(mut self) {
         self.expiry_ms = 0;
-        if let Some(session) = self.session {
-            self.push(
-                0,
-                Kind::EndSession,
-                &EndSession {
-                    session: session.get(),
-                },
-            );
-            self.flush();
-            self.submit_stalled_now();
+        self.write_end();
+        self.flush();
+        self.submit_stalled_now();
+    }
+
+    /// The record of the durable session's end.
+    pub(super) fn write_end(&mut self) {
+        let Some(session) = self.session.filter(|_| !self.over) else {
+            return;
+        };
+        self.over = true;
+        let end = EndSession {
+            session: session.get(),
+            queue: self.own_queue(),
+        };
+        if let Err(refused) = self.push_draft(0, &ending(&end, &own_queue(&end))) {
+            tracing::error!(%refused, "a session's end did not fit");
         }
     }
+}
+
+/// What the right to consume is about.
+fn ordinary(address: &str) -> Option<Arc<str>> {
+    (!address.starts_with('~')).then(|| address.into())
 }
 
 /// The NAME of `~NAME`: a temporary queue of the session that says so. `~SESSION/NAME` is one of any session's.
@@ -945,6 +1248,10 @@ pub(super) fn own_name(address: &str) -> Option<&str> {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        // Its client may be back at once, and must not find it.
+        if self.mqtt.is_some() && self.expiry_ms == 0 {
+            self.write_end();
+        }
         self.flush();
         self.submit_stalled_now();
         for consumer in self.consumers.values() {
@@ -966,6 +1273,7 @@ impl Drop for Attachment {
                 outbox,
                 ends_at,
             });
+            self.leave_behind();
         } else if self.attaching {
             let (uuid, outbox) = (self.uuid, Arc::clone(&self.outbox));
             self.shared.ask(Ask::Abandon { uuid, outbox });
@@ -983,6 +1291,9 @@ impl Attachment {
         let filter = match self.deferred.front() {
             Some((_, Call::Consume(wish))) if wish.source == Source::Topic => {
                 Filter::parse(&wish.address, self.shared.settings.address).ok()
+            }
+            Some((_, Call::Subscribe(wish))) => {
+                Filter::parse(&wish.filter, self.shared.settings.address).ok()
             }
             _ => None,
         };
@@ -1024,4 +1335,18 @@ fn take_in_hand(in_hand: &mut Ranges, trusted: bool, ranges: &Ranges, all: &mut 
         }
     }
     taken
+}
+
+fn tell_delivered(realm: &str, session: Uuid, delivery: &Delivery) {
+    let trace = trace::of_properties(&delivery.message.properties);
+    tracing::debug!(
+        realm,
+        address = delivery.message.address,
+        offset = delivery.offset,
+        attempt = delivery.attempt,
+        %session,
+        trace_id = trace.map(|it| tracing::field::display(it.trace_id())),
+        span_id = trace.map(|it| tracing::field::display(it.span_id())),
+        "delivered"
+    );
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
+use restante_storage::payload;
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use crate::engine::{OWN_CONSUMER, shared_consumer};
 use crate::message::{Message, NewMessage};
 use crate::refusal::Refusal;
 
@@ -22,10 +24,15 @@ pub struct Attach {
     pub protocol: Protocol,
     /// The other end of the socket.
     pub peer: SocketAddr,
+    /// Whether the socket is encrypted.
+    pub tls: bool,
     /// The session it wants.
     pub session: SessionWish,
     /// A name for people.
     pub name: Option<String>,
+    /// The client's id, where its protocol has one (MQTT): for rules with `${client}`, for listings, and for take-over: the
+    /// session's id follows from it and the realm, whatever [`SessionWish::id`] says.
+    pub client: Option<Arc<str>>,
 }
 
 /// The door that a client came in by.
@@ -33,6 +40,10 @@ pub struct Attach {
 pub enum Protocol {
     /// MBWS over WebSocket.
     Mbws,
+    /// MQTT 3.1.1 or 5.0, over TCP or WebSocket.
+    Mqtt,
+    /// A message published over the admin API.
+    Rest,
 }
 
 impl Protocol {
@@ -40,6 +51,8 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Mbws => "mbws",
+            Protocol::Mqtt => "mqtt",
+            Protocol::Rest => "rest",
         }
     }
 }
@@ -51,6 +64,8 @@ pub struct SessionWish {
     pub id: Option<Uuid>,
     /// How long it is to outlive its socket; zero: not at all. Cut to the configured maximum.
     pub expiry: Duration,
+    /// Whether a session that is there ends first, so that this one begins with nothing (MQTT's clean start).
+    pub fresh: bool,
 }
 
 /// What [`attach`](super::Broker::attach) gives beside the attachment.
@@ -66,6 +81,23 @@ pub struct Attached {
     pub failed: Vec<(u64, Refusal)>,
     /// How long the session outlives its socket, as granted.
     pub expiry: Duration,
+    /// What an MQTT session goes on with; always there for [`Protocol::Mqtt`], for no other.
+    pub mqtt: Option<Box<MqttState>>,
+}
+
+/// What an MQTT session goes on with. All empty in a new one.
+///
+/// A session is kept in the log where its expiry is above zero, or it was resumed; any other ends with its socket, and has nothing
+/// here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MqttState {
+    /// Its subscriptions, filters in our spelling.
+    pub subscriptions: Vec<payload::Subscription>,
+    /// Packet ids of QoS 2 publishes that were taken and not [forgotten](Call::Forget) yet, ascending.
+    pub received: Vec<u16>,
+    /// Packet ids of deliveries that the client has [received](Settle::releasing) and not [completed](Call::Complete) yet, in
+    /// that order.
+    pub releasing: Vec<u16>,
 }
 
 /// Why a client cannot be attached.
@@ -74,7 +106,7 @@ pub enum AttachError {
     /// It wants to go on with a session that is not there, and asked for none that could take its place (expiry 0).
     #[error("no such session")]
     NoSession,
-    /// The session belongs to somebody else or to another realm.
+    /// The session belongs to somebody else, to another realm, or to a client of another protocol.
     #[error("the session belongs to another principal")]
     NotYours,
     /// A limit on sessions or connections is reached.
@@ -98,6 +130,25 @@ pub enum Call {
     Cancel {
         /// The session's name for it.
         consumer: String,
+    },
+    /// MQTT: subscribe, or replace the subscription of that filter and share.
+    Subscribe(Subscribe),
+    /// MQTT: end a subscription. [`Refusal::NoSuchSubscription`] where there is none.
+    Unsubscribe {
+        /// Its filter, in our spelling.
+        filter: String,
+        /// Its group, if it is shared.
+        share: Option<String>,
+    },
+    /// MQTT: the QoS 2 publish of that packet id was released (PUBREL): the broker need not remember it any more.
+    Forget {
+        /// The packet id.
+        packet: u16,
+    },
+    /// MQTT: the QoS 2 delivery of that packet id is complete (PUBCOMP).
+    Complete {
+        /// The packet id.
+        packet: u16,
     },
     /// The session itself refuses the frame of this tag; it still takes its place among the answers, durably.
     Refuse(Refusal),
@@ -129,6 +180,28 @@ pub enum Source {
     Topic,
 }
 
+/// The name of an MQTT session's listener: what it is told at once and nobody keeps. Nothing to settle.
+pub const LISTENER: &str = "t";
+
+/// What an MQTT session subscribes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subscribe {
+    /// The filter, in our spelling.
+    pub filter: String,
+    /// The group that shares what matches; none: the session gets all of it.
+    pub share: Option<String>,
+    /// The highest quality of service that it wants, 0 to 2.
+    pub qos: u8,
+    /// Whether it does not want what it has sent itself. Not together with `share`.
+    pub no_local: bool,
+    /// Whether the retain flag of what it gets is as it was sent. Kept for the session; means nothing to the broker.
+    pub retain_as_published: bool,
+    /// What is to become of retained messages (MQTT 5.0 §3.8.3.1). Kept for the session; means nothing to the broker yet.
+    pub retain_handling: u8,
+    /// The subscription's identifier; 0: none. Kept for the session; means nothing to the broker.
+    pub id: u32,
+}
+
 /// A settlement of deliveries by one consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settle {
@@ -142,6 +215,9 @@ pub struct Settle {
     pub rejected: Ranges,
     /// Why, in the consumer's words.
     pub reason: Option<String>,
+    /// MQTT: packet ids of QoS 2 deliveries that the client has received (PUBREC), in that order; their offsets stand in
+    /// `accepted`. The session remembers them until they are [complete](Call::Complete).
+    pub releasing: Vec<u16>,
 }
 
 /// What an attachment tells its session.
@@ -167,15 +243,44 @@ pub enum Event {
     Ended(End),
 }
 
+/// What became of a message that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// It is in a durable queue, once it is confirmed.
+    Stored,
+    /// It went to those who listen and to temporary queues: nobody keeps it.
+    Delivered,
+    /// A route led it nowhere.
+    Dropped,
+    /// MQTT: nobody has subscribed to it and no queue is bound; that is no error there.
+    Nowhere,
+}
+
+impl Landed {
+    /// The name used over REST.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Landed::Stored => "stored",
+            Landed::Delivered => "delivered",
+            Landed::Dropped => "dropped",
+            Landed::Nowhere => "nowhere",
+        }
+    }
+}
+
 /// Why the broker ends an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The session goes on over another socket.
     TakenOver,
+    /// What the client has shown to be let in is no longer good: revoked, disabled, expired.
+    Revoked,
     /// The session's time was up when its client came back.
     SessionOver,
     /// The broker shuts down in good order; the session survives.
     ShuttingDown,
+    /// An administrator has closed the connection; the session survives.
+    Kicked,
     /// The log failed: nothing more is confirmed (I7).
     LogFailed,
 }

@@ -43,17 +43,24 @@ impl Checkpointer {
         }
     }
 
-    /// Runs until told to stop (the other end is gone), then makes a last checkpoint.
+    /// Runs until told to stop, then makes a last checkpoint; or until the other end is gone.
     pub(super) fn run(mut self, stop: &Receiver<()>) {
-        while stop.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let stopped = loop {
+            match stop.recv_timeout(LOOK) {
+                Err(RecvTimeoutError::Timeout) => {}
+                stopped => break stopped,
+            }
             let applied = self.shared.log().marks().applied;
             let grown = applied.get().saturating_sub(self.last.get());
             let due = self.at.elapsed() >= self.shared.settings.checkpoint_interval;
             if grown > 0 && (due || grown >= self.shared.settings.checkpoint_bytes) {
                 self.checkpoint();
             }
+        };
+        // A broker that is merely dropped has no folder any more, for all that is known.
+        if stopped.is_ok() {
+            self.checkpoint();
         }
-        self.checkpoint();
     }
 
     fn checkpoint(&mut self) {
@@ -79,6 +86,8 @@ impl Checkpointer {
         self.last = checkpoint.lsn;
         metrics::counter!("restante_checkpoints_total").increment(1);
         metrics::histogram!("restante_checkpoint_seconds").record(self.at.elapsed());
+        metrics::gauge!("restante_checkpoint_timestamp_seconds")
+            .set(super::now().get() as f64 / 1000.0);
         metrics::gauge!("restante_state_bytes").set(self.store.bytes_on_disk() as f64);
         self.release();
     }

@@ -12,6 +12,8 @@
 //!
 //! Comes before: `log` (storage). Goes on to: `attachment.rs`.
 
+mod admin;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,12 +27,14 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::call::End;
-use super::outbox::{Answer, Made, Outbox, Parcel, Subscriber};
+use super::admin::AdminAsk;
+use super::call::{End, LISTENER};
+use super::making::Reserved;
+use super::outbox::{Answer, Made, Meter, Outbox, Parcel, Subscriber};
 use super::{Routes, Shared, now};
-use crate::engine::address::Filter;
+use crate::engine::address::{AddressLimits, Filter};
 use crate::engine::routing::Router;
-use crate::engine::{Checkpoint, ConsumerId, Effect, Engine, Errand, QueueReport, Resumed};
+use crate::engine::{Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, Resumed};
 use crate::refusal::Refusal;
 
 /// What comes back with a batch of records.
@@ -46,11 +50,26 @@ pub(crate) struct Batch {
     pub(super) extras: Vec<(usize, Extras)>,
     /// The client whose session this record defines or takes over.
     pub(super) attach: Option<AttachOnApply>,
+    /// Hears where the last record lies once all are applied and what follows from them is to be seen.
+    pub(super) told: Option<oneshot::Sender<Lsn>>,
+    /// For the queues that its records make: let go once everybody sees these.
+    pub(super) reserved: SmallVec<[Reserved; 1]>,
 }
 
 /// Takers of a message that are not in its record.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
+    pub(super) queues: SmallVec<[QueueId; 2]>,
+    pub(super) topics: Vec<Arc<Subscriber>>,
+    /// Those who get it under another address.
+    pub(super) others: Vec<Elsewhere>,
+}
+
+/// Takers of a message under another address than its record's.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    /// The message under that address.
+    pub(super) record: Bytes,
     pub(super) queues: SmallVec<[QueueId; 2]>,
     pub(super) topics: Vec<Arc<Subscriber>>,
 }
@@ -59,6 +78,8 @@ pub(super) struct Extras {
 #[derive(Debug)]
 pub(super) struct AttachOnApply {
     pub(super) uuid: Uuid,
+    /// It is to begin with nothing: one that somebody else has made meanwhile, and used, will not do.
+    pub(super) fresh: bool,
     pub(super) reply: oneshot::Sender<Option<AttachedSession>>,
 }
 
@@ -67,8 +88,10 @@ pub(super) struct AttachOnApply {
 pub(super) struct AttachedSession {
     pub(super) number: SessionNo,
     pub(super) whole: DefineSession,
-    pub(super) consumers: Vec<Resumed>,
+    pub(super) consumers: Vec<(Resumed, Meter)>,
     pub(super) topics: Vec<(Arc<str>, Filter, Arc<Subscriber>)>,
+    /// Of an MQTT session: bound to all that it subscribes to and does not share.
+    pub(super) listener: Option<Arc<Subscriber>>,
 }
 
 /// A durable session as it is now.
@@ -128,6 +151,22 @@ pub(super) enum Ask {
         filter: Filter,
         subscriber: Arc<Subscriber>,
     },
+    /// An MQTT session's listener hears of one filter more; made if there is none yet.
+    Listen {
+        realm: Arc<str>,
+        filter: Filter,
+        listener: Option<Arc<Subscriber>>,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    /// It hears of these no more.
+    Unlisten {
+        realm: Arc<str>,
+        filters: Vec<Filter>,
+        listener: Arc<Subscriber>,
+        /// Whose call waits for it.
+        answer: Option<(Arc<Outbox>, u64)>,
+    },
     Find {
         uuid: Uuid,
         reply: oneshot::Sender<Option<Found>>,
@@ -162,7 +201,13 @@ pub(super) enum Ask {
         oldest: Lsn,
         reply: Sender<(Lsn, Vec<Errand>)>,
     },
-    Report(oneshot::Sender<Vec<QueueReport>>),
+    Admin(AdminAsk),
+    /// What this consumer was sent does not get to its client; `true`: nor ever to any, as it cannot be read.
+    Undelivered(ConsumerId, Arc<Outbox>, QueueId, Offset, bool),
+    /// Durable sessions behind that one, so many at most.
+    DurableSessions(Option<Uuid>, usize, oneshot::Sender<Vec<DurableSession>>),
+    /// Whether anybody is there.
+    Answer(oneshot::Sender<()>),
     Stop,
 }
 
@@ -181,6 +226,10 @@ pub(super) struct Core {
     /// Batches applied in this round: their owners are told once everything that follows is visible.
     applied: Vec<(Arc<Outbox>, u64)>,
     answers: Vec<(Arc<Outbox>, Answer)>,
+    /// Whoever waits for a batch without an outbox, and where it lies.
+    told: Vec<(oneshot::Sender<Lsn>, Lsn)>,
+    /// What was reserved for queues that are made in this round.
+    reserved: Vec<Reserved>,
     bells: Vec<Arc<Outbox>>,
 }
 
@@ -188,6 +237,7 @@ pub(super) struct Core {
 struct Port {
     outbox: Arc<Outbox>,
     name: Arc<str>,
+    meter: Meter,
 }
 
 impl Core {
@@ -203,18 +253,24 @@ impl Core {
             next_subscriber: 1 << 63,
             applied: Vec::new(),
             answers: Vec::new(),
+            told: Vec::new(),
+            reserved: Vec::new(),
             bells: Vec::new(),
         }
     }
 
+    /// Publishes the routes: nobody is to be let in before.
+    pub(super) fn begin(&mut self) {
+        self.finish_round();
+    }
+
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
-        self.finish_round();
         while let Ok(first) = self.asks.recv() {
             let mut next = Some(first);
             for _ in 0..ROUND_MAX {
                 match next.take() {
-                    Some(Ask::Stop) => return,
+                    Some(Ask::Stop) => return self.finish_round(),
                     Some(ask) => self.handle(ask),
                     None => break,
                 }
@@ -222,7 +278,8 @@ impl Core {
             }
             if let Some(ask) = next {
                 if matches!(ask, Ask::Stop) {
-                    return;
+                    // Whoever was asked for in this round is answered.
+                    return self.finish_round();
                 }
                 self.handle(ask);
             }
@@ -237,6 +294,7 @@ impl Core {
             self.carry_out(effect);
         }
         self.publish_routes();
+        self.reserved.clear();
         for (queue, cause) in self.engine.take_dropped() {
             self.shared.stats.dropped(cause, self.engine.queue(queue));
         }
@@ -250,6 +308,9 @@ impl Core {
         for (outbox, answer) in std::mem::take(&mut self.answers) {
             outbox.put(|waiting| waiting.answers.push(answer));
             self.ring_later(&outbox);
+        }
+        for (told, lsn) in self.told.drain(..) {
+            told.send(lsn).ok();
         }
         for outbox in self.bells.drain(..) {
             outbox.ring();
@@ -324,9 +385,28 @@ impl Core {
                 filter,
                 subscriber,
             } => {
-                if let Some(topics) = self.topics.get_mut(&realm) {
-                    topics.unbind(&filter, &subscriber);
-                    self.topics_changed = true;
+                self.unbind(&realm, [&filter], &subscriber);
+            }
+            Ask::Listen {
+                realm,
+                filter,
+                listener,
+                outbox,
+                tag,
+            } => {
+                let listener = listener.unwrap_or_else(|| self.listener(&outbox));
+                self.bind(realm, &filter, &listener);
+                self.answer(&outbox, tag, Ok(Made::Listener(listener)));
+            }
+            Ask::Unlisten {
+                realm,
+                filters,
+                listener,
+                answer,
+            } => {
+                self.unbind(&realm, &filters, &listener);
+                if let Some((outbox, tag)) = answer {
+                    self.answer(&outbox, tag, Ok(Made::Nothing));
                 }
             }
             Ask::Find { uuid, reply } => {
@@ -359,8 +439,16 @@ impl Core {
                 let rewrites = self.engine.take_rewrites(oldest, lsn, REWRITES_MAX);
                 reply.send((self.engine.needed_from(lsn), rewrites)).ok();
             }
-            Ask::Report(reply) => {
-                reply.send(self.engine.report()).ok();
+            Ask::Admin(ask) => self.handle_admin(ask),
+            Ask::Undelivered(id, outbox, queue, offset, unreadable) if self.serves(id, &outbox) => {
+                self.engine.undelivered(id, queue, offset, unreadable);
+            }
+            Ask::Undelivered(..) => {}
+            Ask::DurableSessions(after, limit, reply) => {
+                reply.send(self.engine.durable_sessions(after, limit)).ok();
+            }
+            Ask::Answer(reply) => {
+                reply.send(()).ok();
             }
             Ask::Stop => {}
         }
@@ -368,7 +456,7 @@ impl Core {
 
     fn apply(&mut self, commit: Commit<Batch>) {
         let batches = commit.batches.len();
-        let mut n_records = 0;
+        let (mut n_records, mut firsts) = (0, SmallVec::<[Lsn; 16]>::new());
         for at in 0..batches {
             let Some((range, _)) = commit.batches.get(at) else {
                 break;
@@ -377,6 +465,7 @@ impl Core {
             for (index, record) in commit.records(range.clone()).enumerate() {
                 n_records += 1;
                 let refusal = self.engine.apply(&record);
+                firsts.extend((index == 0).then_some(record.lsn()));
                 let Some((_, batch)) = commit.batches.get(at) else {
                     break;
                 };
@@ -405,7 +494,10 @@ impl Core {
             }
         }
         self.shared.stats.committed(n_records, commit.bytes.len());
-        for (_, batch) in commit.batches {
+        // No batch is empty.
+        for ((_, batch), first) in commit.batches.into_iter().zip(firsts) {
+            self.told.extend(batch.told.map(|told| (told, first)));
+            self.reserved.extend(batch.reserved);
             if let (Some(attach), Some(outbox)) = (batch.attach, batch.from) {
                 self.attach(attach, outbox);
             }
@@ -423,13 +515,25 @@ impl Core {
             self.engine
                 .enqueue_transient(*queue, own, record.time(), record.expires());
         }
+        for other in &extras.others {
+            for queue in &other.queues {
+                let own = other.record.clone();
+                self.engine
+                    .enqueue_transient(*queue, own, record.time(), record.expires());
+            }
+            self.offer(&other.record, &other.topics);
+        }
         if extras.topics.is_empty() {
             return;
         }
         // A copy as well: a listener that does not read keeps many of them, each of another commit.
         let own = Bytes::copy_from_slice(&bytes);
-        for subscriber in &extras.topics {
-            if subscriber.offer(&own) {
+        self.offer(&own, &extras.topics);
+    }
+
+    fn offer(&mut self, record: &Bytes, topics: &[Arc<Subscriber>]) {
+        for subscriber in topics {
+            if subscriber.offer(record) {
                 let outbox = Arc::clone(subscriber.outbox());
                 self.ring_later(&outbox);
             } else {
@@ -446,21 +550,29 @@ impl Core {
             .is_some_and(|other| !other.is_closed());
         let attached = found.filter(|_| !taken).and_then(|number| {
             let whole = self.engine.session(number)?;
+            if wish.fresh && !is_unused(&whole) {
+                return None;
+            }
             self.engine.attach(number);
             let consumers = self.engine.resume_consumers(number);
-            for consumer in &consumers {
+            let mut resumed = Vec::with_capacity(consumers.len());
+            for consumer in consumers {
+                let meter = Meter::default();
                 let port = Port {
                     outbox: Arc::clone(&outbox),
                     name: consumer.name.as_str().into(),
+                    meter: Arc::clone(&meter),
                 };
                 self.ports.insert(consumer.id, port);
+                resumed.push((consumer, meter));
             }
             self.sessions.insert(number, Arc::clone(&outbox));
             Some(AttachedSession {
                 number,
                 whole,
-                consumers,
+                consumers: resumed,
                 topics: Vec::new(),
+                listener: None,
             })
         });
         let attached = attached.map(|mut attached| {
@@ -480,6 +592,7 @@ impl Core {
                     self.subscribe(Arc::clone(&realm), &filter, &outbox, Arc::clone(&name), 0);
                 attached.topics.push((name, filter, subscriber));
             }
+            attached.listener = self.resume_listener(&attached.whole, &outbox);
             attached
         });
         // Before the answer, so that what the client sends next finds its topics.
@@ -531,18 +644,15 @@ impl Core {
         });
         for answer in answers {
             match answer.made {
-                Ok(Made::Consumer(id, _)) if self.serves(id, outbox) => {
+                Ok(Made::Consumer(id, ..)) if self.serves(id, outbox) => {
                     self.ports.remove(&id);
                     self.engine.remove_consumer(id);
                 }
                 Ok(Made::Queue(handle)) => self.engine.remove_transient_queue(handle.id),
-                Ok(Made::Subscriber(subscriber)) => {
-                    if let (Some(topics), Some(filter)) = (self.topics.get_mut(realm), filter) {
-                        topics.unbind(filter, &subscriber);
-                        self.topics_changed = true;
-                    }
+                Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
+                    self.unbind(realm, filter, &subscriber);
                 }
-                Ok(Made::Consumer(..)) | Err(_) => {}
+                Ok(Made::Consumer(..) | Made::Nothing) | Err(_) => {}
             }
         }
     }
@@ -571,19 +681,21 @@ impl Core {
         let result = self
             .engine
             .add_consumer(wish.queue, wish.exclusive, session);
+        let meter = Meter::default();
         if let Ok(id) = result {
             self.ports.insert(
                 id,
                 Port {
                     outbox: Arc::clone(&wish.outbox),
                     name: wish.name,
+                    meter: Arc::clone(&meter),
                 },
             );
         }
         self.answer(
             &wish.outbox,
             wish.tag,
-            result.map(|id| Made::Consumer(id, wish.queue)),
+            result.map(|id| Made::Consumer(id, wish.queue, meter)),
         );
     }
 
@@ -595,15 +707,60 @@ impl Core {
         name: Arc<str>,
         limit: u64,
     ) -> Arc<Subscriber> {
+        let subscriber = self.subscriber(outbox, name, limit);
+        self.bind(realm, filter, &subscriber);
+        subscriber
+    }
+
+    fn subscriber(&mut self, outbox: &Arc<Outbox>, name: Arc<str>, limit: u64) -> Arc<Subscriber> {
         let id = ConsumerId(self.next_subscriber);
         self.next_subscriber += 1;
-        let subscriber = Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit));
-        self.topics
-            .entry(realm)
-            .or_default()
-            .bind(filter, Arc::clone(&subscriber));
+        Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit))
+    }
+
+    /// An MQTT session's listener: the outbox alone bounds what waits for it.
+    fn listener(&mut self, outbox: &Arc<Outbox>) -> Arc<Subscriber> {
+        self.subscriber(outbox, LISTENER.into(), u64::MAX)
+    }
+
+    /// The listener of an MQTT session that goes on.
+    fn resume_listener(
+        &mut self,
+        whole: &DefineSession,
+        outbox: &Arc<Outbox>,
+    ) -> Option<Arc<Subscriber>> {
+        let own = whole.subscriptions.iter().filter(|it| it.share.is_empty());
+        let filters: Vec<Filter> = own
+            .filter_map(|it| Filter::parse(&it.filter, AddressLimits::CEILING).ok())
+            .collect();
+        filters.first()?;
+        let listener = self.listener(outbox);
+        listener.stands_beside(QueueId::new(whole.queue));
+        let realm: Arc<str> = whole.realm.as_str().into();
+        for filter in &filters {
+            self.bind(Arc::clone(&realm), filter, &listener);
+        }
+        Some(listener)
+    }
+
+    fn bind(&mut self, realm: Arc<str>, filter: &Filter, subscriber: &Arc<Subscriber>) {
+        let topics = self.topics.entry(realm).or_default();
+        topics.bind(filter, Arc::clone(subscriber));
         self.topics_changed = true;
-        subscriber
+    }
+
+    fn unbind<'a>(
+        &mut self,
+        realm: &Arc<str>,
+        filters: impl IntoIterator<Item = &'a Filter>,
+        subscriber: &Arc<Subscriber>,
+    ) {
+        if let Some(topics) = self.topics.get_mut(realm) {
+            for filter in filters {
+                topics.unbind(filter, subscriber);
+            }
+            self.topics_changed = true;
+        }
     }
 
     /// Told at the end of the round, when the routes are out.
@@ -686,6 +843,11 @@ impl Core {
             self.bells.push(Arc::clone(outbox));
         }
     }
+}
+
+/// Whether nobody has done anything in it yet.
+fn is_unused(session: &DefineSession) -> bool {
+    session.seq == 0 && session.queue == 0 && session.subscriptions.is_empty()
 }
 
 /// Definitions written again after one checkpoint.

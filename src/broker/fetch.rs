@@ -9,7 +9,7 @@ use std::future::pending;
 use bytes::Bytes;
 use prost::Message as _;
 use restante_storage::payload::Envelope;
-use restante_storage::{LogReader, Lsn, ReadError, RecordRef, UnixMillis};
+use restante_storage::{LogError, LogReader, Lsn, QueueId, ReadError, RecordRef, UnixMillis};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -29,7 +29,18 @@ pub(super) struct Fetch {
     /// Parcels whose bytes are being read, in order, and the reading.
     reading: Option<(Vec<Parcel>, JoinHandle<Read>)>,
     /// Parcels whose bytes were read and that are to be drained before any other.
-    read: VecDeque<(Parcel, Bytes)>,
+    read: VecDeque<(Parcel, Result<Bytes, Missing>)>,
+}
+
+/// Why a parcel has no bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Deleted, or settled by somebody else, while it was on its way.
+    Gone,
+    /// The disk does not give them now.
+    Later,
+    /// What is stored is not what was written.
+    Damaged,
 }
 
 impl Fetch {
@@ -59,31 +70,24 @@ impl Fetch {
         // Only a runtime that is going down ends a read before its time.
         let Ok(read) = read else { return };
         for (parcel, bytes) in parcels.into_iter().zip(read) {
-            match bytes {
-                Ok(bytes) => self.read.push_back((parcel, bytes)),
-                // Purged, or settled by somebody else, while it was on its way.
-                Err(ReadError::Gone(_)) => {}
-                Err(error) => tracing::error!(
-                    %error, offset = %parcel.offset, "a stored message cannot be read; `restante verify` shows more"
-                ),
-            }
+            let bytes = bytes.map_err(|error| missing(&error, &parcel));
+            self.read.push_back((parcel, bytes));
         }
     }
 
-    /// Parcels in their order with what is to be delivered, about `bytes_max` of them; none for a parcel whose message
-    /// cannot be read.
+    /// Parcels in their order with what is to be delivered, about `bytes_max` of them, or why it cannot be.
     pub(super) fn take(
         &mut self,
         outbox: &Outbox,
         bytes_max: usize,
-    ) -> Vec<(Parcel, Option<Delivery>)> {
+    ) -> Vec<(Parcel, Result<Delivery, Missing>)> {
         let mut taken = Vec::new();
         let mut bytes_left = bytes_max;
         while bytes_left > 0 {
             let Some((parcel, bytes)) = self.read.pop_front() else {
                 break;
             };
-            bytes_left = bytes_left.saturating_sub(bytes.len());
+            bytes_left = bytes_left.saturating_sub(bytes.as_ref().map_or(0, Bytes::len));
             taken.push(deliver(parcel, bytes));
         }
         if self.reading.is_some() || !self.read.is_empty() || bytes_left == 0 {
@@ -99,7 +103,11 @@ impl Fetch {
     }
 
     /// What is in memory is delivered; from the first that is not on, all is read in the background, in order.
-    fn resolve(&mut self, parcels: Vec<Parcel>, taken: &mut Vec<(Parcel, Option<Delivery>)>) {
+    fn resolve(
+        &mut self,
+        parcels: Vec<Parcel>,
+        taken: &mut Vec<(Parcel, Result<Delivery, Missing>)>,
+    ) {
         let found: Vec<Option<Bytes>> = self.reader.with_tail(|tail| {
             parcels
                 .iter()
@@ -112,7 +120,7 @@ impl Fetch {
         let mut missing = Vec::new();
         for (parcel, bytes) in parcels.into_iter().zip(found) {
             match bytes {
-                Some(bytes) if missing.is_empty() => taken.push(deliver(parcel, bytes)),
+                Some(bytes) if missing.is_empty() => taken.push(deliver(parcel, Ok(bytes))),
                 _ => missing.push(parcel),
             }
         }
@@ -166,23 +174,49 @@ fn size(place: &Place) -> usize {
     }
 }
 
-fn deliver(parcel: Parcel, bytes: Bytes) -> (Parcel, Option<Delivery>) {
-    let delivery = message(&bytes).map(|message| Delivery {
-        consumer: parcel.name.clone(),
-        offset: parcel.offset.get(),
-        attempt: parcel.attempt,
-        message,
+fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Delivery, Missing>) {
+    let delivery = bytes.and_then(|bytes| {
+        let message = message(&bytes, parcel.queue).ok_or_else(|| {
+            tracing::error!(offset = %parcel.offset, "a stored message does not decode");
+            Missing::Damaged
+        })?;
+        Ok(Delivery {
+            consumer: parcel.name.clone(),
+            offset: parcel.offset.get(),
+            attempt: parcel.attempt,
+            message,
+        })
     });
-    if delivery.is_none() {
-        tracing::error!(offset = %parcel.offset, "a stored message does not decode");
-    }
     (parcel, delivery)
 }
 
-/// The message in an encoded record; none where it is not one.
-pub(super) fn message(bytes: &Bytes) -> Option<Message> {
+fn missing(error: &ReadError, parcel: &Parcel) -> Missing {
+    let missing = match error {
+        ReadError::Gone(_) => return Missing::Gone,
+        error if is_damage(error) => Missing::Damaged,
+        ReadError::Log(_) => Missing::Later,
+    };
+    tracing::error!(
+        %error, offset = %parcel.offset, "a stored message cannot be read; `restante verify` shows more"
+    );
+    missing
+}
+
+/// Whether the bytes of a record are lost, and not only out of reach for now.
+pub(super) fn is_damage(error: &ReadError) -> bool {
+    let ReadError::Log(error) = error else {
+        return false;
+    };
+    matches!(**error, LogError::Corrupt { .. })
+}
+
+/// The message in an encoded record, as `queue` has it; none where it is not one.
+pub(super) fn message(bytes: &Bytes, queue: Option<QueueId>) -> Option<Message> {
     let record = RecordRef::parse(bytes).ok()?;
-    let envelope = Envelope::decode(bytes.slice_ref(record.envelope())).ok()?;
+    let mut envelope = Envelope::decode(bytes.slice_ref(record.envelope())).ok()?;
+    if let Some(queue) = queue {
+        settle_address(&mut envelope, queue);
+    }
     let message_id = match envelope.message_id {
         Some(id) => id,
         None => Uuid::from_slice(&envelope.uuid).ok()?.to_string(),
@@ -204,5 +238,23 @@ pub(super) fn message(bytes: &Bytes) -> Option<Message> {
         expires: record.expires(),
         body: bytes.slice_ref(record.body()),
         text: envelope.text,
+        qos_bound: envelope
+            .qos_bound
+            .checked_sub(1)
+            .and_then(|qos| u8::try_from(qos).ok()),
+        ordered: envelope
+            .ordered
+            .into_iter()
+            .map(|pair| (pair.name, pair.value))
+            .collect(),
+        retained: envelope.retained,
     })
+}
+
+/// Leaves only the address under which `queue` has the message.
+pub(super) fn settle_address(envelope: &mut Envelope, queue: QueueId) {
+    let mut routed = std::mem::take(&mut envelope.routed).into_iter();
+    if let Some(there) = routed.find(|it| it.queues.contains(&queue.get())) {
+        envelope.address = there.address;
+    }
 }

@@ -13,12 +13,15 @@ use crossbeam_channel::{Receiver, select};
 use prost::Message as _;
 use restante_storage::payload::Envelope;
 use restante_storage::{
-    Disk, Draft, DraftBatch, EncodeEnvelope, Kind, Offset, QueueId, ReadError, RecordRef, Source,
-    Stamp,
+    Disk, Draft, DraftBatch, EncodeEnvelope, Kind, Offset, QueueId, ReadError, RecordRef, Refused,
+    Source, Stamp,
 };
 
+use super::admin::Order;
 use super::core::{Ask, Batch};
-use super::publish::Takers;
+use super::fetch::{is_damage, settle_address};
+use super::publish::{Care, Takers};
+use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::engine::address::{Address, Space};
 use crate::engine::{Errand, Move, Place};
@@ -64,9 +67,7 @@ impl Keeper {
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.watch_disk();
-                for (queue, offset) in self.scribe.failed.drain(..) {
-                    self.scribe.shared.ask(Ask::MoveFailed(queue, offset));
-                }
+                self.scribe.give_back_failed();
             }
             self.run_errands();
         }
@@ -91,19 +92,7 @@ impl Keeper {
     }
 
     fn run_errands(&mut self) {
-        loop {
-            let (reply, errands) = crossbeam_channel::bounded(1);
-            self.scribe.shared.ask(Ask::Errands {
-                limit: ERRANDS_MAX,
-                reply,
-            });
-            let Ok(errands) = errands.recv() else { return };
-            let more = errands.len() >= ERRANDS_MAX;
-            self.scribe.write_all(errands);
-            if !more {
-                return;
-            }
-        }
+        self.scribe.run_errands();
     }
 }
 
@@ -113,6 +102,33 @@ impl Scribe {
             batch: DraftBatch::new(shared.log().limits(), Batch::default()),
             shared,
             failed: Vec::new(),
+        }
+    }
+
+    /// Writes all that the engine wants written now.
+    pub(super) fn run_errands(&mut self) {
+        // Whoever has run them knows that those that others took before are in the log's hands too.
+        let shared = Arc::clone(&self.shared);
+        let _one_at_a_time = shared.errands.lock();
+        loop {
+            let (reply, errands) = crossbeam_channel::bounded(1);
+            self.shared.ask(Ask::Errands {
+                limit: ERRANDS_MAX,
+                reply,
+            });
+            let Ok(errands) = errands.recv() else { return };
+            let more = errands.len() >= ERRANDS_MAX;
+            self.write_all(errands);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Has the moves that could not be made asked for again.
+    pub(super) fn give_back_failed(&mut self) {
+        for (queue, offset) in self.failed.drain(..) {
+            self.shared.ask(Ask::MoveFailed(queue, offset));
         }
     }
 
@@ -126,10 +142,21 @@ impl Scribe {
     fn write(&mut self, errand: Errand) {
         match errand {
             Errand::Settle(it) => self.push(Kind::Settle, &it),
-            Errand::End(it) => self.push(Kind::EndSession, &it),
-            Errand::Delete(it) => self.push(Kind::DeleteQueue, &it),
+            Errand::End(it) => self.push_draft(&ending(&it, &own_queue(&it))),
+            Errand::Delete(it) => {
+                let targets = [QueueId::new(it.queue)];
+                self.push_draft(&Draft {
+                    targets: &targets,
+                    stamp: Stamp::Forget,
+                    ..Draft::new(Kind::DeleteQueue, now(), &it)
+                });
+            }
             Errand::Queue(it) => self.define_queue(&it, it.id),
             Errand::Session(it) => self.push(Kind::DefineSession, &it),
+            // If there is no time for it now, the next checkpoint asks again.
+            Errand::Config(keys) => {
+                self.shared.changes.try_send(Order::Rewrite(keys)).ok();
+            }
             Errand::Move(it) => {
                 if let Err(why) = self.move_message(&it) {
                     tracing::debug!(queue = %it.name, offset = %it.offset, %why, "not dead-lettered yet");
@@ -157,7 +184,12 @@ impl Scribe {
         if self.batch.len_bytes() >= 1 << 20 {
             self.submit();
         }
-        if let Err(refused) = self.batch.push(draft) {
+        let mut pushed = self.batch.push(draft);
+        if pushed == Err(Refused::BatchFull) {
+            self.submit();
+            pushed = self.batch.push(draft);
+        }
+        if let Err(refused) = pushed {
             tracing::error!(%refused, kind = ?draft.kind, "the broker's own record did not fit");
         }
     }
@@ -176,20 +208,68 @@ impl Scribe {
 
     /// A message goes to its queue's dead-letter address: one record takes it out of the one and puts it to the other.
     fn move_message(&mut self, it: &Move) -> Result<(), Delay> {
-        let bytes = match &it.place {
-            Place::Memory(record) => record.clone(),
-            Place::Log { lsn, bytes } => self
-                .shared
-                .reader()
-                .read(*lsn, *bytes)
-                .map_err(Delay::Read)?,
+        let Some(bytes) = self.bytes_of(it)? else {
+            return self.move_marker(it);
         };
         let record = RecordRef::parse(&bytes).map_err(|_| Delay::Bytes)?;
         let mut envelope = Envelope::decode(Bytes::copy_from_slice(record.envelope()))
             .map_err(|_| Delay::Bytes)?;
-        annotate(&mut envelope, it, &record);
-        let takers = Takers::of(&self.shared.routes.load(), &it.realm, &it.address);
-        if takers.durable.is_empty() && self.make_queue(it) {
+        settle_address(&mut envelope, it.queue);
+        if envelope.taken == 0 {
+            envelope.taken = record.time().get();
+        }
+        self.write_move(it, envelope, record.priority(), record.body())
+    }
+
+    /// The record of a message; none: its bytes are lost.
+    fn bytes_of(&self, it: &Move) -> Result<Option<Bytes>, Delay> {
+        let bytes = match &it.place {
+            Place::Memory(record) => return Ok(Some(record.clone())),
+            Place::Log { lsn, bytes } => self.shared.reader().read(*lsn, *bytes),
+        };
+        match bytes {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if is_damage(&error) => {
+                tracing::error!(queue = %it.name, offset = %it.offset, %error, "a stored message is lost: a marker goes in its place");
+                Ok(None)
+            }
+            Err(error) => Err(Delay::Read(error)),
+        }
+    }
+
+    /// In place of a message whose bytes are lost: says which it was, and where it lay.
+    fn move_marker(&mut self, it: &Move) -> Result<(), Delay> {
+        let mut envelope = Envelope {
+            address: it.name.to_string(),
+            uuid: Bytes::copy_from_slice(uuid::Uuid::now_v7().as_bytes()),
+            text: true,
+            ..Envelope::default()
+        };
+        if let Place::Log { lsn, .. } = it.place {
+            let properties = &mut envelope.properties;
+            properties.insert("dead-letter-lsn".to_owned(), lsn.to_string());
+        }
+        self.write_move(it, envelope, 0, b"")
+    }
+
+    fn write_move(
+        &mut self,
+        it: &Move,
+        mut envelope: Envelope,
+        priority: u8,
+        body: &[u8],
+    ) -> Result<(), Delay> {
+        annotate(&mut envelope, it);
+        let takers = Takers::of(
+            &self.shared.routes.load(),
+            &it.realm,
+            &it.address,
+            Care::Kept,
+        );
+        if takers.n_shed() > 0 {
+            self.shared.stats.shed(takers.n_shed());
+        }
+        if takers.durable.is_empty() && self.makes_queue(it) {
             return Err(Delay::Queue);
         }
         if takers.durable.is_empty() {
@@ -198,20 +278,20 @@ impl Scribe {
             self.shared.stats.dead_lettered(it.cause);
         }
         self.push_draft(&Draft {
-            priority: record.priority(),
+            priority,
             source: Some(Source {
                 queue: it.queue,
                 offset: it.offset,
             }),
             targets: &takers.durable,
-            body: record.body(),
+            body,
             ..Draft::new(Kind::Enqueue, now(), &envelope)
         });
         Ok(())
     }
 
-    /// Writes down the queue that a dead-letter address lacks; whether it may.
-    fn make_queue(&mut self, it: &Move) -> bool {
+    /// Writes down the queue that a dead-letter address lacks; whether there may be one, and its message waits for it.
+    fn makes_queue(&mut self, it: &Move) -> bool {
         let settings = &self.shared.settings;
         let Ok(address) = Address::parse(&it.address, settings.address) else {
             return false;
@@ -219,8 +299,13 @@ impl Scribe {
         if !settings.create_on_send || address.space() != Space::Ordinary {
             return false;
         }
-        let def = settings.queue_definition(&it.realm, &address);
-        self.define_queue(&def, 0);
+        // Its realm may be about to go: then so is the message, or else it is tried again.
+        let reserved = self.shared.reserve_in_any_case(&it.realm, address.as_str());
+        if let Ok(reserved) = reserved {
+            let def = settings.queue_definition(&it.realm, &address);
+            self.define_queue(&def, 0);
+            self.batch.companion_mut().reserved.push(reserved);
+        }
         true
     }
 }
@@ -237,10 +322,7 @@ enum Delay {
 }
 
 /// Says on the message what became of it.
-fn annotate(envelope: &mut Envelope, it: &Move, record: &RecordRef<'_>) {
-    if envelope.taken == 0 {
-        envelope.taken = record.time().get();
-    }
+fn annotate(envelope: &mut Envelope, it: &Move) {
     let mut say = |name: &str, value: String| envelope.properties.insert(name.to_owned(), value);
     say("dead-letter-reason", it.cause.as_str().to_owned());
     say("dead-letter-queue", it.name.to_string());

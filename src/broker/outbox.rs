@@ -17,6 +17,7 @@ use restante_storage::{Offset, QueueId};
 use tokio::sync::Notify;
 
 use super::call::End;
+use super::card::Card;
 use crate::engine::{ConsumerId, Place, QueueHandle};
 use crate::refusal::Refusal;
 
@@ -50,12 +51,19 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Made {
     /// A consumer of a queue.
-    Consumer(ConsumerId, QueueId),
+    Consumer(ConsumerId, QueueId, Meter),
     /// A temporary queue.
     Queue(Arc<QueueHandle>),
     /// A consumer of a topic.
     Subscriber(Arc<Subscriber>),
+    /// An MQTT session's listener, with one more filter.
+    Listener(Arc<Subscriber>),
+    /// Nothing: what was to go is gone.
+    Nothing,
 }
+
+/// How many deliveries a consumer's client has said that it may be sent, whatever the engine was told so far.
+pub(super) type Meter = Arc<AtomicU64>;
 
 /// Everything that waits for a session's task.
 #[derive(Debug, Default)]
@@ -68,23 +76,44 @@ pub(super) struct Waiting {
     pub(super) failed: Vec<(u64, Refusal)>,
     pub(super) answers: Vec<Answer>,
     pub(super) cancelled: Vec<(ConsumerId, Arc<str>)>,
+    /// Documents have changed: the client's rights are to be looked at.
+    pub(super) rights_changed: bool,
     pub(super) end: Option<End>,
 }
 
 /// The place between the engine's thread and one session's task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
+    /// Whose it is.
+    pub(super) card: Card,
     waiting: Mutex<Waiting>,
     bell: Notify,
+    /// Rung with the bell where it does not matter whether the client reads: its rights have changed, or it is over.
+    alarm: Notify,
     /// Whether the bell is to be rung at the end of the engine's round.
     marked: AtomicBool,
     /// Held while batches go to the log.
     pub(super) gate: Mutex<()>,
     /// Set, with the gate held, once the session has gone to another socket: nothing more goes to the log.
     closed: AtomicBool,
+    /// Set once its client's user, token or realm is gone for good: its session must not stay either.
+    forfeit: AtomicBool,
 }
 
 impl Outbox {
+    pub(super) fn new(card: Card) -> Self {
+        Outbox {
+            card,
+            waiting: Mutex::default(),
+            bell: Notify::new(),
+            alarm: Notify::new(),
+            marked: AtomicBool::new(false),
+            gate: Mutex::default(),
+            closed: AtomicBool::new(false),
+            forfeit: AtomicBool::new(false),
+        }
+    }
+
     /// Changes what waits, without waking anybody yet.
     pub(super) fn put<R>(&self, change: impl FnOnce(&mut Waiting) -> R) -> R {
         change(&mut self.waiting.lock())
@@ -106,21 +135,50 @@ impl Outbox {
         self.bell.notified().await;
     }
 
+    /// Waits until rights have changed or it is over. Cancel-safe, as [`rung`](Self::rung) is.
+    pub(super) async fn alarmed(&self) {
+        self.alarm.notified().await;
+    }
+
+    /// Has the attachment look at its client's rights.
+    pub(super) fn look_again(&self) {
+        self.put(|waiting| waiting.rights_changed = true);
+        self.ring();
+        self.alarm.notify_one();
+    }
+
     /// Ends the attachment from the broker's side; the first reason counts.
     pub(super) fn end(&self, why: End) {
         self.put(|waiting| {
             waiting.end.get_or_insert(why);
         });
         self.ring();
+        self.alarm.notify_one();
+    }
+
+    /// Ends it because its client's user, token or realm is gone, with its session: whoever gets the name later is another.
+    pub(super) fn forfeit(&self) {
+        self.forfeit.store(true, Ordering::Release);
+        self.end(End::Revoked);
+    }
+
+    /// Whether its session has to end with it.
+    pub(super) fn is_forfeit(&self) -> bool {
+        self.forfeit.load(Ordering::Acquire)
     }
 
     /// Ends it because its session goes on elsewhere; from here on it hands nothing to the log.
     pub(super) fn take_over(&self) {
+        self.close(End::TakenOver);
+    }
+
+    /// Ends it; from here on it hands nothing to the log.
+    pub(super) fn close(&self, why: End) {
         {
             let _nobody_submits_meanwhile = self.gate.lock();
             self.closed.store(true, Ordering::Release);
         }
-        self.end(End::TakenOver);
+        self.end(why);
     }
 
     /// Whether the session has gone to another socket. Exact only with the gate held.
@@ -156,6 +214,8 @@ pub(crate) struct Subscriber {
     outbox: Arc<Outbox>,
     limit: AtomicU64,
     sent: AtomicU64,
+    /// The queue that keeps for the same session what it keeps at all: what goes there is not told here as well. 0: none.
+    queue: AtomicU64,
 }
 
 impl Subscriber {
@@ -166,7 +226,18 @@ impl Subscriber {
             outbox,
             limit: limit.into(),
             sent: 0.into(),
+            queue: 0.into(),
         }
+    }
+
+    /// From now on its session's own queue is that one. To be said before the queue is bound to anything.
+    pub(super) fn stands_beside(&self, queue: QueueId) {
+        self.queue.store(queue.get(), Ordering::Relaxed);
+    }
+
+    /// Its session's own queue; none: [`QueueId::ZERO`].
+    pub(super) fn queue(&self) -> QueueId {
+        QueueId::new(self.queue.load(Ordering::Relaxed))
     }
 
     pub(super) fn credit(&self, limit: u64) {
@@ -200,6 +271,17 @@ impl Subscriber {
 
     pub(super) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
+    }
+
+    /// The session's own name for it.
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Deliveries that it may still be sent.
+    pub(super) fn credit_left(&self) -> u64 {
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.limit.load(Ordering::Relaxed).saturating_sub(sent)
     }
 
     pub(super) fn id(&self) -> ConsumerId {

@@ -6,38 +6,61 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use restante_storage::payload::Envelope;
+use restante_storage::payload::{Envelope, Pair};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::attachment::{Attachment, Outcome, own_name};
-use super::core::{Ask, Extras};
+use super::call::{Landed, Protocol};
+use super::core::{Ask, Elsewhere, Extras};
 use super::outbox::Subscriber;
-use super::{Routes, now};
-use crate::access::Verb;
+use super::placing::{Landing, Placed};
+use super::{Routes, Shared, now};
+use crate::access::Principal;
 use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter, Space};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
+use crate::registry::Verb;
+use crate::routes::Sent;
+use crate::trace;
+
+/// What its sender asks for a message, as far as it decides who takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Care {
+    /// It is kept for MQTT sessions that want that, as for all others.
+    Kept,
+    /// MQTT's QoS 0: MQTT sessions are told of it and keep nothing; but for those whose client is away it is kept where the
+    /// flag says so.
+    Told(bool),
+}
 
 /// Who takes what is sent to an address.
 #[derive(Debug, Default)]
 pub(super) struct Takers {
+    /// Ascending, unless there is more than one landing.
     pub(super) durable: SmallVec<[QueueId; 4]>,
     pub(super) transient: SmallVec<[QueueId; 2]>,
     pub(super) topics: Vec<Arc<Subscriber>>,
+    /// Queues that drop it because they are full, ascending.
+    shed: SmallVec<[QueueId; 1]>,
+    /// Queues of MQTT sessions that keep nothing of what is only told, and whether they are full.
+    passed_over: SmallVec<[(QueueId, bool); 1]>,
     full: bool,
 }
 
 impl Takers {
     /// From the routing snapshot, without a lock.
-    pub(super) fn of(routes: &Routes, realm: &str, address: &str) -> Self {
+    pub(super) fn of(routes: &Routes, realm: &str, address: &str, care: Care) -> Self {
         let mut takers = Takers::default();
         if let Some(realm) = routes.queues.get(realm) {
             let mut found: SmallVec<[Arc<QueueHandle>; 4]> = SmallVec::new();
             realm.bindings.collect_unique(address, &mut found);
             for handle in found {
+                if handle.sheds && takers.leaves_out(&handle, care) {
+                    continue;
+                }
                 takers.full |= handle.is_full();
                 if handle.is_transient() {
                     takers.transient.push(handle.id);
@@ -49,14 +72,146 @@ impl Takers {
         if let Some(topics) = routes.topics.get(realm).filter(|topics| !topics.is_empty()) {
             let mut found: SmallVec<[Arc<Subscriber>; 4]> = SmallVec::new();
             topics.collect_unique(address, &mut found);
+            found.retain(|it| !takers.keeps_for(it));
             takers.topics.extend(found);
+        }
+        if care == Care::Told(true) && !takers.passed_over.is_empty() {
+            takers.keep_for_absent();
         }
         takers
     }
 
+    /// Whether a queue that sheds is left out, and why.
+    fn leaves_out(&mut self, handle: &QueueHandle, care: Care) -> bool {
+        // A queue that groups share takes it as any other does.
+        if care != Care::Kept && handle.is_owned() {
+            self.passed_over.push((handle.id, handle.is_full()));
+            return true;
+        }
+        let full = handle.is_full();
+        if full {
+            self.shed.push(handle.id);
+        }
+        full
+    }
+
+    /// Whether the session of a listener has it from its own queue, or had that queue room.
+    fn keeps_for(&self, listener: &Subscriber) -> bool {
+        let own = listener.queue();
+        own != QueueId::ZERO
+            && (self.durable.binary_search(&own).is_ok() || self.shed.binary_search(&own).is_ok())
+    }
+
+    /// Sessions that nobody listens for keep it.
+    fn keep_for_absent(&mut self) {
+        let mut present: Vec<QueueId> = self.topics.iter().map(|it| it.queue()).collect();
+        present.sort_unstable();
+        for (id, full) in &self.passed_over {
+            if present.binary_search(id).is_ok() {
+                continue;
+            }
+            if *full {
+                self.shed.push(*id);
+            } else {
+                self.durable.push(*id);
+            }
+        }
+        self.durable.sort_unstable();
+    }
+
+    /// Leaves out the session that has sent it: its queue and its listener.
+    pub(super) fn leave_out_own(&mut self, queue: Option<QueueId>, listener: Option<&Subscriber>) {
+        self.durable.retain(|id| Some(*id) != queue);
+        self.shed.retain(|id| Some(*id) != queue);
+        self.topics.retain(|it| Some(&**it) != listener);
+    }
+
+    /// How many queues drop it because they are full.
+    pub(super) fn n_shed(&self) -> u64 {
+        self.shed.len() as u64
+    }
+
+    /// Whether nobody gets it in the end, although somebody is bound.
+    pub(super) fn come_to_nothing(&self) -> bool {
+        self.durable.is_empty() && self.transient.is_empty() && self.topics.is_empty()
+    }
+
+    /// Whether one of its queues may take no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Whoever listens takes nothing from a queue, and does not stand for one either (MBWS.md §4.10).
-    fn have_no_queue(&self) -> bool {
-        self.durable.is_empty() && self.transient.is_empty()
+    pub(super) fn have_no_queue(&self) -> bool {
+        // One that is full or keeps nothing of this is there all the same: no other is made in its place.
+        self.durable.is_empty()
+            && self.transient.is_empty()
+            && self.shed.is_empty()
+            && self.passed_over.is_empty()
+    }
+
+    pub(super) fn has_listeners(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.have_no_queue() && !self.has_listeners()
+    }
+
+    pub(super) fn leave_out(&mut self, others: &Takers) {
+        self.durable.retain(|id| !others.durable.contains(id));
+        self.transient.retain(|id| !others.transient.contains(id));
+        self.shed.retain(|id| !others.shed.contains(id));
+        self.topics.retain(|it| !others.topics.contains(it));
+    }
+
+    /// Leaves out listeners whose session has it from its own queue, one of these (ascending), under another address.
+    pub(super) fn leave_out_kept(&mut self, kept: &[QueueId]) {
+        self.topics
+            .retain(|it| kept.binary_search(&it.queue()).is_err());
+    }
+
+    pub(super) fn extend(&mut self, others: &Takers) {
+        self.durable.extend_from_slice(&others.durable);
+        self.transient.extend_from_slice(&others.transient);
+        self.shed.extend_from_slice(&others.shed);
+        self.topics.extend_from_slice(&others.topics);
+    }
+}
+
+impl Shared {
+    /// Why a message is not even looked at, if it is not: whoever sends it may not, or it has expired.
+    pub(super) fn turns_away(
+        &self,
+        who: &Principal,
+        client: Option<&str>,
+        realm: &str,
+        address: &Address,
+        message: &NewMessage,
+    ) -> Option<Refusal> {
+        if !self.may(who, client, Verb::Send, realm, address) {
+            return Some(Refusal::Denied);
+        }
+        (message.ttl_ms == Some(0)).then_some(Refusal::Expired)
+    }
+
+    /// The one decision for an address. See [`Attachment::may`].
+    pub(super) fn may(
+        &self,
+        who: &Principal,
+        client: Option<&str>,
+        verb: Verb,
+        realm: &str,
+        address: &Address,
+    ) -> bool {
+        match (address.space(), verb) {
+            (Space::Ordinary, _) => {
+                let access = self.access.load();
+                access.allows(who, client, verb, realm, address.as_str())
+            }
+            (Space::Temporary, Verb::Send) => true,
+            (Space::Temporary | Space::Broker, _) => false,
+        }
     }
 }
 
@@ -67,26 +222,94 @@ impl Attachment {
         let Ok(address) = Address::parse(text, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadAddress);
         };
-        if !self.may(Verb::Send, &address) {
-            return Outcome::Refused(Refusal::Denied);
+        if let Some(why) = self.shared.turns_away(
+            &self.principal,
+            self.client(),
+            &self.realm,
+            &address,
+            message,
+        ) {
+            if why == Refusal::Denied {
+                self.tell_denied(Verb::Send, address.as_str());
+            }
+            return Outcome::Refused(why);
         }
-        if message.ttl_ms == Some(0) {
-            return Outcome::Refused(Refusal::Expired);
-        }
-        let takers = Takers::of(&self.shared.routes.load(), &self.realm, address.as_str());
+        let uuid = message.message_id.is_none().then(Uuid::now_v7);
+        let id = match (&message.message_id, &uuid) {
+            (Some(id), _) => id.as_bytes(),
+            (None, uuid) => uuid.as_ref().map_or(&[][..], |uuid| uuid.as_bytes()),
+        };
+        let sent = Sent {
+            address: address.as_str(),
+            message,
+            id,
+        };
         let may_make = self.may_make_queue(tag, &address);
-        if takers.have_no_queue() && (may_make || takers.topics.is_empty()) {
-            return self.no_route(tag, &address, may_make);
+        let care = self.care(message);
+        let mut placed = self
+            .shared
+            .place(&self.realm, &address, &sent, may_make, care, None);
+        self.leave_out_own(&mut placed);
+        if message.qos.is_some() && matches!(placed, Placed::NoRoute) {
+            return self.landed_nowhere(tag);
         }
-        if takers.full || (!takers.durable.is_empty() && self.shared.is_disk_full()) {
-            return Outcome::Refused(Refusal::Full);
+        if let Some(why) = self.shared.refuses(&self.realm, &placed) {
+            return Outcome::Refused(why);
         }
-        let envelope = self.envelope(&address, message);
-        let outcome = self.store(tag, message, &envelope, takers);
+        let landings = match placed {
+            Placed::Lands(landings) => landings,
+            Placed::Makes { addresses, .. } => return self.declare(tag, &addresses),
+            Placed::Dropped => {
+                self.shared.stats.dropped_by_route();
+                self.landed = Landed::Dropped;
+                return Outcome::Done;
+            }
+            Placed::NoRoute => return Outcome::Refused(Refusal::NoRoute),
+        };
+        let n_shed: u64 = landings.iter().map(|it| it.takers.n_shed()).sum();
+        if n_shed > 0 {
+            self.shared.stats.shed(n_shed);
+        }
+        if landings.iter().all(|it| it.takers.come_to_nothing()) {
+            if message.qos.is_some() {
+                return self.landed_nowhere(tag);
+            }
+            self.landed = Landed::Dropped;
+            return Outcome::Done;
+        }
+        let outcome = self.store(tag, message, uuid, landings);
         if !matches!(outcome, Outcome::Refused(_)) {
+            self.landed = match outcome {
+                Outcome::Logged => Landed::Stored,
+                _ => Landed::Delivered,
+            };
             self.shared.stats.published(self.protocol);
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                self.tell_published(address.as_str(), message);
+            }
         }
         outcome
+    }
+
+    /// An MQTT client's message that nobody wants, or has room for: published all the same, and the session is told
+    /// (5.0: reason code 0x10).
+    fn landed_nowhere(&mut self, tag: u64) -> Outcome {
+        self.landed = Landed::Nowhere;
+        self.failed.push((tag, Refusal::NoRoute));
+        self.shared.stats.published(self.protocol);
+        Outcome::Done
+    }
+
+    fn tell_published(&self, address: &str, message: &NewMessage) {
+        let trace = trace::of_properties(&message.properties);
+        tracing::debug!(
+            realm = &*self.realm,
+            address,
+            session = %self.uuid,
+            trace_id = trace.map(|it| tracing::field::display(it.trace_id())),
+            span_id = trace.map(|it| tracing::field::display(it.span_id())),
+            "published"
+        );
     }
 
     /// `~NAME` is short for this session's temporary queue of that name.
@@ -97,31 +320,18 @@ impl Attachment {
     /// Whether a queue of the address's name may be made; once for a call.
     fn may_make_queue(&self, tag: u64, address: &Address) -> bool {
         let ordinary = address.space() == Space::Ordinary;
-        self.shared.settings.create_on_send && ordinary && self.declared_for != tag
+        let may = self.shared.settings.create_on_send && self.protocol != Protocol::Mqtt;
+        may && ordinary && self.declared_for != tag
     }
 
-    fn no_route(&mut self, tag: u64, address: &Address, may_make: bool) -> Outcome {
-        if !may_make {
-            return Outcome::Refused(Refusal::NoRoute);
-        }
-        if self.shared.is_disk_full() {
-            return Outcome::Refused(Refusal::Full);
-        }
-        self.declare(tag, address)
-    }
-
-    fn envelope(&self, address: &Address, message: &NewMessage) -> Envelope {
+    fn envelope(&self, address: String, message: &NewMessage, uuid: Option<Uuid>) -> Envelope {
         let reply_to = message
             .reply_to
             .as_ref()
             .map(|to| self.own_temporary(to).unwrap_or_else(|| to.clone()));
-        let uuid = match message.message_id {
-            Some(_) => Bytes::new(),
-            None => Bytes::copy_from_slice(Uuid::now_v7().as_bytes()),
-        };
         Envelope {
-            address: address.as_str().to_owned(),
-            uuid,
+            address,
+            uuid: uuid.map_or_else(Bytes::new, |uuid| Bytes::copy_from_slice(uuid.as_bytes())),
             message_id: message.message_id.clone(),
             correlation_id: message.correlation_id.clone(),
             reply_to,
@@ -129,46 +339,59 @@ impl Attachment {
             key: message.key.clone(),
             text: message.text,
             properties: message.properties.clone(),
-            taken: 0,
+            qos_bound: message.qos.map_or(0, |qos| u32::from(qos) + 1),
+            ordered: message.ordered.iter().map(pair).collect(),
+            received: self.session.map_or(0, |_| u32::from(message.packet)),
+            ..Envelope::default()
         }
     }
 
+    /// Writes the message for all durable queues at once, with those who take it beside them; or hands it over.
     fn store(
         &mut self,
         tag: u64,
         message: &NewMessage,
-        envelope: &Envelope,
-        takers: Takers,
+        uuid: Option<Uuid>,
+        landings: SmallVec<[Landing; 1]>,
     ) -> Outcome {
-        let time = *self.began.get_or_insert_with(now);
+        let mut landings = landings.into_iter();
+        let Some(first) = landings.next() else {
+            return Outcome::Done;
+        };
+        let mut envelope = self.envelope(first.address, message, uuid);
         let Takers {
-            durable,
+            mut durable,
             transient,
             topics,
             ..
-        } = takers;
-        let draft = Draft {
+        } = first.takers;
+        let time = *self.began.get_or_insert_with(now);
+        let mut draft = Draft {
             priority: message.priority,
             expires: message.ttl_ms.map(|ttl| time.saturating_add(ttl)),
-            origin: self.origin(tag),
-            targets: &durable,
             body: &message.body,
-            ..Draft::new(Kind::Enqueue, time, envelope)
+            ..Draft::new(Kind::Enqueue, time, &())
         };
+        let others = self.elsewhere(&draft, &mut envelope, &mut durable, landings);
+        draft.envelope = &envelope;
         if durable.is_empty() {
             self.hand_over(&draft, transient, &topics);
+            for other in others {
+                self.hand_over_record(&draft, other.record, other.queues, &other.topics);
+            }
             return Outcome::Done;
         }
+        draft.origin = self.origin(tag);
+        draft.targets = &durable;
         match self.push_draft(tag, &draft) {
             Ok(index) => {
-                if !transient.is_empty() || !topics.is_empty() {
-                    self.extras(
-                        index,
-                        Extras {
-                            queues: transient,
-                            topics,
-                        },
-                    );
+                if !transient.is_empty() || !topics.is_empty() || !others.is_empty() {
+                    let extras = Extras {
+                        queues: transient,
+                        topics,
+                        others,
+                    };
+                    self.extras(index, extras);
                 }
                 Outcome::Logged
             }
@@ -179,6 +402,51 @@ impl Attachment {
         }
     }
 
+    /// The landings behind the first: their durable queues come to the record, which notes under which address they have
+    /// it; for the others there is a record each, of which the log knows nothing.
+    fn elsewhere(
+        &self,
+        draft: &Draft<'_>,
+        envelope: &mut Envelope,
+        durable: &mut SmallVec<[QueueId; 4]>,
+        landings: impl Iterator<Item = Landing>,
+    ) -> Vec<Elsewhere> {
+        let mut others = Vec::new();
+        let mut routed = Vec::new();
+        for landing in landings {
+            let Takers {
+                durable: queues,
+                transient,
+                topics,
+                ..
+            } = landing.takers;
+            if !transient.is_empty() || !topics.is_empty() {
+                let renamed = Envelope {
+                    address: landing.address.clone(),
+                    ..envelope.clone()
+                };
+                let record = encode_detached(&Draft {
+                    envelope: &renamed,
+                    ..*draft
+                });
+                others.push(Elsewhere {
+                    record,
+                    queues: transient,
+                    topics,
+                });
+            }
+            if !queues.is_empty() {
+                durable.extend_from_slice(&queues);
+                routed.push(restante_storage::payload::Routed {
+                    address: landing.address,
+                    queues: queues.iter().map(|id| id.get()).collect(),
+                });
+            }
+        }
+        envelope.routed = routed;
+        others
+    }
+
     /// Nobody who takes it keeps it on disk: it goes to them at once.
     fn hand_over(
         &self,
@@ -186,7 +454,16 @@ impl Attachment {
         queues: SmallVec<[QueueId; 2]>,
         topics: &[Arc<Subscriber>],
     ) {
-        let record = encode_detached(draft);
+        self.hand_over_record(draft, encode_detached(draft), queues, topics);
+    }
+
+    fn hand_over_record(
+        &self,
+        draft: &Draft<'_>,
+        record: Bytes,
+        queues: SmallVec<[QueueId; 2]>,
+        topics: &[Arc<Subscriber>],
+    ) {
         for subscriber in topics {
             if subscriber.offer(&record) {
                 subscriber.outbox().ring();
@@ -208,21 +485,32 @@ impl Attachment {
     /// The one decision for an address. A temporary address is known only to those who were told of it: that is the
     /// right to send there, and its own session's to consume from it.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
-        match (address.space(), verb) {
-            (Space::Ordinary, _) => {
-                self.shared
-                    .allows(&self.principal, verb, &self.realm, address.as_str())
-            }
-            (Space::Temporary, Verb::Send) => true,
-            (Space::Temporary | Space::Broker, _) => false,
+        let allowed = self
+            .shared
+            .may(&self.principal, self.client(), verb, &self.realm, address);
+        if !allowed {
+            self.tell_denied(verb, address.as_str());
         }
+        allowed
     }
 
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
-        !filter.as_str().starts_with(['~', '$'])
+        let (verb, asked) = (Verb::Consume, filter.as_str());
+        let allowed = !asked.starts_with(['~', '$'])
             && self
                 .shared
-                .allows(&self.principal, Verb::Consume, &self.realm, filter.as_str())
+                .allows(&self.principal, self.client(), verb, &self.realm, asked);
+        if !allowed {
+            self.tell_denied(verb, asked);
+        }
+        allowed
+    }
+}
+
+fn pair((name, value): &(String, String)) -> Pair {
+    Pair {
+        name: name.clone(),
+        value: value.clone(),
     }
 }

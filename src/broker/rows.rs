@@ -55,6 +55,14 @@ impl Rows {
         }
     }
 
+    /// The row of that key, also after a failed checkpoint: whether it is the right one, the caller must know.
+    pub(super) fn salvage(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        match self.store.salvage(key)? {
+            Some(head) => whole(&head, key, |part| self.store.salvage(part)),
+            None => Ok(None),
+        }
+    }
+
     /// Visits the rows whose key begins with `prefix`, in order of keys.
     pub(super) fn scan(
         &self,
@@ -99,17 +107,25 @@ impl Rows {
             .unwrap_or(0))
     }
 
-    /// The value behind what stands under a key. A missing part makes it shorter, which the engine's sums find out.
     fn whole(&self, key: &[u8], head: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
-        let Some(n_parts) = parted(head) else {
-            return Ok(head.split_first().map(|(_, value)| value.to_vec()));
-        };
-        let mut value = Vec::new();
-        for part in 0..n_parts {
-            value.extend(self.store.get(&part_key(key, part))?.unwrap_or_default());
-        }
-        Ok(Some(value))
+        whole(head, key, |part| self.store.get(part))
     }
+}
+
+/// The value behind what stands under a key. A missing part makes it shorter, which the engine's sums find out.
+fn whole(
+    head: &[u8],
+    key: &[u8],
+    get: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, StateError>,
+) -> Result<Option<Vec<u8>>, StateError> {
+    let Some(n_parts) = parted(head) else {
+        return Ok(head.split_first().map(|(_, value)| value.to_vec()));
+    };
+    let mut value = Vec::new();
+    for part in 0..n_parts {
+        value.extend(get(&part_key(key, part))?.unwrap_or_default());
+    }
+    Ok(Some(value))
 }
 
 fn put(batch: &mut StateBatch, key: Vec<u8>, value: Vec<u8>) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use restante_storage::SessionNo;
 use restante_storage::payload::DefineQueue;
 
+use crate::access;
 use crate::config::Config;
-use crate::engine::address::{Address, AddressLimits, Filter};
+use crate::engine::address::{Address, AddressLimits, Filter, escape_segment};
 
 /// The realm that always exists.
 pub const DEFAULT_REALM: &str = "default";
@@ -41,8 +43,27 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// Bytes of log after which a checkpoint does not wait for its time.
     pub checkpoint_bytes: u64,
+    /// Who is let in, as far as the configuration says.
+    pub access: access::Settings,
+    /// What MQTT sessions may cost.
+    pub mqtt: MqttSettings,
     policies: Vec<(Filter, DefineQueue)>,
     defaults: DefineQueue,
+}
+
+/// What holds for MQTT sessions in the broker.
+#[derive(Debug, Clone)]
+pub struct MqttSettings {
+    /// Messages that a session's own queue holds; what comes on top is dropped.
+    pub session_messages_max: u64,
+    /// Bytes that a session's own queue holds; what comes on top is dropped.
+    pub session_bytes_max: u64,
+    /// Whether QoS 0 messages are kept for sessions whose client is away.
+    pub queue_qos0_offline: bool,
+    /// How long the queue of a shared subscription waits for a member before it goes with all that waits in it.
+    pub share_linger: Duration,
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
 }
 
 impl Settings {
@@ -74,6 +95,8 @@ impl Settings {
             free_low_bytes: config.storage.free_low_bytes,
             checkpoint_interval: config.storage.checkpoint_interval,
             checkpoint_bytes: config.storage.checkpoint_bytes,
+            access: access_settings(config),
+            mqtt: MqttSettings::new(config),
             policies: policies.collect(),
             defaults: definition(&config.queues.defaults),
         }
@@ -91,6 +114,70 @@ impl Settings {
             bindings: vec![address.as_str().to_owned()],
             ..policy.map_or(&self.defaults, |(_, policy)| policy).clone()
         }
+    }
+}
+
+/// The name of an MQTT session's own queue.
+pub(super) fn own_queue_name(client: &str) -> String {
+    format!("$mqtt/{}", escape_segment(client))
+}
+
+/// The name of the queue that a group shares.
+pub(super) fn shared_queue_name(group: &str, filter: &str) -> String {
+    format!(
+        "$share/{}/{}",
+        escape_segment(group),
+        escape_segment(filter)
+    )
+}
+
+impl MqttSettings {
+    fn new(config: &Config) -> Self {
+        let mqtt = &config.mqtt;
+        MqttSettings {
+            session_messages_max: mqtt.session_messages_max,
+            session_bytes_max: mqtt.session_bytes_max,
+            queue_qos0_offline: mqtt.queue_qos0_offline,
+            share_linger: mqtt.share_linger,
+            subscriptions_max: mqtt.subscriptions_max,
+        }
+    }
+
+    /// A session's own queue, bound to nothing yet.
+    pub(super) fn own_queue(&self, realm: &str, client: &str, session: SessionNo) -> DefineQueue {
+        DefineQueue {
+            realm: realm.to_owned(),
+            name: own_queue_name(client),
+            max_messages: self.session_messages_max,
+            max_bytes: self.session_bytes_max,
+            sheds: true,
+            session: session.get(),
+            ..DefineQueue::default()
+        }
+    }
+
+    /// The queue that a group shares.
+    pub(super) fn shared_queue(&self, realm: &str, group: &str, filter: &str) -> DefineQueue {
+        let linger = self.share_linger.as_millis();
+        DefineQueue {
+            realm: realm.to_owned(),
+            name: shared_queue_name(group, filter),
+            max_messages: self.session_messages_max,
+            max_bytes: self.session_bytes_max,
+            sheds: true,
+            bindings: vec![filter.to_owned()],
+            linger_ms: u64::try_from(linger).unwrap_or(u64::MAX).max(1),
+            ..DefineQueue::default()
+        }
+    }
+}
+
+/// What the configuration says of access.
+pub fn access_settings(config: &Config) -> access::Settings {
+    access::Settings {
+        issuers: config.access.issuers.clone(),
+        attempts_per_minute: config.limits.auth_attempts,
+        admin_password_file: config.access.admin_password_file.clone(),
     }
 }
 

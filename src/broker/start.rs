@@ -7,26 +7,28 @@
 //! The log decides. A state store that is missing, unreadable, foreign, or further than the log is set aside and built
 //! anew from the log; a log that is damaged is refused (`restante verify` shows the place), never guessed at.
 //!
-//! Threads, in the order in which they stop: sessions (front), log writer, keeper, checkpointer, core.
+//! Threads, in the order in which they stop: sessions (front), log writer, keeper, steward, checkpointer, core.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
+use restante_storage::payload::ConfigEntry;
 use restante_storage::state::{SledStore, StateError};
 use restante_storage::{Disk, Log, LogError, LogOptions, LogScan, Lsn, QueueId, SyncPolicy};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::admin::{Order, Steward};
 use super::checkpointer::Checkpointer;
 use super::core::{Ask, Core};
 use super::keeper::Keeper;
@@ -34,8 +36,10 @@ use super::rows::Rows;
 use super::settings::Settings;
 use super::stats::Stats;
 use super::{Broker, Routes, Shared, now};
-use crate::access::Rules;
-use crate::engine::{Bodies, Engine};
+use crate::access::{Access, Current};
+use crate::engine::{Bodies, ConfigKey, ConfigValue, Engine};
+use crate::registry::{Registry, Unreadable};
+use crate::routes;
 
 /// The state store's folder in the data folder.
 const STATE_DIR: &str = "state.sled";
@@ -43,6 +47,8 @@ const STATE_DIR: &str = "state.sled";
 const REBUILD_MARK: &str = "state.rebuild";
 /// Asks that may wait for the core.
 const ASKS_MAX: usize = 4096;
+/// Changes that may wait for the steward.
+const CHANGES_MAX: usize = 64;
 
 /// The broker cannot start.
 #[derive(Debug, Error)]
@@ -50,6 +56,9 @@ pub enum StartError {
     /// The log says no.
     #[error("the log cannot be opened")]
     Log(#[from] LogError),
+    /// A document in the log is not for this version.
+    #[error("what administrators have set cannot be used")]
+    Document(#[from] Unreadable),
     /// Not even an empty state store can be made.
     #[error("the state store cannot be opened")]
     State(#[from] StateError),
@@ -85,6 +94,8 @@ pub struct Started {
     keeper: JoinHandle<()>,
     checkpointer: JoinHandle<()>,
     core: JoinHandle<()>,
+    steward: JoinHandle<()>,
+    stop_steward: Arc<AtomicBool>,
     stop_keeper: Sender<()>,
     stop_checkpointer: Sender<()>,
 }
@@ -99,7 +110,6 @@ impl Broker {
         disk: Arc<dyn Disk>,
         options: LogOptions,
         settings: Settings,
-        rules: Rules,
     ) -> Result<Started, StartError> {
         let scan = Log::<()>::scan(Arc::clone(&disk), data, options.clone())?;
         let store = open_store(data)?;
@@ -113,7 +123,13 @@ impl Broker {
         metrics::gauge!("restante_recovery_seconds").set(begun.elapsed().as_secs_f64());
         let checkpointed = engine.applied();
         let node = scan.node();
-        let (shared, asks, keeper_bell) = shared(settings, rules);
+        let registry = Registry::read(engine.config().map(entry))?;
+        let (shared, ends) = shared(settings, registry);
+        let Ends {
+            asks,
+            keeper_bell,
+            changes,
+        } = ends;
         let offsets: HashMap<_, _> = engine.next_offsets().collect();
         let (to_core, failed) = (shared.asks.clone(), Arc::clone(&shared));
         let sink = move |commit| {
@@ -121,13 +137,17 @@ impl Broker {
         };
         let log = scan.start(offsets, sink, move |error| failed.log_failed(error))?;
         shared.log.set(log).ok();
-        let core = Core::new(engine, Arc::clone(&shared), asks);
+        let mut core = Core::new(engine, Arc::clone(&shared), asks);
+        core.begin();
         let core = spawn("core", move || core.run())?;
         let keeper = Keeper::new(Arc::clone(&shared), disk, data.to_owned());
         let (stop_keeper, keeper_stop) = bounded::<()>(0);
         let keeper = spawn("keeper", move || keeper.run(&keeper_bell, &keeper_stop))?;
+        let stop_steward = Arc::new(AtomicBool::new(false));
+        let steward = Steward::new(Arc::clone(&shared), Arc::clone(&stop_steward));
+        let steward = spawn("steward", move || steward.run(changes))?;
         let checkpointer = Checkpointer::new(Arc::clone(&shared), store, node, checkpointed);
-        let (stop_checkpointer, checkpointer_stop) = bounded(0);
+        let (stop_checkpointer, checkpointer_stop) = bounded(1);
         let checkpointer = spawn("checkpointer", move || checkpointer.run(&checkpointer_stop))?;
         let broker = Broker { shared, node };
         Ok(Started {
@@ -136,6 +156,8 @@ impl Broker {
             keeper,
             checkpointer,
             core,
+            steward,
+            stop_steward,
             stop_keeper,
             stop_checkpointer,
         })
@@ -149,11 +171,14 @@ impl Started {
     /// # Errors
     /// The log had failed: what it had not confirmed may be missing.
     pub fn stop(self) -> Result<(), Arc<LogError>> {
+        self.broker.shared.draining.store(true, Ordering::Release);
+        self.stop_steward();
         drop(self.stop_keeper);
         // First: a keeper that waits for room on a full disk is let go by it. What it then cannot write is found again.
         let closed = self.broker.shared.log().close();
         self.keeper.join().ok();
-        drop(self.stop_checkpointer);
+        self.steward.join().ok();
+        self.stop_checkpointer.send(()).ok();
         self.checkpointer.join().ok();
         self.broker.shared.ask(Ask::Stop);
         self.core.join().ok();
@@ -161,12 +186,38 @@ impl Started {
     }
 }
 
-fn shared(settings: Settings, rules: Rules) -> (Arc<Shared>, Receiver<Ask>, Receiver<()>) {
+impl Started {
+    /// Before the log ends: what the steward writes is to be answered. If the log waits for disk space it is let go by the
+    /// log's end.
+    fn stop_steward(&self) {
+        // In this order: a steward that is too busy to be told sees that it is to stop.
+        self.stop_steward.store(true, Ordering::Release);
+        self.broker.shared.changes.try_send(Order::Wake).ok();
+        while !self.steward.is_finished() && !self.broker.shared.log().is_stalled() {
+            std::thread::sleep(STOP_LOOK);
+        }
+    }
+}
+
+/// How often a stop looks whether the steward has ended.
+const STOP_LOOK: Duration = Duration::from_millis(2);
+
+/// The receiving ends of what the threads are told.
+struct Ends {
+    asks: Receiver<Ask>,
+    keeper_bell: Receiver<()>,
+    changes: mpsc::Receiver<Order>,
+}
+
+fn shared(settings: Settings, registry: Registry) -> (Arc<Shared>, Ends) {
     let (asks, asked) = bounded(ASKS_MAX);
     let (keeper_bell, bell) = bounded(1);
+    let (changes, wanted) = mpsc::channel(CHANGES_MAX);
     let shared = Shared {
+        access: Current::new(Access::new(&registry, &settings.access)),
+        route_tables: ArcSwap::from_pointee(routes::tables(&registry, settings.address)),
+        registry: ArcSwap::from_pointee(registry),
         settings,
-        rules,
         routes: ArcSwap::from_pointee(Routes::default()),
         asks,
         log: OnceLock::new(),
@@ -174,12 +225,32 @@ fn shared(settings: Settings, rules: Rules) -> (Arc<Shared>, Receiver<Ask>, Rece
         disk_full: false.into(),
         draining: false.into(),
         failed: watch::Sender::new(None),
+        denials: OnceLock::new(),
+        making: Arc::default(),
         attached: Mutex::default(),
+        clients: Mutex::default(),
         n_attached: AtomicUsize::new(0),
         n_sessions: AtomicUsize::new(0),
         keeper_bell,
+        errands: Mutex::default(),
+        changes,
     };
-    (Arc::new(shared), asked, bell)
+    let ends = Ends {
+        asks: asked,
+        keeper_bell: bell,
+        changes: wanted,
+    };
+    (Arc::new(shared), ends)
+}
+
+fn entry((key, it): (&ConfigKey, &ConfigValue)) -> ConfigEntry {
+    ConfigEntry {
+        kind: key.kind,
+        realm: key.realm.clone(),
+        name: key.name.clone(),
+        value: Some(it.value.clone()),
+        revision: it.revision.get(),
+    }
 }
 
 fn spawn(
@@ -327,12 +398,16 @@ struct Chunks {
 }
 
 impl Bodies for Chunks {
+    /// Also from a store that a checkpoint has failed in: what it holds of a chunk that left memory, no later checkpoint was
+    /// about, and the engine knows its sum.
     fn body(&self, queue: QueueId, chunk: u64) -> Vec<u8> {
-        self.rows
-            .get(&Engine::body_key(queue, chunk))
-            .ok()
-            .flatten()
-            .unwrap_or_default()
+        match self.rows.salvage(&Engine::body_key(queue, chunk)) {
+            Ok(row) => row.unwrap_or_default(),
+            Err(error) => {
+                tracing::error!(%queue, chunk, %error, "the state store cannot be read");
+                Vec::new()
+            }
+        }
     }
 
     fn damaged(&self, queue: QueueId, chunk: u64) -> ! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
+use restante_storage::UnixMillis;
 use restante_storage::payload::Settle;
 
 use super::call::Protocol;
@@ -13,48 +14,86 @@ use crate::refusal::Refusal;
 /// Handles of the broker's metrics.
 #[derive(Debug)]
 pub(crate) struct Stats {
-    published: Counter,
-    delivered: Counter,
+    published: ByProtocol,
+    delivered: ByProtocol,
     accepted: Counter,
     released: Counter,
     rejected: Counter,
     topic_dropped: Counter,
+    route_dropped: Counter,
+    shed: Counter,
+    deleted: Counter,
+    moved: Counter,
     commits: Counter,
     records: Counter,
     bytes: Counter,
     confirm: Histogram,
     commit_records: Histogram,
+    age: Histogram,
+}
+
+/// A counter for each door.
+#[derive(Debug)]
+struct ByProtocol {
+    mbws: Counter,
+    mqtt: Counter,
+    rest: Counter,
+}
+
+impl ByProtocol {
+    fn new(name: &'static str) -> Self {
+        let of = |protocol: Protocol| counter!(name, "protocol" => protocol.as_str());
+        ByProtocol {
+            mbws: of(Protocol::Mbws),
+            mqtt: of(Protocol::Mqtt),
+            rest: of(Protocol::Rest),
+        }
+    }
+
+    fn of(&self, protocol: Protocol) -> &Counter {
+        match protocol {
+            Protocol::Mbws => &self.mbws,
+            Protocol::Mqtt => &self.mqtt,
+            Protocol::Rest => &self.rest,
+        }
+    }
 }
 
 impl Stats {
     pub(crate) fn new() -> Self {
-        let mbws = Protocol::Mbws.as_str();
         let settled = |outcome: &'static str| counter!("restante_deliveries_settled_total", "outcome" => outcome);
         Stats {
-            published: counter!("restante_messages_published_total", "protocol" => mbws),
-            delivered: counter!("restante_messages_delivered_total", "protocol" => mbws),
+            published: ByProtocol::new("restante_messages_published_total"),
+            delivered: ByProtocol::new("restante_messages_delivered_total"),
             accepted: settled("accepted"),
             released: settled("released"),
             rejected: settled("rejected"),
             topic_dropped: counter!("restante_messages_dropped_total", "reason" => "slow-subscriber"),
+            route_dropped: counter!("restante_messages_dropped_total", "reason" => "route"),
+            shed: counter!("restante_mqtt_dropped_total", "reason" => "queue-full"),
+            deleted: counter!("restante_messages_dropped_total", "reason" => "deleted"),
+            moved: counter!("restante_messages_moved_total"),
             commits: counter!("restante_log_commits_total"),
             records: counter!("restante_log_records_total"),
             bytes: counter!("restante_log_bytes_total"),
             confirm: histogram!("restante_confirm_seconds"),
             commit_records: histogram!("restante_log_commit_records"),
+            age: histogram!("restante_delivery_age_seconds"),
         }
     }
 
     pub(crate) fn published(&self, protocol: Protocol) {
-        match protocol {
-            Protocol::Mbws => self.published.increment(1),
-        }
+        self.published.of(protocol).increment(1);
     }
 
     pub(crate) fn delivered(&self, protocol: Protocol, messages: u64) {
-        match protocol {
-            Protocol::Mbws => self.delivered.increment(messages),
-        }
+        self.delivered.of(protocol).increment(messages);
+    }
+
+    /// The age of the oldest message of one batch: sampled so, it costs a batch and not a message.
+    pub(crate) fn delivery_age(&self, taken: UnixMillis, now: UnixMillis) {
+        let age = now.get().saturating_sub(taken.get());
+        self.age.record(Duration::from_millis(age));
     }
 
     pub(crate) fn settled(&self, settle: &Settle) {
@@ -87,8 +126,25 @@ impl Stats {
         );
     }
 
+    pub(crate) fn dropped_by_route(&self) {
+        self.route_dropped.increment(1);
+    }
+
+    /// Queues of MQTT sessions and groups were full.
+    pub(crate) fn shed(&self, messages: u64) {
+        self.shed.increment(messages);
+    }
+
     pub(crate) fn dead_lettered(&self, cause: Cause) {
         counter!("restante_messages_dead_lettered_total", "reason" => cause.as_str()).increment(1);
+    }
+
+    pub(crate) fn deleted(&self, messages: u64) {
+        self.deleted.increment(messages);
+    }
+
+    pub(crate) fn moved(&self, messages: u64) {
+        self.moved.increment(messages);
     }
 
     pub(crate) fn topic_dropped(&self) {

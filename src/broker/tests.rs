@@ -1,54 +1,97 @@
 //! Clients that come and go at the wrong moment, against a whole broker.
 
+mod doors;
+mod explain;
+mod making;
+mod mqtt;
+mod registrar;
+mod rights;
+mod routes;
+mod state;
+
 use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 use restante_storage::{LogOptions, RealDisk};
 
 use super::*;
+use crate::access;
 use crate::config::Config;
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 
-struct House {
-    started: Started,
-    _folder: tempfile::TempDir,
+pub(super) struct House {
+    pub(super) started: Started,
+    pub(super) folder: tempfile::TempDir,
+    /// Whether the state store is thrown away before the next start.
+    forget: bool,
 }
 
-fn house() -> House {
-    let folder = tempfile::tempdir().unwrap();
+impl House {
+    fn without_state(mut self) -> House {
+        self.forget = true;
+        self
+    }
+
+    /// Stopped and started again. Nobody else may have the broker.
+    fn restarted(self) -> House {
+        self.started.stop().unwrap();
+        if self.forget {
+            std::fs::remove_dir_all(self.folder.path().join("state.sled")).unwrap();
+        }
+        usual_house(self.folder)
+    }
+}
+
+pub(super) fn house() -> House {
+    usual_house(tempfile::tempdir().unwrap())
+}
+
+fn usual_house(folder: tempfile::TempDir) -> House {
     let options = LogOptions {
         segment_bytes: 1 << 20,
         ..LogOptions::default()
     };
-    let settings = Settings::new(&Config::default());
-    let rules = Rules::new(Vec::new());
+    house_in(folder, options, |settings| {
+        settings.checkpoint_bytes = 1 << 20
+    })
+}
+
+/// A broker on a folder, with other options and settings than usual.
+pub(super) fn house_in(
+    folder: tempfile::TempDir,
+    options: LogOptions,
+    change: impl FnOnce(&mut Settings),
+) -> House {
+    let mut settings = Settings::new(&Config::default());
+    change(&mut settings);
     let disk = Arc::new(RealDisk);
-    let started = Broker::start(folder.path(), disk, options, settings, rules).unwrap();
+    let started = Broker::start(folder.path(), disk, options, settings).unwrap();
     House {
         started,
-        _folder: folder,
+        folder,
+        forget: false,
     }
 }
 
-fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
+pub(super) fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
     Attach {
-        principal: Principal {
-            name: "admin".into(),
-            roles: vec![crate::access::ADMIN.to_owned()].into(),
-        },
+        principal: access::testing::permanent("admin", &[access::ADMIN]),
         realm: DEFAULT_REALM.into(),
         protocol: Protocol::Mbws,
         peer: ([127, 0, 0, 1], 1).into(),
+        tls: false,
         session: SessionWish {
             id,
             expiry: Duration::from_secs(expiry),
+            fresh: false,
         },
         name: None,
+        client: None,
     }
 }
 
-fn send(address: &str, bytes: usize) -> Call {
+pub(super) fn send(address: &str, bytes: usize) -> Call {
     Call::Publish(Box::new(NewMessage {
         address: address.to_owned(),
         body: vec![0; bytes].into(),
@@ -56,7 +99,7 @@ fn send(address: &str, bytes: usize) -> Call {
     }))
 }
 
-fn consume(address: &str, exclusive: bool, limit: u64) -> Call {
+pub(super) fn consume(address: &str, exclusive: bool, limit: u64) -> Call {
     Call::Consume(Consume {
         consumer: "c".to_owned(),
         address: address.to_owned(),
@@ -68,20 +111,21 @@ fn consume(address: &str, exclusive: bool, limit: u64) -> Call {
 }
 
 /// Drains until `tag` is confirmed; gives refusals and deliveries.
-async fn until(it: &mut Attachment, tag: u64) -> (Vec<(u64, Refusal)>, Vec<Delivery>) {
-    let (mut refused, mut deliveries) = (Vec::new(), Vec::new());
+pub(super) async fn until(it: &mut Attachment, tag: u64) -> (Vec<(u64, Refusal)>, Vec<Delivery>) {
+    let (mut refused, mut deliveries, mut confirmed) = (Vec::new(), Vec::new(), 0);
     loop {
         for event in it.drain(1024) {
             match event {
                 Event::Delivery(delivery) => deliveries.push(*delivery),
                 Event::Confirmed { upto, failed } => {
                     refused.extend(failed);
-                    if upto >= tag {
-                        return (refused, deliveries);
-                    }
+                    confirmed = upto;
                 }
                 Event::Cancelled { .. } | Event::Ended(_) => {}
             }
+        }
+        if confirmed >= tag {
+            return (refused, deliveries);
         }
         let ready = tokio::time::timeout(Duration::from_secs(10), it.ready());
         ready.await.expect("it is confirmed");
@@ -89,7 +133,7 @@ async fn until(it: &mut Attachment, tag: u64) -> (Vec<(u64, Refusal)>, Vec<Deliv
 }
 
 /// Drains until there are `n` deliveries.
-async fn deliveries(it: &mut Attachment, n: usize, found: &mut Vec<Delivery>) {
+pub(super) async fn deliveries(it: &mut Attachment, n: usize, found: &mut Vec<Delivery>) {
     while found.len() < n {
         let ready = tokio::time::timeout(Duration::from_secs(10), it.ready());
         ready.await.expect("all that there is credit for comes");
@@ -189,5 +233,54 @@ async fn a_session_whose_client_left_while_it_was_attached_expires() {
             assert!(std::time::Instant::now() < deadline, "it never ends");
             tokio::task::yield_now().await;
         }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_allowed_that_no_rule_allows() {
+    use restante_admin_api::document::Effect;
+    let rule = |effect, verbs: &[Verb], filter| {
+        access::testing::rule(effect, "shop", verbs, DEFAULT_REALM, filter)
+    };
+    let documents = access::testing::House::new()
+        .rule("a", rule(Effect::Allow, &[Verb::Send], "orders/#"))
+        .rule(
+            "b",
+            rule(Effect::Allow, &[Verb::Send, Verb::Consume], "orders/eu"),
+        )
+        .rule("c", rule(Effect::Deny, &[Verb::Send], "orders/secret"));
+    let house = house();
+    let documents = documents.registry.documents.values();
+    let documents = documents.map(|it| (it.id.clone(), Some(it.document.clone())));
+    registrar::set_all(&house.started.broker, documents.collect()).await;
+    let ada = Attach {
+        principal: access::testing::permanent("ada", &["shop"]),
+        ..wish(None, 0)
+    };
+    let (mut it, _) = house.started.broker.attach(ada).await.unwrap();
+    let topic = Call::Consume(Consume {
+        source: Source::Topic,
+        ..match consume("orders/#", false, 1) {
+            Call::Consume(consume) => consume,
+            other => panic!("{other:?}"),
+        }
+    });
+    let tries = [
+        (send("orders/eu", 1), None),
+        (send("orders/us", 1), None),
+        (send("orders/secret", 1), Some(Refusal::Denied)),
+        (send("other", 1), Some(Refusal::Denied)),
+        (send("$broker/x", 1), Some(Refusal::Denied)),
+        (consume("orders/us", false, 1), Some(Refusal::Denied)),
+        (topic, Some(Refusal::Denied)),
+        (consume("orders/eu", false, 0), None),
+    ];
+    for (tag, (call, wanted)) in (1..).zip(tries) {
+        let shown = format!("{call:?}");
+        it.call(tag, call);
+        it.flush();
+        let (refused, _) = until(&mut it, tag).await;
+        let found = refused.into_iter().find(|(of, _)| *of == tag);
+        assert_eq!(found.map(|(_, why)| why), wanted, "{shown}");
     }
 }

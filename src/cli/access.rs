@@ -11,6 +11,8 @@ use clap::Args;
 use super::time::parse_duration;
 use super::{Global, UsageError};
 use crate::client::{Backoff, ClientOptions, Credentials};
+use crate::engine::address::{Address, AddressLimits, Filter};
+use crate::tls::ConnectOptions;
 
 /// The file with a token that a broker makes for the commands of its own user.
 const KEY_FILE: &str = "cli.key";
@@ -22,6 +24,12 @@ const DATA: &str = "./restante-data";
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// How long the first connection is tried for where no timeout says otherwise: a broker that was just started.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
+
+/// What any broker may take; one that takes less says so.
+const LIMITS: AddressLimits = AddressLimits {
+    bytes_max: AddressLimits::BYTES_CEILING,
+    segments_max: AddressLimits::SEGMENTS_CEILING,
+};
 
 /// How long to try.
 #[derive(Debug, Clone, Args)]
@@ -45,6 +53,7 @@ pub(super) fn client_options(
 ) -> anyhow::Result<ClientOptions> {
     let mut options = ClientOptions::new(url(global)?);
     options.credentials = credentials(global)?;
+    options.tls = tls(global);
     options.expiry = patience.expiry.unwrap_or(expiry);
     options.connect_timeout = Some(patience.timeout.unwrap_or(FIRST_CONNECT));
     options.reconnect = Backoff {
@@ -52,6 +61,15 @@ pub(super) fn client_options(
         ..Backoff::default()
     };
     Ok(options)
+}
+
+/// Whom to trust and what to show, where the URL says TLS.
+pub(super) fn tls(global: &Global) -> ConnectOptions {
+    ConnectOptions {
+        ca: global.ca.clone(),
+        certificate: global.certificate.clone(),
+        key: global.key.clone(),
+    }
 }
 
 fn url(global: &Global) -> anyhow::Result<String> {
@@ -67,6 +85,24 @@ fn url(global: &Global) -> anyhow::Result<String> {
         return Err(UsageError(why).into());
     }
     Ok(format!("{base}/{realm}"))
+}
+
+/// Checks an address before a broker is asked, which would only say that it is none.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(super) fn check_address(text: &str) -> anyhow::Result<()> {
+    let checked = Address::parse(text, LIMITS).map(drop);
+    checked.map_err(|error| UsageError(format!("`{text}` is no address: {error}")).into())
+}
+
+/// Checks a filter, as [`check_address`] does an address.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(super) fn check_filter(text: &str) -> anyhow::Result<()> {
+    let checked = Filter::parse(text, LIMITS).map(drop);
+    checked.map_err(|error| UsageError(format!("`{text}` is no filter: {error}")).into())
 }
 
 /// How long the key of a broker that is just starting is waited for.
@@ -96,6 +132,37 @@ pub(super) fn credentials(global: &Global) -> anyhow::Result<Credentials> {
         token = secret(&file)?;
     }
     Ok(token.map_or(Credentials::None, Credentials::Token))
+}
+
+/// What to say where the broker knows none of the credentials that [`credentials`] found.
+pub(super) fn refused(global: &Global) -> String {
+    if let Some(user) = &global.user {
+        return format!(
+            "user {user} is not let in: the name or the password in --password-file is wrong, or the user is disabled"
+        );
+    }
+    if let Some(file) = &global.key_file {
+        let file = file.display();
+        return format!(
+            "the token in {file} is not taken: it is wrong, disabled, removed or expired"
+        );
+    }
+    let folder = global.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
+    let file = folder.join(KEY_FILE);
+    let begun = match (file.exists(), &global.certificate) {
+        (true, _) => format!(
+            "the key in {} is not this broker's, or is disabled",
+            file.display()
+        ),
+        (false, Some(file)) => {
+            let file = file.display();
+            format!("no user has a name that is in {file}, or that user is disabled")
+        }
+        (false, None) => "no credentials were given".to_owned(),
+    };
+    format!(
+        "{begun}; name who you are with --data (a broker's folder), --key-file, or --user and --password-file"
+    )
 }
 
 fn missing(file: &Path) -> String {
@@ -157,6 +224,33 @@ mod tests {
             }
         );
         assert!(credentials(&global(&["--key-file", &path("none")])).is_err());
+    }
+
+    #[test]
+    fn a_bad_address_is_told_with_its_rule() {
+        assert!(check_address("orders/eu").is_ok() && check_filter("orders/#").is_ok());
+        let said = check_address("orders//eu").unwrap_err().to_string();
+        assert!(said.contains("empty segment at byte 7"), "{said}");
+        let said = check_filter("a/#/b").unwrap_err().to_string();
+        assert!(said.contains("not last"), "{said}");
+    }
+
+    #[test]
+    fn who_is_not_let_in_hears_which_credentials_were_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().to_str().unwrap();
+        let said = |args: &[&str]| refused(&global(&[&["--data", data], args].concat()));
+        assert!(
+            said(&["--user", "ada", "--password-file", "p"]).contains("user ada is not let in")
+        );
+        let key = said(&["--key-file", "k"]);
+        assert!(
+            key.contains("token in k") && key.contains("expired"),
+            "{key}"
+        );
+        assert!(said(&[]).contains("no credentials were given"));
+        fs::write(folder.path().join("cli.key"), "one\n").unwrap();
+        assert!(said(&[]).contains("cli.key is not this broker's"));
     }
 
     #[test]

@@ -68,9 +68,6 @@ pub struct Bench {
     /// Do not measure the log alone
     #[arg(long)]
     no_raw: bool,
-    /// With --url: where the broker's admin API listens, for its metrics
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7301")]
-    admin_url: String,
     /// With --url: the broker's process, for its memory
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use restante_proto::mbws::Mode;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::access::{Patience, client_options};
-use super::notice::{interrupted, progress_bar, watch_connection};
+use super::access::{Patience, check_address, check_filter, client_options};
+use super::notice::{interrupted, progress_bar, say, watch_connection};
 use super::time::parse_duration;
 use super::{Exit, Global, UsageError};
 use crate::client::{Client, ClientOptions, Connection, ConsumeOptions, Consumer, Delivery};
@@ -30,6 +30,8 @@ use sink::{Form, Sink};
 const NAME: &str = "cli";
 /// Messages written and settled at once.
 const BATCH_MAX: usize = 1024;
+/// With nothing by then, a hint says where to look.
+const HINT_AFTER: Duration = Duration::from_secs(3);
 /// How long an interrupted command waits for its settlements to be confirmed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -88,11 +90,31 @@ enum How {
     Topic,
 }
 
+/// Whether ADDRESS is what the mode wants.
+///
+/// # Errors
+/// It is not, and why.
+fn check_place(args: &Consume) -> anyhow::Result<()> {
+    let address = &args.address;
+    if args.mode == How::Topic {
+        return check_filter(address);
+    }
+    let wild = |segment| matches!(segment, "+" | "#");
+    if address.split('/').any(wild) && check_filter(address).is_ok() {
+        let why = format!(
+            "`{address}` has wildcards: name one queue, or hear what is sent from now on with --mode topic"
+        );
+        return Err(UsageError(why).into());
+    }
+    check_address(address)
+}
+
 /// Consumes.
 ///
 /// # Errors
 /// What kept it from going on.
 pub(super) async fn run(args: Consume, global: &Global) -> anyhow::Result<Exit> {
+    check_place(&args)?;
     let expiry = if args.output.is_some() {
         EXPIRY_OF_FILE
     } else {
@@ -127,6 +149,7 @@ pub(super) async fn run(args: Consume, global: &Global) -> anyhow::Result<Exit> 
         },
         started: Instant::now(),
         n_written: 0,
+        hint: has_a_reason(&args).then(|| hint(&args, global)),
         sink,
     };
     work.run(consuming).await
@@ -135,6 +158,21 @@ pub(super) async fn run(args: Consume, global: &Global) -> anyhow::Result<Exit> 
 /// What `--count` wants beside the messages that killed commands wrote; none: no end.
 fn left(args: &Consume, before: u64) -> Option<u64> {
     args.count.map(|count| count.saturating_sub(before))
+}
+
+/// Whether the broker can say why nothing comes: of topics and temporary queues it cannot.
+fn has_a_reason(args: &Consume) -> bool {
+    args.mode == How::Queue && !args.address.starts_with('~')
+}
+
+/// Where to look when nothing comes: there may be much in the queue, and something that keeps it there.
+fn hint(args: &Consume, global: &Global) -> String {
+    let realm = global.realm.iter().map(|realm| format!(" --realm {realm}"));
+    let realm: String = realm.collect();
+    let queue = &args.address;
+    format!(
+        "nothing came; `restante queue why {queue}{realm}` says whether something keeps it back"
+    )
 }
 
 struct Consuming {
@@ -207,6 +245,8 @@ struct Work {
     bar: ProgressBar,
     started: Instant,
     n_written: u64,
+    /// Said once, where nothing comes.
+    hint: Option<String>,
     sink: Sink,
 }
 
@@ -238,16 +278,11 @@ impl Work {
                 return Err(error);
             }
         };
-        let settled = async {
-            if ended == Ended::Interrupted {
-                timeout(LAST_WORDS, consumer.all_settled())
-                    .await
-                    .is_ok_and(|all| all.is_ok())
-            } else {
-                consumer.all_settled().await.is_ok()
-            }
+        let all_settled = match ended {
+            Ended::Interrupted => timeout(LAST_WORDS, consumer.all_settled()).await.ok(),
+            Ended::Done | Ended::Unread => Some(consumer.all_settled().await),
         };
-        let settled = settled.await;
+        let settled = matches!(all_settled, Some(Ok(())));
         if settled {
             self.sink.finish(consumer.unconfirmed())?;
             if timeout(LAST_WORDS, client.close()).await.is_err() {
@@ -257,6 +292,9 @@ impl Work {
             client.detach().await;
         }
         self.report(ended, settled);
+        if let Some(Err(error)) = all_settled {
+            return Err(error.into());
+        }
         Ok(match ended {
             Ended::Unread => Exit::Failed,
             Ended::Done | Ended::Interrupted if settled => Exit::Ok,
@@ -267,20 +305,36 @@ impl Work {
     async fn consume(&mut self, client: &Client, consumer: &mut Consumer) -> anyhow::Result<Ended> {
         let interrupted = interrupted();
         tokio::pin!(interrupted);
+        let quiet = sleep(HINT_AFTER);
+        tokio::pin!(quiet);
         while self.left != Some(0) {
             let n_max = self.left.map_or(BATCH_MAX, |left| {
                 usize::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX)
             });
             let batch = tokio::select! {
                 batch = consumer.next_batch(n_max) => batch?,
-                () = idle_for(client, self.idle) => return Ok(Ended::Done),
+                () = idle_for(client, self.idle) => {
+                    self.say_hint();
+                    return Ok(Ended::Done);
+                }
                 () = &mut interrupted => return Ok(Ended::Interrupted),
+                () = &mut quiet, if self.hint.is_some() && self.idle.is_none() => {
+                    self.say_hint();
+                    continue;
+                }
             };
+            self.hint = None;
             if !self.write(consumer, &batch)? {
                 return Ok(Ended::Unread);
             }
         }
         Ok(Ended::Done)
+    }
+
+    fn say_hint(&mut self) {
+        if let Some(hint) = self.hint.take() {
+            say(&self.bar, &hint);
+        }
     }
 
     /// Writes, then settles. False: nobody reads what is written; nothing was settled.

@@ -1,13 +1,18 @@
 //! What a running command says on stderr: progress on a terminal, and a line when the connection goes and comes.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use crate::client::{Client, Connection};
+
+/// How often whoever waits for a broker is told that it is still away.
+const REMINDER: Duration = Duration::from_secs(10);
 
 /// A count with a rate on a terminal; nothing elsewhere. Shown without colour, so `NO_COLOR` changes nothing.
 pub(super) fn progress_bar() -> ProgressBar {
@@ -34,18 +39,61 @@ pub(super) fn watch_connection(client: &Client, bar: &ProgressBar) -> Watching {
     connection.mark_unchanged();
     let bar = bar.clone();
     Watching(tokio::spawn(async move {
-        while let Some(line) = next_line(&mut connection).await {
+        let mut away: Option<Away> = None;
+        loop {
+            let line = match timeout(REMINDER, next_line(&mut connection)).await {
+                Ok(Some((line, now))) => {
+                    // Attempt after attempt may fail for the same reason: that is no news.
+                    let known = away
+                        .as_ref()
+                        .is_some_and(|away| Some(&away.why) == now.as_ref());
+                    if known {
+                        continue;
+                    }
+                    let since = away.take().map_or_else(Instant::now, |away| away.since);
+                    away = now.map(|why| Away { why, since });
+                    line
+                }
+                Ok(None) => return,
+                Err(_) => match &away {
+                    Some(away) => away.reminder(),
+                    None => continue,
+                },
+            };
             say(&bar, &line);
         }
     }))
 }
 
-async fn next_line(connection: &mut watch::Receiver<Connection>) -> Option<String> {
+/// A broker that does not answer.
+struct Away {
+    why: String,
+    since: Instant,
+}
+
+impl Away {
+    fn reminder(&self) -> String {
+        let (seconds, why) = (self.since.elapsed().as_secs(), &self.why);
+        format!("still not connected after {seconds} s ({why}); trying again")
+    }
+}
+
+/// What to say of the connection once it changes, and why it is down, if it is.
+async fn next_line(
+    connection: &mut watch::Receiver<Connection>,
+) -> Option<(String, Option<String>)> {
     connection.changed().await.ok()?;
     match &*connection.borrow_and_update() {
-        Connection::Up { resumed: true } => Some("connected again, the session goes on".into()),
-        Connection::Up { resumed: false } => Some("connected again, in a new session".into()),
-        Connection::Down { why } => Some(format!("connection lost ({why}); trying again")),
+        Connection::Up { resumed: true } => {
+            Some(("connected again, the session goes on".into(), None))
+        }
+        Connection::Up { resumed: false } => {
+            Some(("connected again, in a new session".into(), None))
+        }
+        Connection::Down { why } => {
+            let why = why.to_string();
+            Some((format!("connection lost ({why}); trying again"), Some(why)))
+        }
         Connection::Closed | Connection::Failed(_) => None,
     }
 }

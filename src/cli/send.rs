@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
+use restante_proto::mbws::Code;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::access::{Patience, client_options};
+use super::access::{Patience, check_address, client_options};
 use super::notice::{interrupted, progress_bar, say, watch_connection};
 use super::{Exit, Global};
 use crate::client::{Client, ClientError, Progress};
@@ -67,6 +68,7 @@ pub struct Send {
 /// # Errors
 /// What kept it from sending everything; refused messages are [`Exit::Failed`].
 pub(super) async fn run(args: Send, global: &Global) -> anyhow::Result<Exit> {
+    check_address(&args.address)?;
     let mut options = client_options(global, &args.patience, EXPIRY)?;
     options.name = Some(format!("restante send {}", args.address));
     options.window = args.window;
@@ -83,7 +85,7 @@ pub(super) async fn run(args: Send, global: &Global) -> anyhow::Result<Exit> {
         None => 0,
     };
     let form = Form {
-        address: args.address,
+        address: args.address.clone(),
         json: global.json,
     };
     let batches = lines::start(args.file.as_deref(), skip, form)?;
@@ -95,10 +97,12 @@ pub(super) async fn run(args: Send, global: &Global) -> anyhow::Result<Exit> {
     let mut sending = Sending {
         base: client.opening().confirmed,
         client,
+        address: args.address,
         bar,
         resume,
         started: Instant::now(),
         named: 0,
+        denied: 0,
     };
     let outcome = sending.send_all(batches).await;
     drop(watching);
@@ -120,6 +124,7 @@ fn load_resume(args: &Send, url: &str, json: bool) -> anyhow::Result<Option<Resu
 
 struct Sending {
     client: Client,
+    address: String,
     bar: ProgressBar,
     resume: Option<Resume>,
     started: Instant,
@@ -127,6 +132,8 @@ struct Sending {
     base: u64,
     /// Failures named so far.
     named: u64,
+    /// Failures that were about who sends.
+    denied: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -172,6 +179,7 @@ impl Sending {
     fn name_failures(&mut self) {
         for failure in self.client.take_failures() {
             self.named += 1;
+            self.denied += u64::from(failure.code == Code::Denied);
             let number = failure.ticket.number();
             if self.named <= NAMED_FAILURES_MAX {
                 say(
@@ -207,6 +215,7 @@ impl Sending {
             return Ok(Exit::Failed);
         }
         let progress = self.summary();
+        let sent = self.sent();
         // First the file, then the session: a kill between the two leaves nothing that looks unfinished.
         if let Some(resume) = self.resume.take() {
             resume.finish()?;
@@ -214,18 +223,31 @@ impl Sending {
         if timeout(LAST_WORDS, self.client.close()).await.is_err() {
             eprintln!("the broker did not answer the end of the session; it ends by itself");
         }
-        Ok(if progress.failed == 0 {
-            Exit::Ok
-        } else {
-            Exit::Failed
+        // Nothing at all got through, and for one reason.
+        let all_denied = progress.failed > 0 && [self.denied, sent] == [progress.failed; 2];
+        if all_denied {
+            let address = &self.address;
+            eprintln!(
+                "you may not send to {address}; `restante explain {address}` says why, for those who may administer"
+            );
+        }
+        Ok(match progress.failed {
+            0 => Exit::Ok,
+            _ if all_denied => Exit::Denied,
+            _ => Exit::Failed,
         })
+    }
+
+    /// Messages of this process.
+    fn sent(&self) -> u64 {
+        self.client.last_ticket().number() - self.base
     }
 
     fn summary(&mut self) -> Progress {
         self.name_failures();
         self.bar.finish_and_clear();
         let progress = *self.client.progress().borrow();
-        let sent = self.client.last_ticket().number() - self.base;
+        let sent = self.sent();
         let answered = progress.confirmed.number().saturating_sub(self.base);
         let confirmed = answered.saturating_sub(progress.failed);
         let seconds = self.started.elapsed().as_secs_f64();

@@ -1,5 +1,6 @@
-//! From a URL to an open session: TCP, the WebSocket upgrade, `open` and `opened`, and the waits between attempts.
+//! From a URL to an open session: TCP, TLS, the WebSocket upgrade, `open` and `opened`, and the waits between attempts.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,22 @@ use super::error::{Broken, ClientError, Stop};
 use super::opening::Opening;
 use super::options::{Binding, ClientOptions, Credentials};
 use super::wire::{Incoming, Wire};
+use crate::tls::{ConnectOptions, Connector, Stream, TlsError, Untrusted};
 
 /// From the first packet to `opened`: what a broker that is alive needs, many times over.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// Finds out before anything is tried whether the files of TLS can be used at all.
+///
+/// # Errors
+/// [`ClientError::Tls`].
+pub(super) async fn check_tls(options: &ClientOptions) -> Result<(), ClientError> {
+    if is_tls(request(options)?.uri()) {
+        let loaded = connector(&options.tls).await;
+        loaded.map_err(|error| ClientError::Tls(Arc::new(error)))?;
+    }
+    Ok(())
+}
 
 /// Connects, again and again with backoff, until `deadline` (none: for ever).
 ///
@@ -73,11 +87,10 @@ async fn dial(
 }
 
 async fn upgrade(options: &ClientOptions, request: Request) -> Result<Wire, Stop> {
-    let (host, port) = place(request.uri());
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(Broken::from)?;
-    stream.set_nodelay(true).map_err(Broken::from)?;
+    let stream = match connect(options, request.uri()).await {
+        Err(Broken::Tls(error)) => return Err(untrusted(error, &options.url)),
+        connected => connected?,
+    };
     match client_async_with_config(request, stream, Some(Wire::config())).await {
         Ok((socket, _)) => Ok(Wire::new(socket, options.binding)),
         Err(tungstenite::Error::Http(response)) => {
@@ -85,6 +98,61 @@ async fn upgrade(options: &ClientOptions, request: Request) -> Result<Wire, Stop
         }
         Err(error) => Err(Stop::Broken(error.into())),
     }
+}
+
+async fn connect(options: &ClientOptions, uri: &Uri) -> Result<Stream, Broken> {
+    let (host, port) = place(uri);
+    // Before the connection is made: the broker's deadline for it runs from there.
+    let connector = match is_tls(uri) {
+        true => Some(
+            connector(&options.tls)
+                .await
+                .map_err(|error| Broken::Tls(error.into()))?,
+        ),
+        false => None,
+    };
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    match connector {
+        Some(connector) => connector.connect(host, stream).await.map_err(tls_broken),
+        None => Ok(stream.into()),
+    }
+}
+
+/// Reads the files, away from the event loop.
+pub(crate) async fn connector(options: &ConnectOptions) -> Result<Connector, TlsError> {
+    let options = options.clone();
+    match tokio::task::spawn_blocking(move || Connector::load(&options)).await {
+        Ok(loaded) => loaded,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and this with it.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}
+
+/// A certificate that does not pass is no broker that is away: trying again would only hide it.
+fn untrusted(error: Box<dyn std::error::Error + Send + Sync>, url: &str) -> Stop {
+    match Untrusted::of(error.as_ref()) {
+        Some(source) => Stop::Fatal(ClientError::Untrusted {
+            url: url.to_owned(),
+            source: source.clone(),
+        }),
+        None => Stop::Broken(Broken::Tls(error)),
+    }
+}
+
+/// Apart from a connection that broke, what went wrong is about TLS.
+fn tls_broken(error: io::Error) -> Broken {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Broken::Tls(error.into()),
+        _ => Broken::Io(error),
+    }
+}
+
+fn is_tls(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("wss")
 }
 
 /// What an HTTP status instead of the upgrade means: server errors and "too many" pass, the rest does not.
@@ -140,9 +208,8 @@ pub(super) fn request(options: &ClientOptions) -> Result<Request, ClientError> {
     };
     let uri: Uri = options.url.parse().map_err(|_| bad("not a URL"))?;
     match uri.scheme_str() {
-        Some("ws") => {}
-        Some("wss") => return Err(bad("this client speaks no TLS; use ws://")),
-        _ => return Err(bad("it must begin with ws://")),
+        Some("ws" | "wss") => {}
+        _ => return Err(bad("it must begin with ws:// or wss://")),
     }
     let mut request = options
         .url
@@ -179,7 +246,8 @@ fn place(uri: &Uri) -> (&str, u16) {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    (bare.unwrap_or(host), uri.port_u16().unwrap_or(80))
+    let port = if is_tls(uri) { 443 } else { 80 };
+    (bare.unwrap_or(host), uri.port_u16().unwrap_or(port))
 }
 
 #[cfg(test)]
@@ -191,7 +259,7 @@ mod tests {
         let check = |url: &str| request(&ClientOptions::new(url)).is_ok();
         assert!(check("ws://127.0.0.1:7300/mbws"));
         assert!(check("ws://[::1]:7300/mbws/realm"));
-        assert!(!check("wss://host/mbws"));
+        assert!(check("wss://host/mbws"));
         assert!(!check("http://host/mbws"));
         assert!(!check("host:7300"));
         assert!(!check("ws:///mbws"));
@@ -203,6 +271,8 @@ mod tests {
         assert_eq!(place(&uri), ("::1", 7300));
         let uri: Uri = "ws://broker/mbws".parse().unwrap();
         assert_eq!(place(&uri), ("broker", 80));
+        let uri: Uri = "wss://broker/mbws".parse().unwrap();
+        assert_eq!(place(&uri), ("broker", 443));
     }
 
     #[test]

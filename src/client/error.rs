@@ -7,6 +7,8 @@ use restante_proto::mbws::Code;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite;
 
+use crate::tls::TlsError;
+
 /// Why a client, a consumer or one wish failed. Cheap to clone: everybody who waits on a client hears the same.
 #[derive(Debug, Clone, Error)]
 pub enum ClientError {
@@ -17,6 +19,17 @@ pub enum ClientError {
         url: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// The files of [`ClientOptions::tls`](super::ClientOptions::tls) cannot be used.
+    #[error("TLS cannot be used")]
+    Tls(#[source] Arc<TlsError>),
+    /// Its certificate does not pass; trying again does not change that.
+    #[error("the broker at {url} cannot be trusted")]
+    Untrusted {
+        /// Where it should be.
+        url: String,
+        /// Why, and what to do.
+        source: crate::tls::Untrusted,
     },
     /// No connection within the time given; try again later.
     #[error("cannot reach the broker at {url}")]
@@ -35,7 +48,7 @@ pub enum ClientError {
         status: u16,
     },
     /// The broker answered the upgrade with something that trying again does not change.
-    #[error("the broker at {url} refused the connection (HTTP {status})")]
+    #[error("the broker at {url} refused the connection (HTTP {status}){}", upgrade_hint(url, *status))]
     Upgrade {
         /// The broker.
         url: String,
@@ -97,12 +110,26 @@ pub enum ClientError {
     Closed,
 }
 
+/// What a status most often means.
+fn upgrade_hint(url: &str, status: u16) -> String {
+    if status != 404 {
+        return String::new();
+    }
+    match url.split_once("/mbws/") {
+        Some((_, realm)) => format!(": there is no realm {realm}, or no MBWS at this path"),
+        None => ": there is no MBWS at this path".into(),
+    }
+}
+
 /// What a connection broke of; the client connects again.
 #[derive(Debug, Error)]
 pub enum Broken {
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// There was no TLS to be had: its files cannot be used, or the broker's certificate is not trusted.
+    #[error("no TLS with the broker")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The WebSocket failed.
     #[error(transparent)]
     WebSocket(Box<tungstenite::Error>),

@@ -8,11 +8,15 @@ use bytes::Bytes;
 use restante_proto::mbws::{self, Body, MessageFields, Mode, Ranges, Role, SettleMode};
 use uuid::Uuid;
 
+use crate::tls::ConnectOptions;
+
 /// How to reach a broker and what kind of session to have with it.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// `ws://HOST:PORT/mbws` or `ws://HOST:PORT/mbws/REALM`.
+    /// `ws://HOST:PORT/mbws` or `ws://HOST:PORT/mbws/REALM`; `wss://` for TLS.
     pub url: String,
+    /// With `wss://`: whom it trusts and what it shows. The files are read at every connect.
+    pub tls: ConnectOptions,
     /// Who it is; sent as `Authorization` on the upgrade.
     pub credentials: Credentials,
     /// The session to go on with, or the id wished for a new one; none: a random one. Without an `expiry` it is not said.
@@ -45,6 +49,7 @@ impl ClientOptions {
     pub fn new(url: impl Into<String>) -> Self {
         ClientOptions {
             url: url.into(),
+            tls: ConnectOptions::default(),
             credentials: Credentials::None,
             session: None,
             expiry: Duration::ZERO,

@@ -8,6 +8,8 @@ use restante_proto::mbws::{Code, Confirm, Credit, ErrorFrame, Frame, Hold, Messa
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
 use super::*;
+use crate::tls::tests::authority::{Authority, Folder};
+use crate::tls::{Certificates, Gate};
 use fake::{Fake, opened, ranges, soon};
 
 fn message(n: u64) -> Outgoing {
@@ -417,4 +419,30 @@ async fn a_second_opened_is_a_broken_broker() {
     peer.send(opened(false, 0)).await;
     let ended = soon(client.ended()).await;
     assert!(matches!(ended, Err(ClientError::Protocol(_))));
+}
+
+#[tokio::test]
+async fn tls_files_that_cannot_be_used_are_told_before_anything_is_tried() {
+    let mut options = ClientOptions::new("wss://127.0.0.1:1/mbws");
+    options.connect_timeout = Some(Duration::from_secs(3600));
+    options.tls.ca = Some("/nowhere/ca.pem".into());
+    let failed = soon(Client::connect(options)).await.err();
+    assert!(matches!(failed, Some(ClientError::Tls(_))), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_session_goes_on_over_tls_as_without() {
+    let folder = Folder::new(&Authority::new("ca"));
+    let certificates = Certificates::load(&folder.tls()).unwrap();
+    let fake = Fake::behind(Gate::new(certificates, false)).await;
+    let mut options = fake.options();
+    options.tls = folder.client();
+    let (client, mut peer) = fake.connect(options).await;
+    client.send(message(1)).await.unwrap();
+    assert_eq!(peer.recv_sends(1).await, sends([1]));
+    drop(peer);
+    let mut peer = fake.welcome(true, 0).await;
+    assert_eq!(peer.recv_sends(1).await, sends([1]));
+    peer.confirm(1).await;
+    confirmed(&client, 1).await;
 }

@@ -11,13 +11,13 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use restante_proto::mbws::{self, Frame, Limits};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::error::Broken;
 use super::options::Binding;
+use crate::tls::Stream as Connection;
 
 /// Encoded bytes that may wait for the socket before the application is made to wait.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -38,7 +38,7 @@ pub(super) enum Incoming {
 
 /// One open WebSocket.
 pub(super) struct Wire {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Connection>,
     binding: Binding,
     limits: Limits,
     queue: VecDeque<Message>,
@@ -48,7 +48,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: WebSocketStream<TcpStream>, binding: Binding) -> Self {
+    pub(super) fn new(socket: WebSocketStream<Connection>, binding: Binding) -> Self {
         Wire {
             socket,
             binding,

@@ -10,8 +10,8 @@ use super::schema::{Default, Key, Kind};
 use super::settings::{Setting, wrong_shape};
 use super::units::{self, UnitError};
 use super::yaml::Node;
-use crate::access::Filter;
-use crate::engine::address;
+use crate::engine::address::{AddressError, AddressLimits, Filter};
+use crate::logs::{self, Logs};
 
 const SIZE_UNITS: &str = "a whole number with B, KiB, MiB, GiB or TiB";
 const SPAN_UNITS: &str = "a whole number with ms, s, m, h or d";
@@ -29,6 +29,7 @@ pub(super) fn value(key: &Key, node: Node) -> Result<Setting, Problem> {
             .map(origin)
             .collect::<Result<_, _>>()
             .map(Setting::Texts),
+        (Kind::Paths, node) => paths(texts(node, "a path")?).map(Setting::Texts),
         (Kind::Choices(words), node) => choices(words, texts(node, "a word")?).map(Setting::Texts),
         (_, Node::Text(text)) => scalar(key, text),
         (kind, other) => Err(wrong_shape(&expected(kind), &other)),
@@ -39,6 +40,8 @@ pub(super) fn value(key: &Key, node: Node) -> Result<Setting, Problem> {
 pub(super) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Folder => "a folder's path".to_owned(),
+        Kind::File => "a file's path".to_owned(),
+        Kind::Text => "some text".to_owned(),
         Kind::Flag => "true or false".to_owned(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Choices(words) => format!("a list of some of {}", words.join(", ")),
@@ -47,12 +50,10 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Span { .. } => SPAN_UNITS.to_owned(),
         Kind::Sockets => "an IP address and a port, as 127.0.0.1:7300 or [::1]:7300".to_owned(),
         Kind::Origins => "scheme and host, as https://console.example".to_owned(),
-        Kind::LogLevels => {
-            "error, warn, info, debug or trace, or module=level between commas".to_owned()
-        }
+        Kind::Paths => "a path, as /mqtt, without a slash at its end".to_owned(),
+        Kind::LogLevels => logs::LEVELS_WORDS.to_owned(),
         Kind::Address => "an address, as dead/orders, without wildcards".to_owned(),
         Kind::Filter => "a filter, as orders/+/eu or orders/#".to_owned(),
-        Kind::NameOrAny => "letters, digits, `-`, `_` and `.`, or \"*\" for any".to_owned(),
         Kind::Entries(_) => "a list".to_owned(),
     }
 }
@@ -80,14 +81,12 @@ fn scalar(key: &Key, text: String) -> Result<Setting, Problem> {
             let span = units::read_span(&text).map_err(|error| wrong(complaint(error)))?;
             in_range(&text, span, min..=max, |span| units::write_span(*span)).map(Setting::Span)
         }
-        Kind::Folder if text.is_empty() => Err(wrong("is empty")),
-        Kind::LogLevels if tracing_subscriber::EnvFilter::try_new(&text).is_err() => {
-            Err(wrong("names no level"))
-        }
-        Kind::NameOrAny if text != "*" && !is_name(&text) => Err(wrong("is no name")),
+        Kind::Folder | Kind::File | Kind::Text if text.is_empty() => Err(wrong("is empty")),
+        Kind::Text if text.chars().any(char::is_control) => Err(wrong("has a control character")),
+        Kind::LogLevels if Logs::check_level(&text).is_err() => Err(wrong("names no level")),
         Kind::Filter | Kind::Address => filter(key.kind, text),
-        Kind::Folder | Kind::LogLevels | Kind::NameOrAny => Ok(Setting::Text(text)),
-        Kind::Sockets | Kind::Origins | Kind::Choices(_) | Kind::Entries(_) => {
+        Kind::Folder | Kind::File | Kind::Text | Kind::LogLevels => Ok(Setting::Text(text)),
+        Kind::Sockets | Kind::Origins | Kind::Paths | Kind::Choices(_) | Kind::Entries(_) => {
             Err(wrong("is no list"))
         }
     }
@@ -161,6 +160,29 @@ fn origin(text: String) -> Result<String, Problem> {
     }
 }
 
+fn paths(texts: Vec<String>) -> Result<Vec<String>, Problem> {
+    if texts.is_empty() {
+        return Err(wrong_value("[]", "is empty", expected(Kind::Paths)));
+    }
+    texts.into_iter().map(path).collect()
+}
+
+/// A path that means itself in every spelling of a URL, and that no other door has.
+fn path(text: String) -> Result<String, Problem> {
+    let wrong = |complaint: &str| wrong_value(&text, complaint, expected(Kind::Paths));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    let mut segments = text.split('/');
+    let begins_with_slash = segments.next() == Some("");
+    let is_segment = |it: &str| !matches!(it, "" | "." | "..") && it.chars().all(plain);
+    if text != "/" && !(begins_with_slash && segments.all(is_segment)) {
+        return Err(wrong("is no path"));
+    }
+    if text == "/mbws" || text.starts_with("/mbws/") {
+        return Err(wrong("is MBWS's"));
+    }
+    Ok(text)
+}
+
 fn choice(words: &'static [&'static str], text: String) -> Result<String, Problem> {
     if words.contains(&&*text) {
         return Ok(text);
@@ -184,29 +206,26 @@ fn choices(words: &'static [&'static str], texts: Vec<String>) -> Result<Vec<Str
 }
 
 fn filter(kind: Kind, text: String) -> Result<Setting, Problem> {
-    let wildcards = matches!(kind, Kind::Filter);
-    match Filter::parse(&text) {
-        Ok(filter) if !wildcards && filter.has_wildcards() => {
-            Err(wrong_value(&text, "has wildcards", expected(kind)))
+    let wrong = |complaint: &str| wrong_value(&text, complaint, expected(kind));
+    match Filter::parse(&text, AddressLimits::default()) {
+        Ok(filter) if matches!(kind, Kind::Address) && !filter.is_exact() => {
+            Err(wrong("has wildcards"))
         }
-        // The broker's own grammar: what breaks it would match nothing, and nobody would hear of it.
-        Ok(_) => match address::Filter::parse(&text, address::AddressLimits::default()) {
-            Ok(_) => Ok(Setting::Text(text)),
-            Err(error) => Err(wrong_value(
-                &text,
-                &format!("breaks the grammar of addresses ({error})"),
-                expected(kind),
-            )),
-        },
-        Err(error) => Err(wrong_value(&text, &error.to_string(), expected(kind))),
+        Ok(_) => Ok(Setting::Text(text)),
+        Err(error) => Err(wrong(complaint_of_address(error).as_str())),
     }
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
+fn complaint_of_address(error: AddressError) -> String {
+    match error {
+        AddressError::Empty => "is empty".to_owned(),
+        AddressError::RestNotLast { .. } => "has a `#` before its end".to_owned(),
+        AddressError::WildcardNotAlone { .. } => {
+            "has a `+` or `#` that is not a segment alone".to_owned()
+        }
+        AddressError::Control { .. } => "has a control character".to_owned(),
+        other => format!("breaks the grammar of addresses ({other})"),
+    }
 }
 
 fn wrong_value(found: &str, complaint: &str, expected: String) -> Problem {

@@ -112,11 +112,17 @@ pub enum Problem {
     },
     /// A listener that others can reach, without TLS.
     #[error(
-        "{address} can be reached from other machines, unencrypted; listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts"
+        "{address} can be reached from other machines, unencrypted; set `tls.certificate` and `tls.key`, or listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts"
     )]
     Insecure {
         /// The listener's address.
         address: SocketAddr,
+    },
+    /// A setting that means nothing without another.
+    #[error("it means nothing without `{other}`; set both or neither")]
+    Alone {
+        /// The key that is missing.
+        other: &'static str,
     },
     /// Two listeners on one address.
     #[error("{address} is taken by `{other}` already; choose another port")]

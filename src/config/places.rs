@@ -10,18 +10,18 @@ use std::collections::HashMap;
 
 /// A line and a column of the file, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct LineColumn {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub(crate) struct LineColumn {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
-/// The places of all keys (`storage.sync`) and list items (`access.rules[2].role`, from 0).
+/// The places of all keys (`storage.sync`) and list items (`access.jwt[2].issuer`, from 0).
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<String, LineColumn>);
+pub(crate) struct Places(HashMap<String, LineColumn>);
 
 impl Places {
     /// Finds the keys of a YAML text in block style.
-    pub(super) fn scan(text: &str) -> Places {
+    pub(crate) fn scan(text: &str) -> Places {
         let mut scan = Scan::default();
         for (index, line) in text.lines().enumerate() {
             scan.line(index + 1, line);
@@ -30,7 +30,7 @@ impl Places {
     }
 
     /// The place of `path`, or of the nearest key around it, or the file's first line.
-    pub(super) fn of(&self, path: &str) -> LineColumn {
+    pub(crate) fn of(&self, path: &str) -> LineColumn {
         let mut path = path;
         loop {
             if let Some(place) = self.0.get(path) {

@@ -150,17 +150,18 @@ fn range(key: &Key) -> String {
         Kind::Choice(_) | Kind::Flag => expected(key.kind),
         _ => String::new(),
     };
-    let none = if matches!(key.default, Default::None) {
-        "none for no limit"
-    } else {
-        ""
+    let none = match (key.default, key.kind) {
+        (Default::None, Kind::File) => "a file's path, or none",
+        (Default::None, _) => "none for no limit",
+        _ => "",
     };
     let parts = [range, none.to_owned(), variable(key.path)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("({})", parts.join("; "))
 }
 
-fn inline(setting: &Setting) -> String {
+/// On one line, as in YAML's flow style.
+pub(super) fn inline(setting: &Setting) -> String {
     match setting {
         Setting::None => "none".to_owned(),
         Setting::Flag(flag) => flag.to_string(),
@@ -173,7 +174,12 @@ fn inline(setting: &Setting) -> String {
             [socket] => quoted(&socket.to_string()),
             several => list(several.iter().map(|socket| quoted(&socket.to_string()))),
         },
-        Setting::Entries(entries) => list(entries.iter().map(|_| String::new())),
+        Setting::Entries(entries) => list(entries.iter().map(|entry| {
+            let fields = entry
+                .iter()
+                .map(|(name, setting)| format!("{name}: {}", inline(setting)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        })),
     }
 }
 
@@ -217,7 +223,7 @@ mod tests {
             "data: 'true'\nlisten: ['[::1]:1', '127.0.0.1:2']\nlog: {level: 'info,restante=debug'}\n\
              mbws: {origins: ['https://a.example']}\nlimits: {window: 7}\nqueues:\n  defaults: {ttl: 90s}\n  policies:\n  \
              - {filter: 'a/#', ttl: none}\n  - {filter: 'b/+', max-bytes: 3KiB, dead-letter: \"d: e\"}\n\
-             access: {rules: [{role: '*', verbs: send, filter: '#'}]}\n",
+             access: {jwt: [{issuer: 'https://a.example', audience: '*', algorithms: [RS256, EdDSA], jwks-file: /k, leeway: 1m}]}\n",
         );
         let again = load("again.yaml", &config.effective_yaml());
         assert_eq!(again, config);
@@ -229,7 +235,7 @@ mod tests {
         for (path, lines) in super::ENTRY_EXAMPLES {
             let config = load("entry.yaml", &format!("{path}:\n{}\n", lines.join("\n")));
             assert_eq!(
-                config.queues.policies.len() + config.rules.len(),
+                config.queues.policies.len() + config.access.issuers.len(),
                 1,
                 "{path}"
             );

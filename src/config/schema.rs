@@ -10,11 +10,17 @@
 
 use std::time::Duration;
 
+use crate::access::JwtAlgorithm;
+
 /// What kind of value a key takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     /// A folder's path, as given.
     Folder,
+    /// A file's path, as given.
+    File,
+    /// Words as somebody else spells them: not empty, no control characters.
+    Text,
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -31,14 +37,14 @@ pub(super) enum Kind {
     Sockets,
     /// A list of browser origins, `https://console.example`.
     Origins,
+    /// One path of a URL, or a list of them: `/mqtt`.
+    Paths,
     /// What of the program's doings is logged (`info`, `restante=debug,info`).
     LogLevels,
     /// An address: no wildcards.
     Address,
     /// An address with wildcards.
     Filter,
-    /// A name of letters, digits, `-`, `_` and `.`, or `*` for any.
-    NameOrAny,
     /// A list of sections, each with these keys.
     Entries(&'static [Key]),
 }
@@ -67,6 +73,16 @@ pub(super) struct Key {
     pub(super) default: Default,
     /// One or two sentences for operators, without the range.
     pub(super) doc: &'static str,
+    /// Whether a reload applies it; otherwise it counts from the next start.
+    pub(super) live: bool,
+}
+
+impl Key {
+    /// A key that a reload applies: `reload` (the module) must do so.
+    const fn live(mut self) -> Key {
+        self.live = true;
+        self
+    }
 }
 
 const KIB: u64 = 1 << 10;
@@ -86,6 +102,7 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'stati
         kind,
         default: Default::Is(default),
         doc,
+        live: false,
     }
 }
 
@@ -95,6 +112,7 @@ const fn key_or(path: &'static str, kind: Kind, default: Default, doc: &'static 
         kind,
         default,
         doc,
+        live: false,
     }
 }
 
@@ -113,12 +131,20 @@ const fn span(min: Duration, max: Duration) -> Kind {
 /// What a group of keys is about; printed above it.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("admin", "The admin API, the console, health and metrics."),
+    (
+        "tls",
+        "Encryption, for every listener. What a connection begins with tells whether it is TLS. The files are read again when they change, and on SIGHUP; connections that are open go on.",
+    ),
     ("storage", "The log on disk."),
     (
         "limits",
         "What one client may cost. Past a limit the client is refused in its protocol's own words.",
     ),
     ("mbws", "The MBWS door."),
+    (
+        "mqtt",
+        "The MQTT door: 3.1, 3.1.1 and 5.0. What a connection begins with tells whether it is MQTT over TCP, on every listener of `listen`.",
+    ),
     ("queues", "How queues come to be, and what holds for them."),
     (
         "queues.defaults",
@@ -126,8 +152,17 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("log", "What the broker writes to standard error."),
     (
+        "audit",
+        "The log of administrative acts and denied attempts, in the data folder.",
+    ),
+    ("metrics", "What /metrics tells."),
+    (
+        "definitions",
+        "Realms, roles, users, tokens, rules, routes and queues, out of a file.",
+    ),
+    (
         "access",
-        "Who may do what. Nobody may do anything that no rule allows; the role `admin` may do everything.",
+        "Who is let in. What they may do is in documents: users, tokens, roles, rules.",
     ),
 ];
 
@@ -136,11 +171,18 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 pub(super) const KEYS: &[Key] = &[
     key("data", Kind::Folder, "./restante-data", "The folder of everything that must survive: messages, credentials. One broker at a time."),
     key("listen", Kind::Sockets, "127.0.0.1:7300", "Where clients connect; one address or a list. Port 0 takes any free port."),
-    key("allow-insecure", Kind::Flag, "false", "Whether listeners may be reachable from other machines although nothing encrypts."),
+    key("allow-insecure", Kind::Flag, "false", "Whether connections from other machines may be unencrypted. Without it a listener that they reach needs `tls`, and takes nothing else."),
     key("drain-time", span(Duration::ZERO, HOUR), "10s", "How long a stop waits for what is under way to be confirmed."),
 
     key("admin.listen", Kind::Sockets, "127.0.0.1:7301", "Where the admin API and the console listen; one address or a list."),
     key("admin.metrics-open", Kind::Flag, "true", "Whether /metrics answers without credentials, to callers from this machine only."),
+
+    key_or("tls.certificate", Kind::File, Default::None, "A PEM file: the broker's certificate, and behind it those of the authorities in between."),
+    key_or("tls.key", Kind::File, Default::None, "A PEM file: the certificate's private key. Nobody but the broker's user should be able to read it."),
+    key_or("tls.client-ca", Kind::File, Default::None, "A PEM file: authorities whose certificates clients may show to say who they are. Without it no client is asked for one."),
+    key("tls.client-auth", Kind::Choice(&["none", "optional", "required"]), "optional", "With `tls.client-ca`: whether clients are asked for a certificate, and whether TLS without one is refused."),
+    key("tls.min-version", Kind::Choice(&["1.2", "1.3"]), "1.2", "The oldest version of TLS that is spoken."),
+    key("tls.reload-interval", span(Duration::from_millis(100), HOUR), "10s", "How often the files are looked at."),
 
     key("storage.sync", Kind::Choice(&["always", "interval", "never"]), "always", "When what was written is made to survive a power cut: before each confirm; every sync-interval; when the system likes. Only `always` keeps every confirmed message."),
     key("storage.sync-interval", span(Duration::from_millis(1), MINUTE), "100ms", "How often, with `sync: interval`."),
@@ -157,32 +199,60 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.address-bytes", size(16, 64 * KIB), "1KiB", "The longest address or filter."),
     key("limits.address-segments", count(1, 1024), "64", "Segments of an address or filter."),
     key("limits.connections", count(1, 1_000_000), "10000", "Open connections."),
-    key("limits.connections-per-principal", count(1, 1_000_000), "10000", "Open connections of one user or API key."),
+    key("limits.connections-per-principal", count(1, 1_000_000), "10000", "Open connections of one user or token."),
     key("limits.sessions", count(1, 10_000_000), "100000", "Sessions, connected or waiting for their client to come back."),
     key("limits.session-expiry", span(Duration::ZERO, YEARS_10), "7d", "The longest that a session outlives its connection, whatever the client asks for."),
     key("limits.consumers-per-session", count(1, 65_536), "256", "Consumers of one session."),
     key("limits.queues-per-realm", count(1, 10_000_000), "100000", "Queues of one realm."),
+    key("limits.routes-per-realm", count(1, 10_000_000), "100000", "Routes of one realm."),
+    key("limits.documents", count(1, 10_000_000), "100000", "Of each kind, how many there may be: realms, users, tokens, roles, rules."),
     key("limits.window", count(1, 8192), "4096", "Frames of one session that may wait for their confirm."),
     key("limits.publish-rate", count(0, 10_000_000), "0", "Messages a second from one connection; 0 for no limit."),
     key("limits.handshake-time", span(Duration::from_millis(100), MINUTE), "10s", "How long a new connection may take to say who it is."),
-    key("limits.auth-attempts", count(1, 10_000), "10", "Wrong passwords a minute from one peer address, before it has to wait."),
+    key("limits.unauthenticated-per-address", count(1, 1_000_000), "256", "Connections from one address that have not said yet who they are; of an IPv6 address, its network of 64 bits. Raise it where a proxy is the only peer."),
+    key("limits.auth-attempts", count(1, 10_000), "10", "Wrong passwords a minute from one peer address, before it has to wait, longer each time."),
 
     key("mbws.heartbeat", span(SECOND, HOUR), "30s", "How often each side of a connection must be heard."),
-    key_or("mbws.origins", Kind::Origins, Default::Empty, "Pages that may connect from a browser, as in https://console.example. A page from the broker's own host always may."),
+    key_or("mbws.origins", Kind::Origins, Default::Empty, "Pages that may connect from a browser, by whatever protocol, as in https://console.example. A page from the broker's own host always may."),
+
+    key("mqtt.enabled", Kind::Flag, "true", "Whether MQTT is spoken at all."),
+    key("mqtt.path", Kind::Paths, "/mqtt", "Where MQTT over WebSocket is; one path or a list. One more segment names a realm: /mqtt/REALM."),
+    key_or("mqtt.listen", Kind::Sockets, Default::Empty, "Listeners that take MQTT over TCP and nothing else, as 127.0.0.1:1883; one address or a list."),
+    key("mqtt.packet-bytes-max", size(KIB, 16 * MIB), "1MiB", "The largest packet, payload included."),
+    key("mqtt.receive-maximum", count(1, 65_535), "1024", "Publishes of QoS 1 and 2 that a client may have under way. In 3.x it is not told, and past it we read no further."),
+    key("mqtt.topic-alias-max", count(0, 65_535), "32", "Topic aliases of one connection, each way."),
+    key_or("mqtt.keep-alive-max", span(SECOND, Duration::from_secs(65_535)), Default::None, "The longest keep alive. A client of 5.0 that wants a longer one, or none, is told to keep this; those of 3.x cannot be told, and keep theirs."),
+    key_or("mqtt.session-expiry-max", span(Duration::ZERO, YEARS_10), Default::None, "The longest that a session outlives its connection, if shorter than `limits.session-expiry`. In 3.x it is how long a session that is not clean stays."),
+    key("mqtt.session-messages-max", count(1, u64::MAX), "100000", "Messages that wait for one session. A full session misses what comes then; the publisher is not refused."),
+    key("mqtt.session-bytes-max", size(KIB, u64::MAX), "256MiB", "Bytes of them."),
+    key("mqtt.queue-qos0-offline", Kind::Flag, "false", "Whether messages of QoS 0 wait for a session whose client is away."),
+    key("mqtt.share-linger", span(Duration::ZERO, YEARS_10), "5m", "How long the messages of a shared subscription wait after its last member has left it for good."),
+    key("mqtt.denied-publish", Kind::Choice(&["acknowledge", "close"]), "acknowledge", "In 3.x, which has no word for it: whether a publish that is denied is acknowledged and dropped, or ends the connection."),
+    key("mqtt.subscriptions-max", count(1, 1_000_000), "1000", "Subscriptions of one session."),
 
     key("queues.create-on-send", Kind::Flag, "true", "Whether sending to an address that nothing is bound to makes a queue of that name."),
     key("queues.create-on-consume", Kind::Flag, "true", "Whether consuming from an address that has no queue makes one."),
     key_or("queues.defaults.ttl", span(MS, YEARS_10), Default::None, "How long a message is kept at most."),
     key_or("queues.defaults.max-messages", count(1, u64::MAX), Default::None, "Messages that a queue holds. A full one refuses."),
     key_or("queues.defaults.max-bytes", size(KIB, u64::MAX), Default::None, "Bytes of records (body, header and about a hundred bytes) that a queue holds. A full one refuses."),
-    key_or("queues.defaults.max-attempts", count(1, 65_535), Default::None, "Deliveries of one message, before it goes to the dead-letter address."),
+    key_or("queues.defaults.max-attempts", count(1, 65_535), Default::None, "Failed deliveries of one message, those that a consumer gave back, before it goes to the dead-letter address."),
     key_or("queues.defaults.dead-letter", Kind::Address, Default::None, "Where a message goes that was rejected, expired or tried too often; without one it is dropped."),
     key_or("queues.policies", Kind::Entries(POLICY), Default::Empty, "For some queues, something else. The first policy whose filter matches the queue's name counts; what it leaves out is as in `defaults`."),
 
-    key("log.level", Kind::LogLevels, "info", "error, warn, info, debug or trace; or by module, as in info,restante::access=debug."),
+    key("log.level", Kind::LogLevels, "info", "off, error, warn, info, debug or trace; or by module, as in info,restante::access=debug.").live(),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "Lines for people, or one JSON object a line."),
 
-    key_or("access.rules", Kind::Entries(RULE), Default::Empty, "Each allows or denies a role some verbs on a filter. One that denies counts more than any that allow."),
+    key("audit.file-bytes", size(64 * KIB, GIB), "16MiB", "A file of the audit log that has reached this size gets no further line."),
+    key("audit.files", count(1, 10_000), "8", "Files of the audit log that are kept; the oldest is removed."),
+
+    key("metrics.enabled", Kind::Flag, "true", "Whether anything is counted. Without it, /metrics has nothing to tell."),
+    key("metrics.queues-max", count(0, 100_000), "1000", "Queues that have time series of their own, by realm and name. Of the others there is only how many they are."),
+
+    key_or("definitions.import", Kind::File, Default::None, "A file, YAML or JSON, that is applied at each start, before anybody is served; the start fails if it is broken. `restante definitions export` writes one."),
+    key("definitions.prune", Kind::Flag, "false", "Whether what is set and not in that file is removed then, queues with all that waits in them."),
+
+    key_or("access.admin-password-file", Kind::File, Default::None, "A file with the password of the user `admin`, read at the first start only. Without one it is random, and printed."),
+    key_or("access.jwt", Kind::Entries(ISSUER), Default::Empty, "Whose JWTs are taken. Each entry names one of secret-file, key-file and jwks-file, which is read again when it changes."),
 ];
 
 /// An entry of `queues.policies`.
@@ -200,33 +270,80 @@ const POLICY: &[Key] = &[
     key_or("dead-letter", Kind::Address, Default::Inherited, ""),
 ];
 
-/// An entry of `access.rules`.
-const RULE: &[Key] = &[
+/// An entry of `access.jwt`.
+const ISSUER: &[Key] = &[
     key_or(
-        "role",
-        Kind::NameOrAny,
+        "issuer",
+        Kind::Text,
         Default::Required,
-        "Whom it is about; `*` for everybody with credentials.",
+        "The claim `iss`, to the letter.",
     ),
     key_or(
-        "verbs",
-        Kind::Choices(&["send", "consume", "browse", "manage"]),
+        "audience",
+        Kind::Text,
         Default::Required,
-        "",
+        "What the claim `aud` must have, to the letter.",
+    ),
+    key_or(
+        "algorithms",
+        Kind::Choices(JwtAlgorithm::NAMES),
+        Default::Required,
+        "What tokens may be signed with.",
+    ),
+    key_or(
+        "secret-file",
+        Kind::File,
+        Default::Inherited,
+        "A shared secret, for HS256, HS384 and HS512.",
+    ),
+    key_or(
+        "key-file",
+        Kind::File,
+        Default::Inherited,
+        "A public key, as PEM.",
+    ),
+    key_or(
+        "jwks-file",
+        Kind::File,
+        Default::Inherited,
+        "Public keys, as a JWKS.",
     ),
     key(
-        "realm",
-        Kind::NameOrAny,
-        "default",
-        "Where; `*` for every realm.",
+        "user-claim",
+        Kind::Text,
+        "sub",
+        "The claim that names the user.",
     ),
     key_or(
-        "filter",
-        Kind::Filter,
-        Default::Required,
-        "Addresses, with `+` for one segment and `#` for all the rest.",
+        "user-prefix",
+        Kind::Text,
+        Default::Inherited,
+        "Put in front of that name; needed where there are several issuers.",
     ),
-    key("effect", Kind::Choice(&["allow", "deny"]), "allow", ""),
+    key(
+        "roles-claim",
+        Kind::Text,
+        "roles",
+        "The claim that lists roles; with dots, a path.",
+    ),
+    key_or(
+        "roles-prefix",
+        Kind::Text,
+        Default::Inherited,
+        "Only roles that begin so count, without it.",
+    ),
+    key(
+        "leeway",
+        span(Duration::ZERO, Duration::from_mins(10)),
+        "30s",
+        "How far the issuer's clock may be off.",
+    ),
+    key(
+        "allow-admin",
+        Kind::Flag,
+        "false",
+        "Whether tokens may have the role `admin`.",
+    ),
 ];
 
 /// What entries of a list look like, for the example.
@@ -243,13 +360,14 @@ pub(super) const ENTRY_EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "access.rules",
+        "access.jwt",
         &[
-            "- role: shop",
-            "  verbs: [send, consume, browse, manage]",
-            "  realm: default",
-            "  filter: orders/#",
-            "  effect: allow",
+            "- issuer: https://login.example",
+            "  audience: restante",
+            "  algorithms: [RS256]",
+            "  jwks-file: /etc/restante/jwks.json",
+            "  roles-claim: realm_access.roles",
+            "  roles-prefix: \"restante-\"",
         ],
     ),
 ];

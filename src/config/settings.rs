@@ -71,6 +71,14 @@ impl Settings {
         }
     }
 
+    /// These settings, with `path` as it is in `other`.
+    pub(super) fn with(mut self, path: &'static str, other: &Settings) -> Settings {
+        if let Some(theirs) = other.0.get(path) {
+            self.0.insert(path, theirs.clone());
+        }
+        self
+    }
+
     /// Where the value of `path` came from.
     pub(super) fn source(&self, path: &'static str) -> Source {
         self.0
@@ -80,7 +88,15 @@ impl Settings {
 }
 
 /// Variables that are the command line's or the tests', not settings.
-const OTHER_VARIABLES: &[&str] = &["RESTANTE_URL", "RESTANTE_KEY_FILE", "RESTANTE_CONFIG"];
+const OTHER_VARIABLES: &[&str] = &[
+    "RESTANTE_URL",
+    "RESTANTE_ADMIN_URL",
+    "RESTANTE_KEY_FILE",
+    "RESTANTE_CONFIG",
+    "RESTANTE_CA",
+    "RESTANTE_CERTIFICATE",
+    "RESTANTE_KEY",
+];
 const TEST_VARIABLES: &str = "RESTANTE_TEST_";
 
 /// Puts the layers on one another.
@@ -353,7 +369,7 @@ fn default_node(key: &Key) -> Node {
 fn variable_node(kind: Kind, value: &str) -> Result<Node, yaml::SyntaxError> {
     match kind {
         Kind::Entries(_) => yaml::parse(value),
-        Kind::Sockets | Kind::Origins | Kind::Choices(_) => {
+        Kind::Sockets | Kind::Origins | Kind::Paths | Kind::Choices(_) => {
             let parts = value
                 .split(',')
                 .map(str::trim)

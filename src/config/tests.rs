@@ -1,6 +1,9 @@
 //! What the header promises.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::access::KeySource;
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
@@ -40,7 +43,11 @@ fn an_empty_file_is_the_default() {
     assert_eq!(config.limits.address_bytes, 1024);
     assert_eq!(config.limits.publish_rate, None);
     assert_eq!(config.queues.defaults, QueueLimits::default());
-    assert!(config.admin.metrics_open && config.rules.is_empty() && config.mbws.origins.is_empty());
+    assert!(
+        config.admin.metrics_open
+            && config.access.issuers.is_empty()
+            && config.mbws.origins.is_empty()
+    );
 }
 
 #[test]
@@ -61,7 +68,7 @@ fn all_faults_are_reported_at_once() {
             "restante.yaml:3:3: storage.segment-bytes: `64` has no unit; write a whole number with B, KiB, MiB, GiB or TiB",
             "restante.yaml:4:1: drain-time: `soon` does not begin with a whole number; write a whole number with ms, s, m, h or d",
             "restante.yaml:6:3: limits.window: `0` is too little; write something from 1 to 8192",
-            "restante.yaml:7:1: listen: 0.0.0.0:7300 can be reached from other machines, unencrypted; listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts",
+            "restante.yaml:7:1: listen: 0.0.0.0:7300 can be reached from other machines, unencrypted; set `tls.certificate` and `tls.key`, or listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts",
             "restante.yaml:10:5: queues.policies[0].filter: `a/#/b` has a `#` before its end; write a filter, as orders/+/eu or orders/#",
             "restante.yaml:11:5: queues.policies[0].tll: there is no such key; did you mean `ttl`?",
             "restante.yaml:12:3: queues.policies[1]: the key `filter` is missing; add it",
@@ -109,11 +116,71 @@ fn shapes_are_checked() {
     );
     check(
         "log: {level: 'a=b=c'}\n",
-        "restante.yaml:1:1: log.level: `a=b=c` names no level; write error, warn, info, debug or trace, or module=level between commas",
+        "restante.yaml:1:1: log.level: `a=b=c` names no level; write off, error, warn, info, debug or trace; or one of these and target=level, between commas, as in info,restante::broker=debug",
+    );
+    check(
+        "log: {level: loud}\n",
+        "restante.yaml:1:1: log.level: `loud` names no level; write off, error, warn, info, debug or trace; or one of these and target=level, between commas, as in info,restante::broker=debug",
     );
     check(
         "mbws: {origins: '*'}\n",
         "restante.yaml:1:1: mbws.origins: `*` is no origin; write scheme and host, as https://console.example",
+    );
+}
+
+#[test]
+fn paths_of_mqtt_are_paths_that_nobody_else_has() {
+    let faults = [
+        ("mqtt", "`mqtt` is no path"),
+        ("/mqtt/", "`/mqtt/` is no path"),
+        ("//", "`//` is no path"),
+        ("/a//b", "`/a//b` is no path"),
+        ("/..", "`/..` is no path"),
+        ("/a?b", "`/a?b` is no path"),
+        ("/%6d", "`/%6d` is no path"),
+        ("/mbws", "`/mbws` is MBWS's"),
+        ("/mbws/x", "`/mbws/x` is MBWS's"),
+        ("[]", "`[]` is empty"),
+    ];
+    for (path, complaint) in faults {
+        check(
+            &format!("mqtt: {{path: {path}}}\n"),
+            &format!(
+                "restante.yaml:1:1: mqtt.path: {complaint}; write a path, as /mqtt, without a slash at its end"
+            ),
+        );
+    }
+    let config = loads("mqtt: {path: [/, /ws, /a/b-c]}\n", &[]);
+    assert_eq!(config.mqtt.paths, ["/", "/ws", "/a/b-c"]);
+    let config = loads("", &[("RESTANTE_MQTT_PATH", "/mqtt, /ws")]);
+    assert_eq!(config.mqtt.paths, ["/mqtt", "/ws"]);
+}
+
+#[test]
+fn listeners_of_mqtt_are_listeners() {
+    check(
+        "mqtt: {listen: '127.0.0.1:7300'}\n",
+        "restante.yaml:1:1: mqtt.listen: 127.0.0.1:7300 is taken by `listen` already; choose another port",
+    );
+    check(
+        "mqtt: {listen: '0.0.0.0:1883'}\n",
+        "restante.yaml:1:1: mqtt.listen: 0.0.0.0:1883 can be reached from other machines, unencrypted; set `tls.certificate` and `tls.key`, or listen on 127.0.0.1, or set `allow-insecure: true` if something in front encrypts",
+    );
+    let text = "mqtt: {listen: ['127.0.0.1:1883'], enabled: false}\n";
+    assert_eq!(loads(text, &[]).mqtt.listen, []);
+}
+
+#[test]
+fn a_session_of_mqtt_lives_no_longer_than_any_may() {
+    let expiry = |text| loads(text, &[]).mqtt.session_expiry_max;
+    assert_eq!(expiry(""), Duration::from_hours(24 * 7));
+    assert_eq!(
+        expiry("limits: {session-expiry: 1h}\nmqtt: {session-expiry-max: 2h}\n"),
+        Duration::from_hours(1)
+    );
+    assert_eq!(
+        expiry("mqtt: {session-expiry-max: 2h}\n"),
+        Duration::from_hours(2)
     );
 }
 
@@ -147,6 +214,31 @@ fn settings_must_fit_together() {
 }
 
 #[test]
+fn tls_needs_both_files_and_makes_a_listener_of_others_possible() {
+    check(
+        "tls: {certificate: a.pem}\n",
+        "restante.yaml:1:1: tls.certificate: it means nothing without `tls.key`; set both or neither",
+    );
+    check(
+        "tls: {key: a.pem}\n",
+        "restante.yaml:1:1: tls.key: it means nothing without `tls.certificate`; set both or neither",
+    );
+    check(
+        "tls: {certificate: a, key: b, client-auth: required}\n",
+        "restante.yaml:1:1: tls.client-auth: it means nothing without `tls.client-ca`; set both or neither",
+    );
+    let config = loads(
+        "listen: 0.0.0.0:7300\ntls: {certificate: a, key: b, client-ca: c, min-version: 1.3}\n",
+        &[],
+    );
+    let files = config.tls.files.unwrap();
+    assert_eq!(files.client_ca.as_deref(), Some(Path::new("c")));
+    assert_eq!(config.tls.client_auth, ClientAuth::Optional);
+    assert_eq!(config.tls.min_version, TlsVersion::V13);
+    assert_eq!(Config::default().tls.files, None);
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let config = loads(
         "storage: {sync: never}\nlisten: 127.0.0.1:1\n",
@@ -154,13 +246,28 @@ fn the_environment_wins_over_the_file() {
             ("RESTANTE_STORAGE_SYNC", "interval"),
             ("RESTANTE_LISTEN", "127.0.0.1:2, [::1]:3"),
             ("RESTANTE_QUEUES_POLICIES", "[{filter: a, ttl: 1s}]"),
-            ("RESTANTE_URL", "not ours"),
             ("RESTANTE_TEST_SLOW", "10"),
         ],
     );
     assert_eq!(config.storage.sync, SyncPolicy::Interval);
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.queues.policies.len(), 1);
+}
+
+#[test]
+fn no_variable_of_a_command_stops_a_broker() {
+    use clap::CommandFactory;
+    let cli = crate::cli::Cli::command();
+    let all = [&cli].into_iter().chain(cli.get_subcommands());
+    let names: BTreeSet<_> = all
+        .flat_map(|command| command.get_arguments())
+        .filter_map(|argument| argument.get_env().map(ToOwned::to_owned))
+        .collect();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        let loaded = Config::load(None, [(name.clone(), "x".into())]);
+        assert!(loaded.is_ok(), "{name:?}: {loaded:?}");
+    }
 }
 
 #[test]
@@ -185,18 +292,56 @@ fn a_policy_has_the_defaults_where_it_says_nothing() {
 }
 
 #[test]
-fn rules_are_read() {
+fn issuers_are_read() {
     let config = loads(
-        "access:\n  rules:\n  - {role: shop, verbs: [send, browse], filter: 'a/#'}\n  - {role: '*', verbs: manage, realm: '*', filter: '#', effect: deny}\n",
-        &[],
+        "access:\n  jwt:\n  - {issuer: 'https://a.example', audience: b, algorithms: [RS256, ES256], jwks-file: /k}\n  \
+         - {issuer: b, audience: b, algorithms: HS256, secret-file: /s, user-prefix: 'b-', roles-claim: a.b, leeway: 0s, allow-admin: true}\n",
+        &[("RESTANTE_ACCESS_ADMIN_PASSWORD_FILE", "/run/secrets/admin")],
     );
-    let text: Vec<String> = config.rules.iter().map(Rule::to_string).collect();
+    let file = config.access.admin_password_file;
+    assert_eq!(file.as_deref(), Some(Path::new("/run/secrets/admin")));
+    let [one, other] = config.access.issuers.as_slice() else {
+        panic!("{:?}", config.access.issuers);
+    };
+    assert_eq!(one.issuer, "https://a.example");
+    assert_eq!(one.algorithms.len(), 2);
+    assert_eq!(one.keys, KeySource::Jwks("/k".into()));
     assert_eq!(
-        text,
-        [
-            "allow shop to send, browse on a/# in default",
-            "deny * to manage on # in *"
-        ]
+        (one.user_claim.as_str(), one.roles_claim.as_str()),
+        ("sub", "roles")
+    );
+    assert_eq!(
+        (one.leeway, one.allow_admin),
+        (Duration::from_secs(30), false)
+    );
+    assert_eq!(other.keys, KeySource::Secret("/s".into()));
+    assert_eq!(
+        (other.user_prefix.as_str(), other.allow_admin),
+        ("b-", true)
+    );
+}
+
+#[test]
+fn issuers_have_keys_that_fit_their_algorithms() {
+    let issuer = |rest: &str| format!("access:\n  jwt:\n  - {{issuer: a, audience: b, {rest}}}\n");
+    let not_one = "restante.yaml:2:3: access.jwt: `[0]` has not exactly one file with keys; write one of secret-file, key-file and jwks-file";
+    check(&issuer("algorithms: [RS256]"), not_one);
+    check(
+        &issuer("algorithms: [RS256], key-file: k, jwks-file: j"),
+        not_one,
+    );
+    check(
+        &issuer("algorithms: [HS256, RS256], secret-file: s"),
+        "restante.yaml:2:3: access.jwt: `[0]` has a shared secret and algorithms that want a public key; write only HS256, HS384 and HS512 with a secret-file",
+    );
+    check(
+        &issuer("algorithms: [RS256, HS256], key-file: k"),
+        "restante.yaml:2:3: access.jwt: `[0]` has public keys and algorithms that want a shared secret; write HS256, HS384 and HS512 only with a secret-file",
+    );
+    let faults = load(&issuer("algorithms: [none], key-file: k"), &[]).unwrap_err();
+    assert!(
+        faults.concat().contains("`none` is not one of the words"),
+        "{faults:?}"
     );
 }
 

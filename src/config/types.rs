@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::settings::{Entry, Setting, Settings};
-use crate::access::{Effect, Filter, Rule, Verb};
+use crate::access::{IssuerSettings, JwtAlgorithm, KeySource};
 
 /// The admin API, the console, health and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,59 @@ pub struct Admin {
     pub listen: Vec<SocketAddr>,
     /// Whether `/metrics` answers callers from loopback without credentials.
     pub metrics_open: bool,
+}
+
+/// What is set at each start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definitions {
+    /// The file; `None`: nothing is.
+    pub import: Option<PathBuf>,
+    /// Whether what is not in it is removed.
+    pub prune: bool,
+}
+
+/// Encryption of all listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// What is read from where; `None`: no TLS.
+    pub files: Option<TlsFiles>,
+    /// Whether clients show certificates. Without [`TlsFiles::client_ca`] they never do.
+    pub client_auth: ClientAuth,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+    /// How often the files are looked at.
+    pub reload_interval: Duration,
+}
+
+/// The files of [`Tls`], all in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, then those between it and an authority that clients know.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The authorities of clients' certificates; `None`: no client has one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Whether a client shows a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// It is not asked for one.
+    None,
+    /// It may; a wrong one is refused.
+    Optional,
+    /// It must.
+    Required,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V12,
+    /// TLS 1.3.
+    V13,
 }
 
 /// When written records are made to survive a power cut.
@@ -77,12 +130,18 @@ pub struct Limits {
     pub consumers_per_session: usize,
     /// Queues of a realm.
     pub queues_per_realm: usize,
+    /// Routes of a realm.
+    pub routes_per_realm: usize,
+    /// Realms; users; tokens; roles; rules.
+    pub documents: usize,
     /// Unconfirmed frames of a session.
     pub window: usize,
     /// Messages a second from a connection; `None` for no limit.
     pub publish_rate: Option<u64>,
     /// How long a connection may take to say who it is.
     pub handshake_time: Duration,
+    /// Connections from one address that are not authenticated yet.
+    pub unauthenticated_per_address: usize,
     /// Wrong passwords a minute from one peer address.
     pub auth_attempts: u32,
 }
@@ -94,6 +153,48 @@ pub struct Mbws {
     pub heartbeat: Duration,
     /// Origins in lower case that browsers may connect from, besides the broker's own host.
     pub origins: Vec<String>,
+}
+
+/// The MQTT door. Sizes are in bytes; every limit is included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Whether it is open.
+    pub enabled: bool,
+    /// Paths of MQTT over WebSocket, each `/` or without a slash at its end. At least one.
+    pub paths: Vec<String>,
+    /// Listeners that take nothing else; empty unless [`Mqtt::enabled`].
+    pub listen: Vec<SocketAddr>,
+    /// A packet with its payload.
+    pub packet_bytes_max: u64,
+    /// Publishes of QoS 1 and 2 that a client may have under way.
+    pub receive_maximum: u16,
+    /// Topic aliases of a connection, each way.
+    pub topic_alias_max: u16,
+    /// The longest keep alive, in whole seconds; `None`: what the client wants.
+    pub keep_alive_max: Option<Duration>,
+    /// The longest that a session outlives its connection; at most [`Limits::session_expiry`].
+    pub session_expiry_max: Duration,
+    /// Messages that wait for a session.
+    pub session_messages_max: u64,
+    /// Bytes of them.
+    pub session_bytes_max: u64,
+    /// Whether messages of QoS 0 wait for a session whose client is away.
+    pub queue_qos0_offline: bool,
+    /// How long a shared subscription's messages outlive its last member.
+    pub share_linger: Duration,
+    /// What becomes of a denied publish in 3.x.
+    pub denied_publish: DeniedPublish,
+    /// Subscriptions of a session.
+    pub subscriptions_max: usize,
+}
+
+/// What becomes of a publish that is denied, where the protocol has no word for it (MQTT 3.x).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeniedPublish {
+    /// It is acknowledged, and dropped.
+    Acknowledge,
+    /// It ends the connection.
+    Close,
 }
 
 /// How queues come to be, and what holds for them.
@@ -133,6 +234,15 @@ pub struct QueuePolicy {
     pub limits: QueueLimits,
 }
 
+/// Who is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Whose JWTs are taken.
+    pub issuers: Vec<IssuerSettings>,
+    /// The first administrator's password; `None`: a random one.
+    pub admin_password_file: Option<PathBuf>,
+}
+
 /// What the broker writes to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -140,6 +250,24 @@ pub struct Log {
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// The log of administrative acts and denied attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// A file that has reached this size gets no further line.
+    pub file_bytes: u64,
+    /// Files that are kept; at least 1.
+    pub files: usize,
+}
+
+/// What `/metrics` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether anything is counted.
+    pub enabled: bool,
+    /// Queues that have time series of their own.
+    pub queues_max: usize,
 }
 
 /// How a log line looks.
@@ -163,16 +291,55 @@ pub(super) fn config(settings: Settings) -> Config {
             listen: sockets(s, "admin.listen"),
             metrics_open: flag(s, "admin.metrics-open"),
         },
+        tls: tls(s),
         storage: storage(s),
         limits: limits(s),
         mbws: Mbws {
             heartbeat: span(s, "mbws.heartbeat"),
             origins: texts(s.get("mbws.origins")),
         },
+        mqtt: mqtt(s),
         queues: queues(s),
         log: log(s),
-        rules: entries(s, "access.rules").iter().map(rule).collect(),
+        audit: Audit {
+            file_bytes: size(s, "audit.file-bytes"),
+            files: count(s, "audit.files"),
+        },
+        metrics: Metrics {
+            enabled: flag(s, "metrics.enabled"),
+            queues_max: count(s, "metrics.queues-max"),
+        },
+        definitions: Definitions {
+            import: some_text(s.get("definitions.import")).map(PathBuf::from),
+            prune: flag(s, "definitions.prune"),
+        },
+        access: Access {
+            issuers: entries(s, "access.jwt").iter().filter_map(issuer).collect(),
+            admin_password_file: some_text(s.get("access.admin-password-file")).map(PathBuf::from),
+        },
         settings,
+    }
+}
+
+fn tls(s: &Settings) -> Tls {
+    let path = |key| some_text(s.get(key)).map(PathBuf::from);
+    let pair = path("tls.certificate").zip(path("tls.key"));
+    Tls {
+        files: pair.map(|(certificate, key)| TlsFiles {
+            certificate,
+            key,
+            client_ca: path("tls.client-ca"),
+        }),
+        client_auth: match text(s, "tls.client-auth").as_str() {
+            "required" => ClientAuth::Required,
+            "optional" => ClientAuth::Optional,
+            _ => ClientAuth::None,
+        },
+        min_version: match text(s, "tls.min-version").as_str() {
+            "1.3" => TlsVersion::V13,
+            _ => TlsVersion::V12,
+        },
+        reload_interval: span(s, "tls.reload-interval"),
     }
 }
 
@@ -206,10 +373,43 @@ fn limits(s: &Settings) -> Limits {
         session_expiry: span(s, "limits.session-expiry"),
         consumers_per_session: count(s, "limits.consumers-per-session"),
         queues_per_realm: count(s, "limits.queues-per-realm"),
+        routes_per_realm: count(s, "limits.routes-per-realm"),
+        documents: count(s, "limits.documents"),
         window: count(s, "limits.window"),
         publish_rate: Some(count(s, "limits.publish-rate")).filter(|rate| *rate > 0),
         handshake_time: span(s, "limits.handshake-time"),
+        unauthenticated_per_address: count(s, "limits.unauthenticated-per-address"),
         auth_attempts: count(s, "limits.auth-attempts"),
+    }
+}
+
+fn mqtt(s: &Settings) -> Mqtt {
+    let enabled = flag(s, "mqtt.enabled");
+    let expiry_max = span(s, "limits.session-expiry");
+    let whole_seconds = |span: Duration| Duration::from_secs(span.as_secs());
+    Mqtt {
+        enabled,
+        paths: texts(s.get("mqtt.path")),
+        listen: if enabled {
+            sockets(s, "mqtt.listen")
+        } else {
+            Vec::new()
+        },
+        packet_bytes_max: size(s, "mqtt.packet-bytes-max"),
+        receive_maximum: count(s, "mqtt.receive-maximum"),
+        topic_alias_max: count(s, "mqtt.topic-alias-max"),
+        keep_alive_max: some_span(s.get("mqtt.keep-alive-max")).map(whole_seconds),
+        session_expiry_max: some_span(s.get("mqtt.session-expiry-max"))
+            .map_or(expiry_max, |own| own.min(expiry_max)),
+        session_messages_max: count(s, "mqtt.session-messages-max"),
+        session_bytes_max: size(s, "mqtt.session-bytes-max"),
+        queue_qos0_offline: flag(s, "mqtt.queue-qos0-offline"),
+        share_linger: span(s, "mqtt.share-linger"),
+        denied_publish: match text(s, "mqtt.denied-publish").as_str() {
+            "close" => DeniedPublish::Close,
+            _ => DeniedPublish::Acknowledge,
+        },
+        subscriptions_max: count(s, "mqtt.subscriptions-max"),
     }
 }
 
@@ -266,24 +466,30 @@ fn log(s: &Settings) -> Log {
     }
 }
 
-fn rule(entry: &Entry) -> Rule {
+/// None: the entry names no file with keys, which is a fault that `config` finds.
+fn issuer(entry: &Entry) -> Option<IssuerSettings> {
     let text = |key| entry.get(key).and_then(some_text).unwrap_or_default();
-    let verbs = entry.get("verbs").map(texts).unwrap_or_default();
-    Rule {
-        role: text("role"),
-        verbs: verbs
+    let file = |key| entry.get(key).and_then(some_text).map(PathBuf::from);
+    let algorithms = entry.get("algorithms").map(texts).unwrap_or_default();
+    let keys = file("secret-file")
+        .map(KeySource::Secret)
+        .or_else(|| file("key-file").map(KeySource::PublicKey))
+        .or_else(|| file("jwks-file").map(KeySource::Jwks))?;
+    Some(IssuerSettings {
+        issuer: text("issuer"),
+        audience: text("audience"),
+        algorithms: algorithms
             .iter()
-            .filter_map(|verb| Verb::from_name(verb))
+            .filter_map(|name| JwtAlgorithm::from_name(name))
             .collect(),
-        realm: text("realm"),
-        filter: Filter::parse(&text("filter"))
-            .unwrap_or_else(|error| unreachable!("checked before: {error}")),
-        effect: if text("effect") == "deny" {
-            Effect::Deny
-        } else {
-            Effect::Allow
-        },
-    }
+        keys,
+        user_claim: text("user-claim"),
+        user_prefix: text("user-prefix"),
+        roles_claim: text("roles-claim"),
+        roles_prefix: text("roles-prefix"),
+        leeway: entry.get("leeway").and_then(some_span).unwrap_or_default(),
+        allow_admin: entry.get("allow-admin") == Some(&Setting::Flag(true)),
+    })
 }
 
 fn flag(s: &Settings, path: &'static str) -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Why a text is no size or span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     /// No whole number in front.
     NotANumber,
     /// A number alone.
@@ -40,7 +40,7 @@ const SPANS: [(&str, u64); 5] = [
 ];
 
 /// Reads a size in bytes.
-pub(super) fn read_size(text: &str) -> Result<u64, UnitError> {
+pub(crate) fn read_size(text: &str) -> Result<u64, UnitError> {
     read(text, &SIZES)
 }
 

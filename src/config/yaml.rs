@@ -1,13 +1,19 @@
 //! The only place that knows of `serde_yaml`: text to a tree of maps, lists and texts.
 //!
 //! A scalar stays the text that it is (`10`, `true`, `64MiB`); the table in `schema` knows what kind it must have, so
-//! that a value from the file and one from the environment go through the same check.
+//! that a value from the file and one from the environment go through the same check. Definitions (`crate::definitions`) have
+//! typed values, and take the tree before that.
 //!
 //! Always, with tests of these names below: `a_syntax_error_has_its_line_and_column`, `anchors_cannot_blow_up`.
 
 use std::fmt;
 
-use serde_yaml::Value;
+use serde_json::Value;
+
+use super::tree;
+
+/// Nobody writes more lists and maps in flow style into each other.
+const OPEN_BRACKETS_MAX: usize = 1000;
 
 /// What a piece of the file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +24,7 @@ pub(super) enum Node {
     Text(String),
     /// A sequence.
     List(Vec<Node>),
-    /// A mapping, in the file's order.
+    /// A mapping.
     Map(Vec<(String, Node)>),
 }
 
@@ -36,13 +42,13 @@ impl Node {
 
 /// Where and why a text is no YAML that the configuration can be written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// From 1; 1 if unknown.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// From 1; 1 if unknown.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// One line, without the place.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for SyntaxError {
@@ -53,12 +59,48 @@ impl fmt::Display for SyntaxError {
 
 /// Reads one YAML document; an empty one is [`Node::Nothing`].
 pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
-    let value: Value = serde_yaml::from_str(text).map_err(|error| syntax_error(&error))?;
-    node(value).map_err(|message| SyntaxError {
-        line: 1,
-        column: 1,
-        message,
-    })
+    tree(text).map(node)
+}
+
+/// Reads one YAML document with its numbers and truth values as such; an empty one is null.
+///
+/// # Errors
+/// The first place that is no YAML, or means nothing here: see [`tree::read`].
+pub(crate) fn tree(text: &str) -> Result<Value, SyntaxError> {
+    too_deep(text)?;
+    let parser = serde_yaml::Deserializer::from_str(text);
+    tree::read(parser, text.len()).map_err(|error| syntax_error(&error))
+}
+
+/// Writes a tree as a YAML document in block style.
+///
+/// # Errors
+/// None that a tree without tags could have.
+pub(crate) fn write(tree: &Value) -> Result<String, SyntaxError> {
+    serde_yaml::to_string(tree).map_err(|error| syntax_error(&error))
+}
+
+/// Refuses what would take the parser long: at each token it looks at every bracket that is open. Brackets in quotes count
+/// as well, so that no trick with quotes gets past this; who has a thousand of them open in a text can escape them.
+fn too_deep(text: &str) -> Result<(), SyntaxError> {
+    let mut open = 0_usize;
+    for (index, line) in text.lines().enumerate() {
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => open += 1,
+                b']' | b'}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > OPEN_BRACKETS_MAX {
+                return Err(SyntaxError {
+                    line: index + 1,
+                    column: 1,
+                    message: format!("more than {OPEN_BRACKETS_MAX} brackets are open"),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
@@ -75,26 +117,17 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
     }
 }
 
-fn node(value: Value) -> Result<Node, String> {
-    Ok(match value {
+fn node(value: Value) -> Node {
+    match value {
         Value::Null => Node::Nothing,
         Value::Bool(flag) => Node::Text(flag.to_string()),
         Value::Number(number) => Node::Text(number.to_string()),
         Value::String(text) => Node::Text(text),
-        Value::Sequence(items) => {
-            Node::List(items.into_iter().map(node).collect::<Result<_, _>>()?)
+        Value::Array(items) => Node::List(items.into_iter().map(node).collect()),
+        Value::Object(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| (key, node(value)));
+            Node::Map(entries.collect())
         }
-        Value::Mapping(entries) => {
-            Node::Map(entries.into_iter().map(entry).collect::<Result<_, _>>()?)
-        }
-        Value::Tagged(tagged) => return Err(format!("the tag {} means nothing here", tagged.tag)),
-    })
-}
-
-fn entry((key, value): (Value, Value)) -> Result<(String, Node), String> {
-    match node(key)? {
-        Node::Text(key) => Ok((key, node(value)?)),
-        other => Err(format!("a key is {}, and must be a name", other.kind())),
     }
 }
 
@@ -142,5 +175,30 @@ mod tests {
             text.push_str(&format!("a{i}: &a{i} [{list}]\n"));
         }
         assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_long_list_named_often_is_refused() {
+        let list = "x,".repeat(2000);
+        let names = "*a,".repeat(2000);
+        let error = parse(&format!("a: &a [{list}]\nb: [{names}]\n")).unwrap_err();
+        assert!(error.message.contains("aliases"), "{error:?}");
+        assert!(parse("a: &a [x, y]\nb: [*a, *a]\n").is_ok());
+    }
+
+    #[test]
+    fn brackets_without_end_are_refused_unread() {
+        for deep in ["[".repeat(1_000_000), "{a: ".repeat(1_000_000)] {
+            assert!(parse(&deep).unwrap_err().message.contains("brackets"));
+        }
+        assert!(parse(&"[a], ".repeat(2000)).is_err());
+        assert!(parse(&format!("a: [{}]", "[a], ".repeat(2000))).is_ok());
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let tree_of = serde_json::json!({"1": "1", "true": "yes", "a/#": ["~", "null", "- x", "", "a: b", "\n x"],
+            "n": 18446744073709551615_u64, "m": -1, "f": false, "~": {}, "": []});
+        assert_eq!(tree(&write(&tree_of).unwrap()).unwrap(), tree_of);
     }
 }

@@ -48,6 +48,11 @@ impl AddressLimits {
     /// The deepest address that any configuration allows: routing keeps a bit for each level in a `u128`, and recurses once
     /// for each when it lets go of a filter.
     pub const SEGMENTS_CEILING: usize = 128;
+    /// What no configuration exceeds.
+    pub const CEILING: Self = Self {
+        bytes_max: Self::BYTES_CEILING,
+        segments_max: Self::SEGMENTS_CEILING,
+    };
 }
 
 impl Default for AddressLimits {

@@ -69,6 +69,8 @@ pub enum Cause {
     Expired,
     /// It failed as often as the queue allows.
     MaxAttempts,
+    /// Its stored bytes cannot be read any more.
+    Unreadable,
 }
 
 impl Cause {
@@ -78,6 +80,7 @@ impl Cause {
             Cause::Rejected => "rejected",
             Cause::Expired => "expired",
             Cause::MaxAttempts => "max-attempts",
+            Cause::Unreadable => "unreadable",
         }
     }
 
@@ -86,6 +89,7 @@ impl Cause {
             Cause::Rejected => 1,
             Cause::Expired => 2,
             Cause::MaxAttempts => 3,
+            Cause::Unreadable => 4,
         }
     }
 
@@ -94,6 +98,7 @@ impl Cause {
             1 => Some(Cause::Rejected),
             2 => Some(Cause::Expired),
             3 => Some(Cause::MaxAttempts),
+            4 => Some(Cause::Unreadable),
             _ => None,
         }
     }

@@ -14,7 +14,6 @@ mod expiry;
 pub(super) use consumers::Consumer;
 pub use consumers::{ConsumerId, Resumed};
 use restante_storage::{QueueId, UnixMillis};
-use rustc_hash::FxHashMap;
 
 use super::queue::{NOBODY, Place, Queue};
 use super::{Effect, Engine};
@@ -34,7 +33,11 @@ impl Engine {
         queue.live.touched = false;
         let run = queue.run();
         let mut left = run;
-        while let Some((consumer, turn)) = next_consumer(queue, &mut self.consumers) {
+        while let Some(to) = queue.next_consumer() {
+            let Some(consumer) = self.consumers.get_mut(&to) else {
+                queue.live.willing.remove(&to);
+                continue;
+            };
             let Some((offset, entry)) = queue.next_ready(&*self.bodies) else {
                 break;
             };
@@ -50,17 +53,15 @@ impl Engine {
                     self.applied
                 );
             }
-            let (to, consumer) = consumer;
             consumer.sent += 1;
-            left = if queue.live.turn + 1 == turn {
-                left - 1
-            } else {
-                run - 1
-            };
+            if !consumer.may_take() {
+                queue.live.willing.remove(&to);
+            }
+            left = if queue.live.turn == to { left } else { run } - 1;
             (queue.live.turn, left) = if left == 0 {
-                (turn, run)
+                (to.next(), run)
             } else {
-                (turn - 1, left)
+                (to, left)
             };
             queue.live.in_flight.insert(offset, to);
             self.effects.push(Effect::Deliver {
@@ -71,6 +72,7 @@ impl Engine {
                 place: entry.place,
             });
         }
+        queue.publish_gauges(&*self.bodies);
     }
 
     /// That queue has something to dispatch.
@@ -98,20 +100,14 @@ impl Queue {
         let share = ready / (self.live.consumers.len() as u64).max(1);
         share.clamp(1, RUN_MAX)
     }
-}
 
-/// Whose turn it is among those with credit, and whose it is after that.
-fn next_consumer<'a>(
-    queue: &Queue,
-    consumers: &'a mut FxHashMap<ConsumerId, Consumer>,
-) -> Option<((ConsumerId, &'a mut Consumer), usize)> {
-    let ids = &queue.live.consumers;
-    let (before, from) = ids.split_at_checked(queue.live.turn).unwrap_or((ids, &[]));
-    let at = from
-        .iter()
-        .chain(before)
-        .position(|id| consumers.get(id).is_some_and(Consumer::may_take))?;
-    let at = (queue.live.turn.min(ids.len()) + at) % ids.len();
-    let id = *ids.get(at)?;
-    Some(((id, consumers.get_mut(&id)?), at + 1))
+    /// Whose turn it is among those with credit; none: nobody's, or the queue is paused.
+    fn next_consumer(&self) -> Option<ConsumerId> {
+        if self.is_paused() {
+            return None;
+        }
+        let live = &self.live;
+        let behind = live.willing.range(live.turn..).next();
+        behind.or_else(|| live.willing.first()).copied()
+    }
 }

@@ -7,8 +7,9 @@ use restante_storage::payload::{DefineQueue, DefineSession, DeleteQueue, EndSess
 use restante_storage::{Offset, QueueId, SessionNo, UnixMillis};
 
 use super::chunk::Cause;
-use super::queue::Place;
-use super::{Engine, is_transient};
+use super::queue::{CLAIMED, Place};
+use super::session::Session;
+use super::{ConfigKey, Engine, is_transient};
 
 /// A record that the engine wants written.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,8 @@ pub enum Errand {
     Queue(DefineQueue),
     /// A session is to be written again, so that its segment may go (kind `DefineSession`).
     Session(DefineSession),
+    /// Documents are to be written again, so that their segments may go (kind `Config`, by its only writer).
+    Config(Vec<ConfigKey>),
     /// A queue is to go (kind `DeleteQueue`).
     Delete(DeleteQueue),
 }
@@ -52,31 +55,6 @@ pub struct Move {
     pub failed: u32,
 }
 
-/// A queue as listings show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueReport {
-    /// Its realm.
-    pub realm: String,
-    /// Its name.
-    pub name: String,
-    /// Whether it is in the log.
-    pub durable: bool,
-    /// Messages that wait for a consumer.
-    pub ready: u64,
-    /// Messages in the hands of consumers.
-    pub unsettled: u64,
-    /// Bytes of both.
-    pub bytes: u64,
-    /// Consumers, present or expected back.
-    pub consumers: u64,
-    /// The offset that the next message gets.
-    pub next_offset: u64,
-    /// When the message at the head was taken.
-    pub oldest: Option<UnixMillis>,
-    /// Its definition; none for queues in memory.
-    pub def: Option<DefineQueue>,
-}
-
 /// Offsets that one record may name: bounds the record.
 const OFFSETS_MAX: usize = 4096;
 
@@ -91,6 +69,7 @@ impl Engine {
         self.give_up_errands(&mut errands);
         self.move_errands(limit, &mut errands);
         self.end_errands(now, limit, &mut errands);
+        self.linger_errands(now, &mut errands);
         errands
     }
 
@@ -107,9 +86,12 @@ impl Engine {
     /// Messages that are over: to the dead-letter address if their queue has one, else to nowhere.
     fn give_up_errands(&mut self, errands: &mut Vec<Errand>) {
         let (mut expired, mut exhausted, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unreadable = Vec::new();
         for (id, offset, cause) in std::mem::take(&mut self.given_up) {
             if is_transient(id) {
                 self.drop_held(id, offset, cause);
+            } else if cause == Cause::Unreadable {
+                unreadable.push((id, offset));
             } else if self.queues.get(&id).is_none_or(|it| !it.has_dead_letter()) {
                 dropped.push((id, offset));
             } else if cause == Cause::MaxAttempts {
@@ -121,13 +103,14 @@ impl Engine {
         settle_errands(expired, errands, |it| &mut it.expired);
         settle_errands(exhausted, errands, |it| &mut it.exhausted);
         settle_errands(dropped, errands, |it| &mut it.dropped);
+        settle_errands(unreadable, errands, |it| &mut it.unreadable);
     }
 
     fn move_errands(&mut self, limit: usize, errands: &mut Vec<Errand>) {
         let waiting: Vec<(QueueId, Offset)> = self
             .dying
             .iter()
-            .filter(|key| !self.moving.contains(key))
+            .filter(|key| !self.moving.contains(key) && !self.is_claimed(**key))
             .take(limit)
             .copied()
             .collect();
@@ -142,6 +125,12 @@ impl Engine {
         settle_errands(dropped, errands, |it| &mut it.dropped);
     }
 
+    /// Whether an administrator is about to delete or move it: whatever it was given up for then goes without saying.
+    fn is_claimed(&self, (id, offset): (QueueId, Offset)) -> bool {
+        let queue = self.queues.get(&id);
+        queue.is_some_and(|queue| queue.live.in_flight.get(offset) == Some(CLAIMED))
+    }
+
     fn end_errands(&mut self, now: UnixMillis, limit: usize, errands: &mut Vec<Errand>) {
         let over: Vec<SessionNo> = self
             .detached
@@ -152,8 +141,10 @@ impl Engine {
             .collect();
         for session in over {
             self.detached.remove(&session);
+            let own = self.sessions.get(&session).and_then(Session::queue);
             errands.push(Errand::End(EndSession {
                 session: session.get(),
+                queue: own.map_or(0, QueueId::get),
             }));
         }
     }
@@ -182,33 +173,6 @@ impl Engine {
     /// A move could not be made now; it is asked for again.
     pub fn move_failed(&mut self, queue: QueueId, offset: Offset) {
         self.moving.remove(&(queue, offset));
-    }
-
-    /// All queues, for listings, in order of realm and name.
-    pub fn report(&mut self) -> Vec<QueueReport> {
-        let bodies = &*self.bodies;
-        let mut reports: Vec<QueueReport> = self
-            .queues
-            .values_mut()
-            .filter_map(|queue| {
-                let handle = queue.handle.clone()?;
-                let unsettled = queue.live.in_flight.len() as u64;
-                Some(QueueReport {
-                    realm: handle.realm.to_string(),
-                    name: handle.name.to_string(),
-                    durable: !handle.is_transient(),
-                    ready: queue.n_messages.saturating_sub(unsettled),
-                    unsettled,
-                    bytes: queue.bytes,
-                    consumers: queue.live.consumers.len() as u64,
-                    next_offset: queue.next.get(),
-                    oldest: queue.oldest(bodies),
-                    def: queue.def.clone(),
-                })
-            })
-            .collect();
-        reports.sort_by(|a, b| (&a.realm, &a.name).cmp(&(&b.realm, &b.name)));
-        reports
     }
 }
 

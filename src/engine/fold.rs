@@ -10,10 +10,10 @@ mod messages;
 mod past;
 mod queues;
 mod sessions;
+mod subscriptions;
 
 pub(super) use past::Past;
 pub(super) use queues::BindingChange;
-use restante_storage::payload::Advance;
 use restante_storage::{Kind, Lsn, Offset, QueueId, RecordRef, SessionNo, UnixMillis};
 
 use super::Engine;
@@ -43,14 +43,16 @@ impl Engine {
             _ if !fresh => None,
             Kind::Settle => self.settle(record),
             Kind::DefineQueue => self.define_queue(record),
-            Kind::DeleteQueue => self.delete_queue(record),
+            Kind::DeleteQueue => self.delete_queue(decode(record)),
             Kind::Bind => self.bind(record),
             Kind::Unbind => self.unbind(record),
             Kind::DefineSession => self.define_session(record),
             Kind::EndSession => self.end_session(record),
             Kind::Consume => self.consume(record),
             Kind::Cancel => self.cancel(record),
-            Kind::Advance => Refusal::from_number(decode::<Advance>(record).refusal),
+            Kind::Advance => self.advance(record),
+            Kind::Subscribe => self.subscribe(record),
+            Kind::Config => self.configure(record),
             Kind::SegmentEnd => None,
         };
         if let (Some(origin), Some(refusal)) = (record.origin(), refusal) {
@@ -72,6 +74,7 @@ impl Engine {
             self.remove_queue(id);
         }
         self.sessions.retain(|_, session| session.is_known());
+        self.remove_orphans();
         for queue in self.queues.values_mut() {
             queue.known_from = Some(Offset::ZERO.next());
         }
@@ -81,7 +84,26 @@ impl Engine {
             self.revive(number, now);
         }
         self.give_up_exhausted();
+        for queue in self.queues.values_mut() {
+            queue.publish_gauges(&*self.bodies);
+        }
         self.effects.clear();
+    }
+
+    /// Queues of sessions that ended before the log begins.
+    fn remove_orphans(&mut self) {
+        let orphans: Vec<QueueId> = self
+            .queues
+            .values()
+            .filter(|queue| {
+                let owner = queue.owner();
+                owner.is_some_and(|owner| !self.sessions.contains_key(&owner))
+            })
+            .map(|queue| queue.id)
+            .collect();
+        for id in orphans {
+            self.remove_queue(id);
+        }
     }
 
     /// A session's consumers after a restart: nobody is there yet, and what they had in flight is not known.
@@ -99,17 +121,31 @@ impl Engine {
 
     /// Messages that failed too often, and whose giving up a crash prevented.
     fn give_up_exhausted(&mut self) {
-        for queue in self.queues.values_mut() {
-            for offset in queue.exhausted() {
-                queue.live.in_flight.insert(offset, NOBODY);
-                self.given_up.push((queue.id, offset, Cause::MaxAttempts));
+        let ids: Vec<QueueId> = self.queues.keys().copied().collect();
+        for id in ids {
+            self.give_up_exhausted_of(id);
+        }
+    }
+
+    /// The same of one queue, whose definition may have changed. What somebody has in hand is looked at when it comes back.
+    fn give_up_exhausted_of(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return;
+        };
+        if self.past.is_replaying() {
+            return;
+        }
+        for offset in queue.exhausted() {
+            if queue.live.in_flight.insert_if_free(offset, NOBODY) {
+                queue.live.returned.remove(&offset);
+                self.given_up.push((id, offset, Cause::MaxAttempts));
             }
         }
     }
 }
 
 /// The protobuf part of a record.
-fn decode<M: prost::Message + Default>(record: &RecordRef<'_>) -> M {
+pub(super) fn decode<M: prost::Message + Default>(record: &RecordRef<'_>) -> M {
     match M::decode(record.envelope()) {
         Ok(it) => it,
         // The checksum was right, so these are the bytes that we wrote.

@@ -14,6 +14,7 @@
 //! Not here: records (fold), which consumer's turn it is (dispatch).
 
 mod contents;
+mod in_flight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,14 +22,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use contents::{Contents, loaded};
+use in_flight::InFlight;
 use restante_storage::payload::DefineQueue;
-use restante_storage::{Lsn, Offset, QueueId, UnixMillis};
-use rustc_hash::FxHashMap;
+use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
 
 use super::chunk::{Cause, Chunk, Dying, Mark, Ref, SLOTS};
 use super::dispatch::ConsumerId;
 use super::fold::BindingChange;
-use super::handle::QueueHandle;
+use super::handle::{Gauges, QueueHandle};
 
 /// Gives back the bodies of chunks that left memory: the state store, seen from the engine.
 pub trait Bodies: Send {
@@ -75,15 +76,20 @@ pub(super) type Expiries = BTreeSet<(UnixMillis, QueueId, u64)>;
 pub(super) struct Queue {
     pub(super) id: QueueId,
     /// None while replay has met its messages but not yet its definition.
-    pub(super) def: Option<DefineQueue>,
+    pub(super) def: Option<Arc<DefineQueue>>,
     /// The oldest LSN that the log must keep for its definition.
     pub(super) home: Lsn,
     /// The offset that the next message gets, as far as the log has told.
     pub(super) next: Offset,
     pub(super) n_messages: u64,
     pub(super) bytes: u64,
+    /// The lowest offset that waits, and when it came.
+    head: Option<(Offset, UnixMillis)>,
+    /// `head` was settled, or is not known: it is looked up when it is wanted.
+    head_moved: bool,
     pub(super) live: Live,
     pub(super) handle: Option<Arc<QueueHandle>>,
+    pub(super) gauges: Arc<Gauges>,
     /// While there is no definition: bindings that came and went, and when.
     pub(super) meanwhile: Vec<(Lsn, BindingChange)>,
     /// The first offset whose fate is known; none: not even one is. It is the very first unless the log's beginning is
@@ -103,21 +109,30 @@ pub(super) struct Live {
     pub(super) cursor: Offset,
     pub(super) returned: BTreeSet<Offset>,
     /// Who has what; [`NOBODY`]: a record is being written that says what becomes of it.
-    pub(super) in_flight: FxHashMap<Offset, ConsumerId>,
+    pub(super) in_flight: InFlight,
     /// Taken back from a consumer, and not ready before a record says so: nothing behind it is delivered until then.
     /// May hold offsets of which that is no longer so.
     pub(super) coming_back: BTreeSet<Offset>,
+    /// Oldest first.
     pub(super) consumers: Vec<ConsumerId>,
-    pub(super) turn: usize,
+    /// Those of them who are there and have credit.
+    pub(super) willing: BTreeSet<ConsumerId>,
+    /// Whose turn it is, or was: then the next one's.
+    pub(super) turn: ConsumerId,
     pub(super) exclusive: Option<ConsumerId>,
     /// Whether it stands in the engine's list of queues to look at.
     pub(super) touched: bool,
     /// Whether its definition is being written again.
     pub(super) rewriting: bool,
+    /// Whether a record is being written that deletes it: nobody consumes from it any more.
+    pub(super) leaving: bool,
 }
 
 /// Holds what no consumer has and none may get.
 pub(super) const NOBODY: ConsumerId = ConsumerId(0);
+/// Holds what an administrator is about to delete or move: as [`NOBODY`], but whatever else becomes of it, it stays there
+/// until a record takes it out or it is given back.
+pub(super) const CLAIMED: ConsumerId = ConsumerId(u64::MAX);
 
 impl Queue {
     pub(super) fn durable(id: QueueId) -> Self {
@@ -137,11 +152,14 @@ impl Queue {
             next: first,
             n_messages: 0,
             bytes: 0,
+            head: None,
+            head_moved: false,
             live: Live {
                 cursor: first,
                 ..Live::default()
             },
             handle: None,
+            gauges: Arc::default(),
             meanwhile: Vec::new(),
             known_from: Some(first),
             contents,
@@ -210,7 +228,7 @@ impl Queue {
                 return None;
             }
             self.live.cursor = offset.next();
-            if !self.live.in_flight.is_empty() && self.live.in_flight.contains_key(&offset) {
+            if !self.live.in_flight.is_empty() && self.live.in_flight.contains(offset) {
                 continue;
             }
             if let Some(entry) = self.entry(offset, bodies).filter(|entry| !entry.dying) {
@@ -219,10 +237,25 @@ impl Queue {
         }
     }
 
+    /// The offset that is to be delivered next, as far as order is concerned.
+    pub(super) fn next_in_line(&self) -> Option<Offset> {
+        if let Some(offset) = self.live.returned.first() {
+            return Some(*offset);
+        }
+        let mut from = self.live.cursor;
+        while let Some(offset) = self.next_pending(from) {
+            if !self.live.in_flight.contains(offset) && self.dying(offset).is_none() {
+                return Some(offset);
+            }
+            from = offset.next();
+        }
+        None
+    }
+
     /// The lowest offset that is on its way back. The record that settles it makes the queue be looked at again.
-    fn first_coming_back(&mut self) -> Option<Offset> {
+    pub(super) fn first_coming_back(&mut self) -> Option<Offset> {
         while let Some(offset) = self.live.coming_back.first().copied() {
-            if self.live.in_flight.get(&offset) == Some(&NOBODY) {
+            if self.live.in_flight.get(offset) == Some(NOBODY) {
                 return Some(offset);
             }
             self.live.coming_back.pop_first();
@@ -237,7 +270,7 @@ impl Queue {
         bodies: &dyn Bodies,
         expiries: &mut Expiries,
     ) {
-        self.live.in_flight.remove(&offset);
+        self.live.in_flight.remove(offset);
         let Some(entry) = self.entry(offset, bodies).filter(|entry| !entry.dying) else {
             return;
         };
@@ -268,6 +301,12 @@ impl Queue {
     pub(super) fn is_exhausted(&self, failed: u32) -> bool {
         let attempts_max = self.def.as_ref().map_or(0, |def| def.max_attempts);
         attempts_max > 0 && failed >= attempts_max
+    }
+
+    /// The session whose own queue it is.
+    pub(super) fn owner(&self) -> Option<SessionNo> {
+        let owner = self.def.as_ref().map_or(0, |def| def.session);
+        (owner > 0).then(|| SessionNo::new(owner))
     }
 
     /// Whether it has a dead-letter address.
@@ -306,10 +345,40 @@ impl Queue {
         Some(chunk)
     }
 
-    /// When the message at the head was taken.
-    pub(super) fn oldest(&mut self, bodies: &dyn Bodies) -> Option<UnixMillis> {
-        let head = self.next_pending(Offset::ZERO)?;
-        self.entry(head, bodies).map(|entry| entry.time)
+    /// The lowest offset that waits, and when it came.
+    pub(super) fn head(&mut self, bodies: &dyn Bodies) -> Option<(Offset, UnixMillis)> {
+        if std::mem::take(&mut self.head_moved) {
+            let from = self.head.map_or(Offset::ZERO, |(offset, _)| offset);
+            let first = self.next_pending(from);
+            self.head = first.and_then(|offset| Some((offset, self.entry(offset, bodies)?.time)));
+        }
+        self.head
+    }
+
+    /// The head as the state store has it; none: it must be looked up.
+    pub(super) fn load_head(&mut self, head: Option<(Offset, UnixMillis)>) {
+        self.head = head;
+        self.head_moved = head.is_none() && self.n_messages > 0;
+    }
+
+    /// Whether it gives no messages to consumers for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.def.as_ref().is_some_and(|def| def.paused.is_some())
+    }
+
+    /// Whether what is known of a chunk's messages is in memory.
+    pub(super) fn is_resident(&self, number: u64) -> bool {
+        let chunk = self.chunks().and_then(|chunks| chunks.get(&number));
+        chunk.is_none_or(Chunk::is_resident)
+    }
+
+    /// Lets a chunk that was read back for a look leave memory again.
+    pub(super) fn let_go(&mut self, number: Option<u64>) {
+        let chunks = self.chunks_mut();
+        let chunk = number.and_then(|number| chunks?.get_mut(&number));
+        if let Some(chunk) = chunk.filter(|chunk| !chunk.body_dirty && chunk.is_resident()) {
+            chunk.evict();
+        }
     }
 
     /// When a message that was taken at `time` and asked for `expires` is gone from this queue.
@@ -322,10 +391,25 @@ impl Queue {
         }
     }
 
+    /// What limits look at: with every message.
     pub(super) fn publish_depth(&self) {
-        if let Some(handle) = &self.handle {
-            handle.messages.store(self.n_messages, Ordering::Relaxed);
-            handle.bytes.store(self.bytes, Ordering::Relaxed);
+        self.gauges
+            .messages
+            .store(self.n_messages, Ordering::Relaxed);
+        self.gauges.bytes.store(self.bytes, Ordering::Relaxed);
+    }
+
+    /// What only listings look at: once in a round.
+    pub(super) fn publish_gauges(&mut self, bodies: &dyn Bodies) {
+        self.publish_depth();
+        let oldest = self.head(bodies).map_or(0, |(_, time)| time.get().max(1));
+        for (gauge, value) in [
+            (&self.gauges.in_flight, self.live.in_flight.len() as u64),
+            (&self.gauges.consumers, self.live.consumers.len() as u64),
+            (&self.gauges.next, self.next.get()),
+            (&self.gauges.oldest, oldest),
+        ] {
+            gauge.store(value, Ordering::Relaxed);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Rows (FORMAT.md, "State store"): `m/ckpt`, `q/` queues, `i/` pages that say which chunks a queue has, `b/` their
-//! references, `a/` what became of those, `s/` sessions, `g/` waiting messages by segment.
+//! references, `a/` what became of those, `s/` sessions, `c/` documents, `g/` waiting messages by segment.
 //!
 //! Each row that is not a chunk's is covered by a sum in `m/ckpt`, each chunk's by checksums in its `i/` page: a state
 //! store that lost or mixed rows is found out and rebuilt from the log.
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::chunk::varint;
 use super::queue::{Queue, chunk_of};
 use super::session::Session;
-use super::{Engine, is_transient};
+use super::{Bodies, ConfigKey, Engine, is_transient};
 
 /// The row that says up to which LSN the others are true.
 pub const CKPT_KEY: &[u8] = b"m/ckpt";
@@ -43,6 +43,7 @@ pub(super) struct Dirty {
     /// Queues that are no more, and their chunks.
     pub(super) gone: Vec<(QueueId, Vec<u64>)>,
     pub(super) sessions: Vec<SessionNo>,
+    pub(super) config: BTreeSet<ConfigKey>,
     /// The sum's part for each row that stands in the state store.
     sums: BTreeMap<Vec<u8>, u64>,
     sum: u64,
@@ -111,6 +112,10 @@ struct QueueRow {
     n_messages: u64,
     #[prost(uint64, tag = "5")]
     bytes: u64,
+    #[prost(uint64, tag = "6")]
+    head: u64,
+    #[prost(uint64, tag = "7")]
+    oldest: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -157,6 +162,10 @@ impl Engine {
             });
             self.summed(&mut rows, key(b"s/", number.get()), value);
         }
+        for document in std::mem::take(&mut self.dirty.config) {
+            let value = self.config_row(&document);
+            self.summed(&mut rows, document.row_key(), value);
+        }
         for page in self.segments.take_listed() {
             let value = self.segments.row(page);
             self.summed(&mut rows, key(b"g/", page), value);
@@ -197,7 +206,7 @@ impl Engine {
         };
         queue.listed = false;
         let numbers = queue.take_listed_chunks();
-        let row = queue_row(queue);
+        let row = queue_row(queue, &*self.bodies);
         for number in &numbers {
             chunk_rows(queue, *number, rows);
         }
@@ -289,13 +298,16 @@ fn chunk_rows(queue: &mut Queue, number: u64, rows: &mut Rows) {
     }
 }
 
-fn queue_row(queue: &Queue) -> Vec<u8> {
+fn queue_row(queue: &mut Queue, bodies: &dyn Bodies) -> Vec<u8> {
+    let head = queue.head(bodies);
     QueueRow {
-        def: queue.def.clone(),
+        def: queue.def.as_deref().cloned(),
         home: queue.home.get(),
         next: queue.next.get(),
         n_messages: queue.n_messages,
         bytes: queue.bytes,
+        head: head.map_or(0, |(offset, _)| offset.get()),
+        oldest: head.map_or(0, |(_, time)| time.get()),
     }
     .encode_to_vec()
 }

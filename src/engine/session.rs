@@ -1,12 +1,20 @@
 //! A durable session: what of a client's conversation outlives its sockets and the broker's crashes.
 
-use restante_storage::payload::{DefineSession, Failure, SessionConsumer};
-use restante_storage::{Lsn, Seq, SessionNo};
+use restante_storage::payload::{DefineSession, Failure, MQTT, SessionConsumer, Subscription};
+use restante_storage::{Lsn, QueueId, Seq, SessionNo};
 use uuid::Uuid;
 
 /// How many of its frames a session may have unconfirmed at most, whatever the configuration says: refusals are kept
 /// for that many frames, because the client may not have heard of them yet.
 pub const WINDOW_MAX: u64 = 8192;
+
+/// An MQTT session's name for the consumer of its own queue: what matches its subscriptions that are not shared.
+pub const OWN_CONSUMER: &str = "q";
+
+/// An MQTT session's name for its consumer of a subscription that a group shares.
+pub fn shared_consumer(group: &str, filter: &str) -> String {
+    format!("s/{group}/{filter}")
+}
 
 /// A durable session, as the log tells it.
 #[derive(Debug, Clone)]
@@ -21,6 +29,14 @@ pub(super) struct Session {
     /// Refusals of frames within the window, ascending.
     failures: Vec<Failure>,
     pub(super) consumers: Vec<SessionConsumer>,
+    /// The queue that its own subscriptions fill.
+    queue: Option<QueueId>,
+    /// Oldest first; each share and filter once.
+    subscriptions: Vec<Subscription>,
+    /// Packet ids of publishes that were taken and not released yet, ascending.
+    received: Vec<u32>,
+    /// Packet ids of deliveries that were received and not completed yet, in that order.
+    releasing: Vec<u32>,
     /// While there is no definition: what changed, and when.
     meanwhile: Vec<(Lsn, Change)>,
     /// Whether it stands in the engine's list of sessions for the next checkpoint.
@@ -36,6 +52,25 @@ pub(super) enum Change {
     Began(SessionConsumer),
     /// The consumer of that name ended.
     Ended(String),
+    /// It has a queue of its own now.
+    Owns(QueueId),
+    /// A subscription began, or replaces the one of its share and filter.
+    Subscribed(Subscription),
+    /// The subscription of that share and filter ended.
+    Unsubscribed {
+        /// The group; empty where it is not shared.
+        share: String,
+        /// The filter.
+        filter: String,
+    },
+    /// The publish of that packet id was taken.
+    Received(u32),
+    /// Its client has released the publish of that packet id.
+    Forgotten(u32),
+    /// Its client has received the delivery of that packet id.
+    Releasing(u32),
+    /// Its client has completed the delivery of that packet id.
+    Completed(u32),
     /// A frame was refused.
     Refused(Failure),
     /// It outlives its socket by that many milliseconds now, and has that name.
@@ -51,6 +86,10 @@ impl Session {
             seq: Seq::ZERO,
             failures: Vec::new(),
             consumers: Vec::new(),
+            queue: None,
+            subscriptions: Vec::new(),
+            received: Vec::new(),
+            releasing: Vec::new(),
             meanwhile: Vec::new(),
             listed: false,
             rewriting: false,
@@ -72,6 +111,16 @@ impl Session {
         self.def.as_ref().map_or(0, |def| def.expiry_ms)
     }
 
+    /// Whether its records may say more than those of other doors: its client speaks MQTT, or nobody knows what yet.
+    pub(super) fn may_speak_mqtt(&self) -> bool {
+        self.def.as_ref().is_none_or(|def| def.protocol == MQTT)
+    }
+
+    /// The queue that its own subscriptions fill.
+    pub(super) fn queue(&self) -> Option<QueueId> {
+        self.queue
+    }
+
     pub(super) fn consumer(&self, name: &str) -> Option<&SessionConsumer> {
         self.consumers.iter().find(|consumer| consumer.name == name)
     }
@@ -82,6 +131,11 @@ impl Session {
         self.seq = self.seq.max(Seq::new(def.seq));
         self.failures = std::mem::take(&mut def.failures);
         self.consumers = std::mem::take(&mut def.consumers);
+        self.queue = (def.queue > 0).then(|| QueueId::new(def.queue));
+        self.subscriptions = std::mem::take(&mut def.subscriptions);
+        self.received = std::mem::take(&mut def.received);
+        self.releasing = std::mem::take(&mut def.releasing);
+        def.queue = 0;
         (def.number, def.seq, def.as_of) = (self.number.get(), 0, 0);
         self.def = Some(def);
         let meanwhile = std::mem::take(&mut self.meanwhile);
@@ -111,14 +165,68 @@ impl Session {
             return;
         };
         match change {
-            Change::Began(consumer) => {
-                self.consumers.retain(|other| other.name != consumer.name);
-                self.consumers.push(consumer);
-            }
+            Change::Began(consumer) => self.begin(consumer),
             Change::Ended(name) => self.consumers.retain(|other| other.name != name),
+            Change::Owns(queue) => {
+                self.queue = Some(queue);
+                self.begin(SessionConsumer {
+                    name: OWN_CONSUMER.to_owned(),
+                    queue: queue.get(),
+                    ..SessionConsumer::default()
+                });
+            }
+            Change::Subscribed(it) => self.subscribe(it),
+            Change::Unsubscribed { share, filter } => self.unsubscribe(&share, &filter),
+            // Of a session that was not known yet, this may be read out of something else.
+            Change::Received(_) if def.protocol != MQTT => {}
+            Change::Received(packet) => {
+                if let Err(at) = self.received.binary_search(&packet) {
+                    self.received.insert(at, packet);
+                }
+            }
+            Change::Forgotten(packet) => {
+                if let Ok(at) = self.received.binary_search(&packet) {
+                    self.received.remove(at);
+                }
+            }
+            Change::Releasing(packet) => {
+                if !self.releasing.contains(&packet) {
+                    self.releasing.push(packet);
+                }
+            }
+            Change::Completed(packet) => self.releasing.retain(|other| *other != packet),
             Change::Refused(failure) => self.failures.push(failure),
             Change::Altered(expiry_ms, name) => (def.expiry_ms, def.name) = (expiry_ms, name),
         }
+    }
+
+    fn begin(&mut self, consumer: SessionConsumer) {
+        self.consumers.retain(|other| other.name != consumer.name);
+        self.consumers.push(consumer);
+    }
+
+    fn subscribe(&mut self, it: Subscription) {
+        if !it.share.is_empty() {
+            self.begin(SessionConsumer {
+                name: shared_consumer(&it.share, &it.filter),
+                queue: it.queue,
+                ..SessionConsumer::default()
+            });
+        }
+        let mut known = self.subscriptions.iter_mut();
+        match known.find(|other| other.share == it.share && other.filter == it.filter) {
+            Some(known) => *known = it,
+            None => self.subscriptions.push(it),
+        }
+    }
+
+    fn unsubscribe(&mut self, share: &str, filter: &str) {
+        if !share.is_empty() {
+            let name = shared_consumer(share, filter);
+            self.consumers.retain(|other| other.name != name);
+        }
+        self.subscriptions
+            .retain(|other| other.share != share || other.filter != filter);
     }
 
     /// Takes frame `seq`; whether it is new.
@@ -153,6 +261,10 @@ impl Session {
         def.seq = self.seq.get();
         def.failures.clone_from(&self.failures);
         def.consumers.clone_from(&self.consumers);
+        def.queue = self.queue.map_or(0, QueueId::get);
+        def.subscriptions.clone_from(&self.subscriptions);
+        def.received.clone_from(&self.received);
+        def.releasing.clone_from(&self.releasing);
         Some(def)
     }
 }

@@ -1,6 +1,8 @@
 //! The engine's invariants, each under the name by which a module's first lines call it.
 
+mod admin;
 mod coming_back;
+mod config;
 mod consumers;
 mod cut;
 mod definitions;
@@ -11,4 +13,5 @@ mod rig;
 mod script;
 mod sessions;
 mod store;
+mod subscriptions;
 mod transient;

@@ -27,13 +27,15 @@ impl Engine {
             name: Arc::clone(name),
             max_messages,
             max_bytes,
-            messages: 0.into(),
-            bytes: 0.into(),
+            sheds: false,
+            def: None,
+            gauges: Arc::clone(&queue.gauges),
         });
         queue.handle = Some(Arc::clone(&handle));
         self.queues.insert(id, queue);
         self.transient.insert(id);
         self.route(&handle, &[name.to_string()]);
+        self.touch(id);
         handle
     }
 

@@ -1,11 +1,12 @@
 //! Listeners: one loop each, one task a connection.
 //!
-//! A connection is an HTTP request until it is a WebSocket (`connection`, below: where a first byte that is not HTTP's
-//! would be told apart).
+//! A connection goes through its listener's gate, which tells TLS from plain bytes, and finds its door. All of that, and
+//! the `open` or CONNECT behind it, has one deadline.
 //!
 //! Always, each with a test of its name in `front::tests`:
 //! - `one_connection_too_many_is_told_so`, and the others do not notice.
-//! - `a_slow_request_is_cut_at_the_deadline`.
+//! - `whoever_stalls_on_the_way_in_is_cut_at_the_one_deadline`: TCP, TLS, HTTP, `open`, CONNECT.
+//! - `a_thousand_stalled_connections_of_one_address_keep_nobody_else_out`.
 //! - `out_of_file_descriptors_is_no_fault_of_one_connection`: it is waited out, without a busy loop or a lost listener.
 
 use std::io;
@@ -22,11 +23,13 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::clock::{down, now};
-use super::drive::drive;
+use super::door::{Arrival, Door, Listener, Takes, arrive};
+use super::newcomers::Newcomer;
 use super::port::Inside;
-use super::request::Refused;
-use super::upgrade::upgrade;
-use super::{CLOSE_WITHIN, Front, metrics};
+use super::refused::Refused;
+use super::{CLOSE_WITHIN, Front, drive, metrics, mqtt};
+use crate::logs::seldom;
+use crate::tls::{Gate, TurnedAway, begins_tls};
 
 /// How long a listener rests when the system has nothing left for another connection.
 const REST: Duration = Duration::from_millis(100);
@@ -35,18 +38,26 @@ const REFUSALS_MAX: usize = 64;
 const REFUSE_WITHIN: Duration = Duration::from_millis(500);
 
 /// Accepts until the shutdown, then waits for the connections to drain.
-pub(super) async fn accept<B: Inside>(front: Arc<Front<B>>, listener: TcpListener) {
+pub(super) async fn accept<B: Inside>(front: Arc<Front<B>>, listener: Listener) {
+    let Listener {
+        socket: listener,
+        gate,
+        takes,
+    } = listener;
     let name = match listener.local_addr() {
         Ok(address) => address.to_string(),
         Err(_) => "unknown".to_owned(),
     };
-    info!(listener = name, "listening");
+    let (tls, plain, mqtt_only) = (gate.takes_tls(), gate.takes_plain(), takes == Takes::Mqtt);
+    info!(listener = name, tls, plain, mqtt_only, "listening");
     let mut accepting = Accepting {
         shutdown: front.shutdown.clone(),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         connections: JoinSet::new(),
         rests_until: None,
         name,
+        gate,
+        takes,
         front,
     };
     while accepting.step(&listener).await {}
@@ -58,6 +69,8 @@ struct Accepting<B> {
     front: Arc<Front<B>>,
     /// The listener's, for metrics and logs.
     name: String,
+    gate: Gate,
+    takes: Takes,
     shutdown: tokio::sync::watch::Receiver<bool>,
     refusals: Arc<Semaphore>,
     connections: JoinSet<()>,
@@ -85,26 +98,35 @@ impl<B: Inside> Accepting<B> {
         if self.rests_until.take().is_some() {
             info!(listener = self.name, "accepting again");
         }
-        let front = self.front.clone();
-        match front.permits.clone().try_acquire_owned() {
-            Ok(permit) => {
-                metrics::accepted(&self.name, "accepted");
-                self.connections.spawn(async move {
-                    connection(&front, stream, peer).await;
-                    drop(permit);
-                });
-            }
-            Err(_) => self.refuse(stream, peer),
-        }
+        let (front, gate, takes) = (self.front.clone(), self.gate.clone(), self.takes);
+        let Some(newcomer) = front.newcomers.come(peer.ip()) else {
+            return self.refuse(stream, peer, Refused::TooManyNewcomers);
+        };
+        let Ok(permit) = front.permits.clone().try_acquire_owned() else {
+            return self.refuse(stream, peer, Refused::TooManyConnections);
+        };
+        metrics::accepted(&self.name, "accepted");
+        let open = metrics::connection(&self.name);
+        self.connections.spawn(async move {
+            connection(&front, (&gate, takes), (stream, peer), newcomer).await;
+            drop((open, permit));
+        });
     }
 
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, why: Refused) {
         metrics::accepted(&self.name, "refused");
-        metrics::handshake_refused(Refused::TooManyConnections.as_str());
-        info!(listener = self.name, %peer, reason = "too-many-connections", "refused");
+        metrics::handshake_refused(why.as_str());
+        seldom!(60, info, listener = self.name, %peer, reason = why.as_str(), "refused");
+        if self.takes == Takes::Mqtt {
+            return; // What can be said in MQTT can be said only after a CONNECT.
+        }
         if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+            let tls = self.gate.takes_tls();
             self.connections.spawn(async move {
-                if timeout(REFUSE_WITHIN, refuse(stream)).await.is_err() {
+                if timeout(REFUSE_WITHIN, refuse(stream, why, tls))
+                    .await
+                    .is_err()
+                {
                     debug!(%peer, "did not take its refusal in time");
                 }
                 drop(permit);
@@ -143,34 +165,81 @@ impl<B: Inside> Accepting<B> {
 }
 
 /// One connection, from accept to end.
-pub(super) async fn connection<B: Inside>(front: &Front<B>, stream: TcpStream, peer: SocketAddr) {
-    let _open = front.metrics.connection();
+pub(super) async fn connection<B: Inside>(
+    front: &Front<B>,
+    (gate, takes): (&Gate, Takes),
+    (stream, peer): (TcpStream, SocketAddr),
+    newcomer: Newcomer,
+) {
     let conn = Uuid::now_v7();
     let began = now();
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%conn, %peer, %error, "cannot set nodelay");
     }
     let mut shutdown = front.shutdown.clone();
-    // In a box that is dropped, so that HTTP is no part of what a connection costs afterwards.
-    let upgrading = Box::pin(upgrade(front, stream, peer, conn));
     let deadline = Instant::from_std(began + front.mbws.open_within);
-    let upgraded = tokio::select! {
-        upgraded = timeout_at(deadline, upgrading) => upgraded,
+    // In a box that is dropped, so that handshakes are no part of what a connection costs afterwards.
+    let arriving = Box::pin(async {
+        match gate.admit(stream, deadline).await {
+            Ok(admitted) => arrive(front, takes, admitted, peer, conn).await,
+            Err(why) => {
+                turned_away(why, peer, conn);
+                None
+            }
+        }
+    });
+    let arrived = tokio::select! {
+        arrived = timeout_at(deadline, arriving) => arrived,
         () = down(&mut shutdown) => return,
     };
-    match upgraded {
-        Ok(Some(upgraded)) => drive(front, upgraded, began).await,
+    match arrived {
+        Ok(Some(arrival)) => enter(front, arrival, began, newcomer).await,
         Ok(None) => {}
         Err(_) => {
             metrics::handshake_refused("too-slow");
-            info!(%conn, %peer, reason = "too-slow", "upgrade refused");
+            seldom!(60, info, %conn, %peer, reason = "too-slow", "upgrade refused");
         }
     }
 }
 
+/// Through the door, to the end of the connection.
+async fn enter<B: Inside>(
+    front: &Front<B>,
+    arrival: Arrival,
+    began: std::time::Instant,
+    newcomer: Newcomer,
+) {
+    let door = arrival.client.door;
+    if door != Door::MqttOverTcp {
+        metrics::upgraded(began, now());
+    }
+    match door {
+        Door::Mbws => drive::drive(front, arrival, began, newcomer).await,
+        Door::MqttOverWebSocket | Door::MqttOverTcp => {
+            mqtt::drive(front, arrival, began, newcomer).await;
+        }
+    }
+}
+
+fn turned_away(why: TurnedAway, peer: SocketAddr, conn: Uuid) {
+    let (reason, detail) = match why {
+        // As a connection that ends before its request: a probe of the port is no news.
+        TurnedAway::Gone => return,
+        TurnedAway::TooSlow => ("too-slow", ""),
+        TurnedAway::Plain => ("not-encrypted", ""),
+        TurnedAway::Handshake(detail) => ("tls", detail),
+    };
+    metrics::handshake_refused(reason);
+    debug!(%conn, %peer, reason, detail, "turned away");
+}
+
 /// Answers whatever is asked, and lets the peer read it before the connection is reset.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
-    let (status, text) = Refused::TooManyConnections.told();
+async fn refuse(mut stream: TcpStream, why: Refused, tls: bool) -> io::Result<()> {
+    // A handshake is too much for somebody who is refused, and without it they could not read why.
+    if tls && begins_tls(&stream).await? {
+        return Ok(());
+    }
+    let (status, text) = why.told();
     let answer = format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\nretry-after: 60\r\ncontent-type: text/plain\r\n\
          content-length: {}\r\n\r\n{text}",

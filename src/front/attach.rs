@@ -1,61 +1,107 @@
-//! From `open` to an attachment: who it is, then the session it wants; all of it before a deadline.
+//! From `open` or CONNECT to an attachment: who it is, before the deadline of whoever has not said it yet; then the session
+//! it wants.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::timeout_at;
 
 use super::auth::{NotBelieved, Proof};
 use super::clock::now;
-use super::drive::Client;
+use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, Protocol};
-use crate::session::mbws::{AttachWish, Credentials, NotAttached};
+use crate::broker::{Attach, Attached, Protocol, SessionWish};
+use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
-/// Authenticates and attaches a client.
+/// What a client says of itself, and what it wants, whatever it speaks.
+pub(super) struct Wish {
+    credentials: Option<Credentials>,
+    protocol: Protocol,
+    session: SessionWish,
+    name: Option<String>,
+    client: Option<Arc<str>>,
+}
+
+impl From<mbws::AttachWish> for Wish {
+    fn from(wish: mbws::AttachWish) -> Self {
+        Wish {
+            credentials: wish.credentials,
+            protocol: Protocol::Mbws,
+            session: wish.session,
+            name: wish.name,
+            client: None,
+        }
+    }
+}
+
+impl From<mqtt::AttachWish> for Wish {
+    fn from(wish: mqtt::AttachWish) -> Self {
+        Wish {
+            credentials: wish.credentials,
+            protocol: Protocol::Mqtt,
+            session: wish.session,
+            name: None,
+            client: Some(wish.client),
+        }
+    }
+}
+
+/// Authenticates a client until `deadline`, and attaches it. What it gets is in a box: a connection's task has room for
+/// each place that it is handed on to.
 pub(super) async fn attach<B: Inside>(
     front: &Front<B>,
     client: &Client,
-    wish: AttachWish,
-) -> Result<(B::Port, Attached), NotAttached> {
+    wish: Wish,
+    deadline: Instant,
+) -> Result<(Box<B::Port>, Attached), NotAttached> {
     let began = now();
     let attached = async {
         let shown = wish.credentials.as_ref();
-        let upgrade = client.principal.as_ref();
-        let principal = believe(front, upgrade, shown, client.peer).await?;
+        let believed = timeout_at(deadline.into(), believe(front, client, shown)).await;
+        let principal = believed.unwrap_or(Err(NotAttached::Busy))?;
         let attach = Attach {
             principal,
             realm: client.realm.clone(),
-            protocol: Protocol::Mbws,
+            protocol: wish.protocol,
             peer: client.peer,
+            tls: client.tls,
             session: wish.session,
             name: wish.name,
+            client: wish.client,
         };
-        Ok(front.broker.attach(attach).await?)
+        let (port, attached) = front.broker.attach(attach).await?;
+        Ok((Box::new(port), attached))
     };
     let attached = tokio::time::timeout(front.settings.attach_within, Box::pin(attached)).await;
     metrics::attached(began, now());
     attached.unwrap_or(Err(NotAttached::Busy))
 }
 
-/// Who it is, by the upgrade or by `open`. By both only if they name the same principal: one of them would otherwise
-/// have been believed in vain.
+/// Who it is, by the upgrade or by `open` or CONNECT. By both only if they name the same principal: one of them would otherwise
+/// have been believed in vain. By its certificate only where it said nothing: what somebody says counts for more than
+/// what their machine shows by itself.
 async fn believe<B: Inside>(
     front: &Front<B>,
-    upgrade: Option<&Principal>,
+    client: &Client,
     shown: Option<&Credentials>,
-    peer: SocketAddr,
 ) -> Result<Principal, NotAttached> {
+    let peer = client.peer;
     let shown = match shown {
         Some(credentials) => Some(front.auth.verify(Proof::Open(credentials), peer).await?),
         None => None,
     };
-    match (upgrade, shown) {
+    match (client.principal.as_ref(), shown) {
         (Some(upgrade), Some(shown)) if upgrade.name != shown.name => {
             Err(NotAttached::Unauthorized)
         }
         (Some(upgrade), _) => Ok(upgrade.clone()),
         (None, Some(shown)) => Ok(shown),
-        (None, None) => Err(NotAttached::Unauthorized),
+        (None, None) => match client.certificate.as_deref() {
+            Some(der) => Ok(front.auth.verify(Proof::Certificate(der), peer).await?),
+            None => Err(NotAttached::Unauthorized),
+        },
     }
 }
 

@@ -5,15 +5,18 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use crate::access::Principal;
-use crate::session::mbws::Credentials;
+use crate::session::Credentials;
 
 /// What a client shows to say who it is. Never logged.
 #[derive(Clone, Copy)]
 pub enum Proof<'a> {
     /// The value of `Authorization` on the upgrade, as it came.
     Header(&'a [u8]),
-    /// Fields of `open`.
+    /// Fields of `open`, or of CONNECT.
     Open(&'a Credentials),
+    /// A client certificate, in DER, from an authority that the configuration names; the client has its key. Shown where
+    /// neither of the others is.
+    Certificate(&'a [u8]),
 }
 
 /// Why somebody is not believed.

@@ -6,49 +6,67 @@
 //! ```
 //!
 //! The guards are the backpressure: no read while the session's window is used up, the broker has no room, or the peer
-//! does not read; no drain while the peer does not read. So a slow peer stalls nobody but itself.
+//! does not read; no delivery while the peer does not read. So a slow peer stalls nobody but itself. That its rights are
+//! gone, or that it is over, is heeded all the same: not to read must not be a way to stay.
 //!
 //! Always, with a test of its name in `front::tests`:
 //! - `a_peer_that_does_not_read_is_not_written_to`.
+//! - `a_peer_that_does_not_read_is_let_go_of_all_the_same`.
 //! - `what_is_under_way_at_shutdown_is_confirmed_first`.
 //!
 //! Not here: decisions about messages (session, broker).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use restante_proto::mbws::{DecodeError, Frame, Limits, decode_binary, decode_text};
+use bytes::BytesMut;
+use restante_proto::mbws::{
+    Code, DecodeError, Frame, Limits, decode_binary, decode_text, encode_binary, encode_text,
+};
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 use tracing::info;
 use uuid::Uuid;
 
-use super::attach::attach;
+use super::attach::{self, attach};
 use super::clock::{Alarm, down, now, wall};
+use super::door::{Arrival, Client};
 use super::metrics;
-use super::port::{Inside, Port};
+use super::newcomers::Newcomer;
+use super::port::{Inside, News, Port, heard_of, lets_go};
 use super::pulse::{Beat, Pulse};
-use super::socket::{Heard, Socket, Turn};
-use super::upgrade::Upgraded;
+use super::socket::{Fault, Heard, Socket, Turn};
 use super::{CLOSE_WITHIN, Front};
+use crate::logs::seldom;
 use crate::session::mbws::{AttachWish, Binding, NotAttached, Session, Wish};
 
 /// A batch ends at either: others want to be served too.
-const BATCH_MESSAGES_MAX: u64 = 64;
-const BATCH_BYTES_MAX: usize = 128 * 1024;
+pub(super) const BATCH_MESSAGES_MAX: u64 = 64;
+pub(super) const BATCH_BYTES_MAX: usize = 128 * 1024;
 /// About how much is drained at once; it waits in the session while the peer does not read.
-const DRAIN_BYTES_MAX: usize = 64 * 1024;
+pub(super) const DRAIN_BYTES_MAX: usize = 64 * 1024;
+/// What a WebSocket reads into: see [`Socket::new`].
+const READ_BYTES: usize = 8 * 1024;
+/// Frames of a batch are encoded into pieces of one buffer of this size, or of the frame's if it is larger.
+const ENCODE_BYTES: usize = 4 * 1024;
 
 /// Serves an upgraded connection to its end.
-pub(super) async fn drive<B: Inside>(front: &Front<B>, upgraded: Upgraded, began: Instant) {
-    let Upgraded {
+/// Once it has said who it is, it is no `newcomer` any more.
+pub(super) async fn drive<B: Inside>(
+    front: &Front<B>,
+    arrival: Arrival,
+    began: Instant,
+    newcomer: Newcomer,
+) {
+    let Arrival {
         stream,
         early,
         client,
-    } = upgraded;
+    } = arrival;
     let bytes_max = front.settings.limits.frame_bytes_max;
     let mut driver = Driver {
-        socket: Socket::new(stream, early, bytes_max).await,
+        socket: Socket::new(stream, early, bytes_max, READ_BYTES).await,
         session: Session::new(front.mbws.clone(), began),
         pulse: Pulse::new(front.mbws.heartbeat, now()),
         alarm: Alarm::new(),
@@ -65,22 +83,15 @@ pub(super) async fn drive<B: Inside>(front: &Front<B>, upgraded: Upgraded, began
     // What happens once is in boxes that are dropped: an idle connection costs what `serve` costs.
     let end = match Box::pin(driver.open()).await {
         Ok(wish) => {
-            let attached = Box::pin(attach(front, &client, *wish)).await;
+            let deadline = began + front.mbws.open_within;
+            let wish = attach::Wish::from(*wish);
+            let attached = Box::pin(attach(front, &client, wish, deadline)).await;
+            drop(newcomer);
             driver.serve(attached, &client).await
         }
         Err(end) => end,
     };
     Box::pin(driver.finish(end, &client)).await;
-}
-
-/// Who is at the other end, for logs and for the broker.
-pub(super) struct Client {
-    /// This connection's id.
-    pub(super) conn: Uuid,
-    pub(super) peer: SocketAddr,
-    pub(super) realm: Arc<str>,
-    /// Who it is by the upgrade's `Authorization`.
-    pub(super) principal: Option<crate::access::Principal>,
 }
 
 /// Why a connection comes to its end.
@@ -143,7 +154,7 @@ impl Driver {
     /// From `opened` to the end.
     async fn serve<P: Port>(
         &mut self,
-        attached: Result<(P, crate::broker::Attached), NotAttached>,
+        attached: Result<(Box<P>, crate::broker::Attached), NotAttached>,
         client: &Client,
     ) -> End {
         let (attached, port) = match attached {
@@ -164,9 +175,9 @@ impl Driver {
         }
     }
 
-    async fn run<P: Port>(&mut self, mut port: P) -> End {
+    async fn run<P: Port>(&mut self, mut port: Box<P>) -> End {
         let end = loop {
-            if let Err(end) = self.step(&mut port).await {
+            if let Err(end) = self.step(&mut *port).await {
                 break end;
             }
         };
@@ -194,16 +205,14 @@ impl Driver {
         self.write()?;
         let blocked = self.socket.is_blocked();
         let reading = !blocked && self.session.wants_frames() && port.has_room();
-        let draining = !blocked && self.session.closing().is_none();
+        let open = self.session.closing().is_none();
+        let wanted = if blocked { News::Alarms } else { News::All };
         self.pulse.look(now(), reading, blocked);
         let beat = self.pulse.next();
         let wake = self.session.poll_timeout().map_or(beat, |it| it.min(beat));
         tokio::select! {
             turn = self.socket.turn(reading) => self.read(port, turn),
-            () = port.ready(), if draining => {
-                self.drain(port);
-                Ok(())
-            }
+            () = heard_of(port, wanted), if open => self.drain(port, wanted),
             () = self.alarm.reach(wake) => self.beat(),
             () = down(&mut self.shutdown), if !self.told => {
                 self.shut_down();
@@ -246,24 +255,28 @@ impl Driver {
         };
         self.pulse.heard(now);
         match heard {
-            Heard::Message(message, binding) => match self.decode(&message, binding) {
-                Ok(frame) => self.session.handle_frame(now, frame, binding),
-                Err(error) => {
-                    let (code, reason) = (error.code(), error.to_string());
-                    self.session
-                        .handle_decode_error(code, reason, Some(binding));
-                }
-            },
+            Heard::Text(message) => self.take(now, &message, Binding::Text),
+            Heard::Binary(message) => self.take(now, &message, Binding::Binary),
             Heard::Alive => {}
-            Heard::Bad {
-                code,
-                reason,
-                binding,
-            } => self.session.handle_decode_error(code, reason, binding),
+            Heard::Bad(fault, reason) => {
+                let (code, binding) = in_our_words(fault);
+                self.session.handle_decode_error(code, reason, binding);
+            }
             Heard::Closed => return Err(End::PeerClosed),
             Heard::Gone => return Err(End::Gone),
         }
         Ok(())
+    }
+
+    fn take(&mut self, now: Instant, message: &bytes::Bytes, binding: Binding) {
+        match self.decode(message, binding) {
+            Ok(frame) => self.session.handle_frame(now, frame, binding),
+            Err(error) => {
+                let (code, reason) = (error.code(), error.to_string());
+                self.session
+                    .handle_decode_error(code, reason, Some(binding));
+            }
+        }
     }
 
     fn decode(&self, message: &bytes::Bytes, binding: Binding) -> Result<Frame, DecodeError> {
@@ -283,17 +296,32 @@ impl Driver {
         }
     }
 
-    fn drain<P: Port>(&mut self, port: &mut P) {
+    /// Takes what the broker has. Who is let go while they read nothing is not waited for.
+    fn drain<P: Port>(&mut self, port: &mut P, wanted: News) -> Result<(), End> {
         let wall = wall();
-        for event in port.drain(DRAIN_BYTES_MAX) {
+        let bytes_max = if wanted == News::All {
+            DRAIN_BYTES_MAX
+        } else {
+            0
+        };
+        let mut is_let_go = false;
+        for event in port.drain(bytes_max) {
+            is_let_go |= lets_go(&event);
             self.session.handle_event(wall, event);
         }
+        if is_let_go && wanted == News::Alarms {
+            return Err(End::Over);
+        }
+        Ok(())
     }
 
     /// Writes what the session has, as far as the peer takes it; the end comes after the last of it.
     fn write(&mut self) -> Result<(), End> {
         let session = &mut self.session;
-        let written = self.socket.write(|| session.poll_frame());
+        let written = self.socket.write(|room| {
+            let (frame, binding) = session.poll_frame()?;
+            Some(encode(&frame, binding, room))
+        });
         self.front
             .metrics
             .frames_out
@@ -358,8 +386,41 @@ impl Driver {
             metrics::mbws_error(code);
         }
         let why = closing.map_or("", |closing| closing.reason.as_str());
-        let session = self.id.map(tracing::field::display);
-        let (realm, conn) = (&client.realm, client.conn);
-        info!(%realm, %conn, session, peer = %client.peer, code = reason, why, "connection ended");
+        let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
+        match self.id {
+            Some(session) => {
+                info!(%realm, %conn, %session, %peer, code = reason, why, "connection ended");
+            }
+            // Anybody can connect, and leave.
+            None => {
+                seldom!(60, info, %realm, %conn, %peer, code = reason, why, "connection ended");
+            }
+        }
+    }
+}
+
+/// A fault of the WebSocket as a code, and the binding of the message that has it, where it is one.
+fn in_our_words(fault: Fault) -> (Code, Option<Binding>) {
+    match fault {
+        Fault::NotUtf8 => (Code::NotUtf8, Some(Binding::Text)),
+        Fault::TooBig => (Code::TooBig, None),
+        Fault::Protocol => (Code::Protocol, None),
+    }
+}
+
+fn encode(frame: &Frame, binding: Binding, room: &mut BytesMut) -> Message {
+    if room.capacity() == 0 {
+        room.reserve(ENCODE_BYTES);
+    }
+    match binding {
+        Binding::Binary => {
+            encode_binary(frame, room);
+            Message::Binary(room.split().freeze())
+        }
+        Binding::Text => {
+            encode_text(frame, room);
+            let text = Utf8Bytes::try_from(room.split().freeze());
+            Message::Text(text.expect("a frame in text is UTF-8"))
+        }
     }
 }

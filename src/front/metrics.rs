@@ -4,34 +4,90 @@ use std::time::Instant;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use restante_proto::mbws::Code;
+use restante_proto::mqtt::PacketType;
+
+use crate::session::mqtt::Tally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
 pub(super) struct Metrics {
-    connections: Gauge,
     /// MBWS frames decoded.
     pub(super) frames_in: Counter,
     /// MBWS frames encoded.
     pub(super) frames_out: Counter,
+    /// MQTT packets decoded.
+    pub(super) mqtt_in: Packets,
+    /// MQTT packets encoded.
+    mqtt_out: Packets,
 }
 
 impl Metrics {
     pub(super) fn new() -> Self {
         Metrics {
-            connections: gauge!("restante_connections"),
             frames_in: frames("in"),
             frames_out: frames("out"),
+            mqtt_in: Packets::new("in"),
+            mqtt_out: Packets::new("out"),
         }
     }
 
-    /// One more connection, until it is dropped.
-    pub(super) fn connection(&self) -> Open {
-        self.connections.increment(1.0);
-        Open(self.connections.clone())
+    /// What a session did since it last told.
+    pub(super) fn mqtt_written(&self, tally: &Tally) {
+        self.mqtt_out.add(&tally.written);
+        for (reason, n) in [
+            ("too-large", tally.too_large),
+            ("unspeakable", tally.unspeakable),
+            ("unsubscribed", tally.unwanted),
+            ("denied", tally.acknowledged_and_dropped),
+        ] {
+            if n > 0 {
+                counter!("restante_mqtt_dropped_total", "reason" => reason).increment(n.into());
+            }
+        }
+        if tally.retain_ignored > 0 {
+            counter!("restante_mqtt_retain_ignored_total").increment(tally.retain_ignored.into());
+        }
+    }
+}
+
+/// Packets of one direction, by type.
+pub(super) struct Packets([(usize, Counter); 15]);
+
+impl Packets {
+    fn new(direction: &'static str) -> Self {
+        Packets(PacketType::ALL.map(|packet_type| {
+            let name = packet_type.name();
+            let counter =
+                counter!("restante_mqtt_packets_total", "direction" => direction, "type" => name);
+            (packet_type as usize, counter)
+        }))
+    }
+
+    /// Counts so many more, each at the number of its type.
+    pub(super) fn add(&self, by_type: &[u32; 16]) {
+        for (number, counter) in &self.0 {
+            if let Some(n) = by_type.get(*number).filter(|n| **n > 0) {
+                counter.increment(u64::from(*n));
+            }
+        }
     }
 }
 
 fn frames(direction: &'static str) -> Counter {
     counter!("restante_frames_total", "protocol" => "mbws", "direction" => direction)
+}
+
+/// One more connection of a listener, until it is dropped.
+pub(super) fn connection(listener: &str) -> Open {
+    let open = gauge!("restante_connections", "listener" => listener.to_owned());
+    open.increment(1.0);
+    Open(open)
+}
+
+/// One more MQTT client of that version, until it is dropped.
+pub(super) fn mqtt_connection(version: &'static str) -> Open {
+    let open = gauge!("restante_mqtt_connections", "version" => version);
+    open.increment(1.0);
+    Open(open)
 }
 
 /// Counts an open connection for as long as it lives.
@@ -59,9 +115,20 @@ pub(super) fn ended(reason: &'static str) {
     counter!("restante_connections_ended_total", "reason" => reason).increment(1);
 }
 
+/// One MQTT connection ended.
+pub(super) fn mqtt_disconnected(reason: &'static str) {
+    counter!("restante_mqtt_disconnects_total", "reason" => reason).increment(1);
+}
+
 /// One fatal `error` sent.
 pub(super) fn mbws_error(code: Code) {
     counter!("restante_mbws_errors_total", "code" => code.as_str()).increment(1);
+}
+
+/// How long an upgrade took, from accept.
+pub(super) fn upgraded(since: Instant, now: Instant) {
+    metrics::histogram!("restante_handshake_seconds")
+        .record(now.saturating_duration_since(since).as_secs_f64());
 }
 
 /// How long an attach took, authentication included.

@@ -3,10 +3,11 @@
 //! Both say nothing that [`Broker`] and [`Attachment`] do not say: see there what each method means.
 
 use std::future::Future;
+use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 
-use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, Event};
+use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event};
 
 /// Where clients are attached: [`Broker`].
 pub trait Inside: Clone + Send + Sync + 'static {
@@ -31,16 +32,44 @@ pub trait Port: Send + 'static {
     fn credit(&mut self, consumer: &str, limit: u64);
     /// What a resumed client has in hand.
     fn hold(&mut self, consumer: &str, offsets: &Ranges);
+    /// Has the session outlive its connection so long after all.
+    fn set_expiry(&mut self, expiry: Duration);
     /// Hands over what was called since the last flush.
     fn flush(&mut self);
     /// Whether more may be called now.
     fn has_room(&self) -> bool;
-    /// Waits for something to drain, or for room again. Cancel-safe.
-    fn ready(&mut self) -> impl Future<Output = ()> + Send;
-    /// Takes what is ready; never waits.
+    /// Waits for something to drain, or for room again; where `deliveries` are not wanted, not for them. Cancel-safe.
+    fn ready(&mut self, deliveries: bool) -> impl Future<Output = ()> + Send;
+    /// Waits for what is heeded also while the client takes nothing. Cancel-safe.
+    fn alarmed(&mut self) -> impl Future<Output = ()> + Send;
+    /// Takes what is ready, no deliveries if `bytes_max` is 0; never waits.
     fn drain(&mut self, bytes_max: usize) -> Vec<Event>;
     /// Ends the session for good.
     fn end(self);
+}
+
+/// What of the broker's news a connection takes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    All,
+    /// The session has deliveries enough.
+    AllButDeliveries,
+    /// The peer does not read: only what is heeded all the same.
+    Alarms,
+}
+
+/// Waits for such news.
+pub(super) async fn heard_of<P: Port>(port: &mut P, wanted: News) {
+    match wanted {
+        News::All => port.ready(true).await,
+        News::AllButDeliveries => port.ready(false).await,
+        News::Alarms => port.alarmed().await,
+    }
+}
+
+/// Whether the broker lets the client go with this, so that one who reads nothing is not waited for.
+pub(super) fn lets_go(event: &Event) -> bool {
+    matches!(event, Event::Ended(end) if *end != End::ShuttingDown)
 }
 
 impl Inside for Broker {
@@ -71,6 +100,10 @@ impl Port for Attachment {
         Attachment::hold(self, consumer, offsets);
     }
 
+    fn set_expiry(&mut self, expiry: Duration) {
+        Attachment::set_expiry(self, expiry);
+    }
+
     fn flush(&mut self) {
         Attachment::flush(self);
     }
@@ -79,8 +112,12 @@ impl Port for Attachment {
         Attachment::has_room(self)
     }
 
-    fn ready(&mut self) -> impl Future<Output = ()> + Send {
-        Attachment::ready(self)
+    fn ready(&mut self, deliveries: bool) -> impl Future<Output = ()> + Send {
+        Attachment::ready_for(self, deliveries)
+    }
+
+    fn alarmed(&mut self) -> impl Future<Output = ()> + Send {
+        Attachment::alarmed(self)
     }
 
     fn drain(&mut self, bytes_max: usize) -> Vec<Event> {

@@ -1,7 +1,8 @@
 //! Whether the peer still lives: when to ping it, and when to give it up (MBWS.md §4).
 //!
 //! Two clocks. *Silence* counts from the last thing heard, and only while we listen: who does not read cannot hear.
-//! *Stall* counts from when the peer stopped taking what we write. Twice the heartbeat of either is the end.
+//! *Stall* counts from when the peer stopped taking what we write. Twice the heartbeat of either is the end. MQTT has a
+//! clock of its own for silence, and only the [`Stall`] from here.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,39 @@ pub(super) struct Pulse {
     listening: bool,
     heard: Instant,
     pinged: Instant,
-    stalled: Option<Instant>,
+    stall: Stall,
+}
+
+/// How long the peer has taken nothing of what we write.
+#[derive(Debug)]
+pub(super) struct Stall {
+    patience: Duration,
+    since: Option<Instant>,
+}
+
+impl Stall {
+    /// Gives a peer up after two heartbeats that are `every` so long.
+    pub(super) fn new(every: Duration) -> Self {
+        Stall {
+            patience: every * 2,
+            since: None,
+        }
+    }
+
+    /// Whether the peer takes what we write, from now on.
+    pub(super) fn look(&mut self, now: Instant, blocked: bool) {
+        self.since = blocked.then(|| self.since.unwrap_or(now));
+    }
+
+    /// Whether it is to be given up.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.next().is_some_and(|due| now >= due)
+    }
+
+    /// When it is, unless it takes something before.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.patience)
+    }
 }
 
 /// What is due.
@@ -33,7 +66,7 @@ impl Pulse {
             listening: true,
             heard: now,
             pinged: now,
-            stalled: None,
+            stall: Stall::new(every),
         }
     }
 
@@ -48,18 +81,15 @@ impl Pulse {
             self.heard = now;
         }
         self.listening = listening;
-        self.stalled = blocked.then(|| self.stalled.unwrap_or(now));
+        self.stall.look(now, blocked);
     }
 
     /// What is due at `now`; a ping is told once.
     pub(super) fn due(&mut self, now: Instant) -> Option<Beat> {
-        if self
-            .stalled
-            .is_some_and(|since| now >= since + self.patience())
-        {
+        if self.stall.is_due(now) {
             return Some(Beat::Stalled);
         }
-        if self.listening && now >= self.heard + self.patience() {
+        if self.listening && now >= self.heard + self.stall.patience {
             return Some(Beat::Silent);
         }
         if now >= self.pinged + self.every {
@@ -71,14 +101,9 @@ impl Pulse {
 
     /// When to ask again.
     pub(super) fn next(&self) -> Instant {
-        let silent = self.listening.then(|| self.heard + self.patience());
-        let stalled = self.stalled.map(|since| since + self.patience());
-        let ends = silent.into_iter().chain(stalled);
+        let silent = self.listening.then(|| self.heard + self.stall.patience);
+        let ends = silent.into_iter().chain(self.stall.next());
         ends.fold(self.pinged + self.every, Instant::min)
-    }
-
-    fn patience(&self) -> Duration {
-        self.every * 2
     }
 }
 

@@ -1,5 +1,8 @@
-//! What an HTTP request must be to become an MBWS connection (RFC 6455 §4.2.1, MBWS.md §3): a pure check, and the
-//! answers to what is not.
+//! What an HTTP request must be to become a connection (RFC 6455 §4.2.1; MBWS.md §3; MQTT 5.0 §6): a pure check, and the
+//! answer to what is.
+//!
+//! The path tells the door and the realm, and the door which subprotocols there are. Of those that a client offers the
+//! first that is known counts. MQTT's do not tell its version: the CONNECT does.
 
 use std::str;
 
@@ -13,41 +16,30 @@ use hyper::{Method, Response, StatusCode, Version};
 use restante_proto::mbws::SUBPROTOCOL;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::origin;
+use super::door::{Door, REALM_DEFAULT};
+use super::refused::Refused;
+use super::{Settings, origin};
 
-/// The realm of a path that names none.
-const REALM_DEFAULT: &str = "default";
+/// MBWS's own path; those of MQTT are settings.
+const MBWS: &str = "/mbws";
+/// Subprotocols of MQTT: since 3.1.1 (MQTT-6.0.0-3), and before.
+const MQTT_SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 /// Registered too, but published nowhere that we could read.
 const SUBPROTOCOL_UNKNOWN: &str = "MBLWS.huawei.com";
 
 /// A request that may become a connection, if its realm exists and its credentials are good.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
+    pub(super) door: Door,
     pub(super) realm: String,
+    subprotocol: &'static str,
     accept_key: String,
 }
 
-/// Why it may not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    NoSuchPath,
-    NotAnUpgrade,
-    BadVersion,
-    BadKey,
-    NoSubprotocol,
-    UnknownSubprotocol,
-    BadOrigin,
-    NoSuchRealm,
-    Unauthorized,
-    Throttled,
-    Busy,
-    TooManyConnections,
-}
-
 impl Wanted {
-    /// Reads a request's head.
-    pub(super) fn read(head: &Parts, origins: &[String]) -> Result<Self, Refused> {
-        let realm = realm(head.uri.path()).ok_or(Refused::NoSuchPath)?;
+    /// Reads the head of a request that came over TLS or not.
+    pub(super) fn read(head: &Parts, settings: &Settings, tls: bool) -> Result<Self, Refused> {
+        let (door, realm) = destination(head.uri.path(), settings).ok_or(Refused::NoSuchPath)?;
         if !is_upgrade(head) {
             return Err(Refused::NotAnUpgrade);
         }
@@ -55,9 +47,17 @@ impl Wanted {
             return Err(Refused::BadVersion);
         }
         let accept_key = accept_key(&head.headers).ok_or(Refused::BadKey)?;
-        check_subprotocol(&head.headers)?;
-        check_origin(&head.headers, origins)?;
-        Ok(Wanted { realm, accept_key })
+        let subprotocol = match door {
+            Door::Mbws => mbws_subprotocol(&head.headers)?,
+            Door::MqttOverWebSocket | Door::MqttOverTcp => mqtt_subprotocol(&head.headers)?,
+        };
+        check_origin(&head.headers, &settings.origins, tls)?;
+        Ok(Wanted {
+            door,
+            realm,
+            subprotocol,
+            accept_key,
+        })
     }
 
     /// `101 Switching Protocols`, without any extension.
@@ -67,7 +67,7 @@ impl Wanted {
         let headers = answer.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
+        let subprotocol = HeaderValue::from_static(self.subprotocol);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
         if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
@@ -76,117 +76,21 @@ impl Wanted {
     }
 }
 
-impl Refused {
-    /// The name used in metrics and logs.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Refused::NoSuchPath => "no-such-path",
-            Refused::NotAnUpgrade => "not-an-upgrade",
-            Refused::BadVersion => "bad-version",
-            Refused::BadKey => "bad-key",
-            Refused::NoSubprotocol => "no-subprotocol",
-            Refused::UnknownSubprotocol => "unknown-subprotocol",
-            Refused::BadOrigin => "bad-origin",
-            Refused::NoSuchRealm => "no-such-realm",
-            Refused::Unauthorized => "unauthorized",
-            Refused::Throttled => "throttled",
-            Refused::Busy => "busy",
-            Refused::TooManyConnections => "too-many-connections",
-        }
+/// The door and the realm that a path means; none where it means nothing.
+fn destination(path: &str, settings: &Settings) -> Option<(Door, String)> {
+    let mqtt = settings.mqtt.iter().flat_map(|mqtt| &mqtt.paths);
+    let mqtt = mqtt.map(|path| (Door::MqttOverWebSocket, path.as_str()));
+    let mut doors = [(Door::Mbws, MBWS)].into_iter().chain(mqtt.clone());
+    if let Some((door, _)) = doors.find(|(_, of_door)| *of_door == path) {
+        return Some((door, REALM_DEFAULT.to_owned()));
     }
-
-    /// Status, and a text that says what would have been right.
-    pub(super) fn told(self) -> (StatusCode, &'static str) {
-        match self {
-            Refused::NoSuchPath => (
-                StatusCode::NOT_FOUND,
-                "No such path. Clients connect to /mbws (realm default) or /mbws/REALM.\n",
-            ),
-            Refused::NotAnUpgrade => (
-                StatusCode::UPGRADE_REQUIRED,
-                "This path takes WebSocket connections only: GET, HTTP/1.1, Upgrade: websocket.\n",
-            ),
-            Refused::BadVersion => (
-                StatusCode::UPGRADE_REQUIRED,
-                "Sec-WebSocket-Version must be 13.\n",
-            ),
-            Refused::BadKey => (
-                StatusCode::BAD_REQUEST,
-                "Sec-WebSocket-Key must be there once, 16 bytes in base64.\n",
-            ),
-            Refused::NoSubprotocol => (
-                StatusCode::BAD_REQUEST,
-                "Sec-WebSocket-Protocol must offer MBWS.huawei.com, in this spelling.\n",
-            ),
-            Refused::UnknownSubprotocol => (
-                StatusCode::BAD_REQUEST,
-                "MBLWS.huawei.com is not spoken here: no text of it is published. Offer MBWS.huawei.com.\n",
-            ),
-            Refused::BadOrigin => (
-                StatusCode::FORBIDDEN,
-                "Pages of this origin may not connect. The operator can allow it: mbws.origins.\n",
-            ),
-            Refused::NoSuchRealm => (StatusCode::NOT_FOUND, "No such realm.\n"),
-            Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Wrong credentials.\n"),
-            Refused::Throttled => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many wrong credentials from this address. Wait a minute.\n",
-            ),
-            Refused::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many clients at once are saying who they are. Try again in a moment.\n",
-            ),
-            Refused::TooManyConnections => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Too many connections. Try again later.\n",
-            ),
-        }
-    }
-
-    /// The whole answer.
-    pub(super) fn answer(self) -> Response<Full<Bytes>> {
-        let (status, text) = self.told();
-        let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-        *answer.status_mut() = status;
-        for (name, value) in self.headers() {
-            let value = HeaderValue::from_static(value);
-            answer.headers_mut().insert(name, value);
-        }
-        answer
-    }
-
-    fn headers(self) -> Vec<(HeaderName, &'static str)> {
-        let mut headers = vec![
-            (header::CONNECTION, "close"),
-            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-        ];
-        match self {
-            Refused::NotAnUpgrade => headers.push((header::UPGRADE, "websocket")),
-            Refused::BadVersion => headers.push((header::SEC_WEBSOCKET_VERSION, "13")),
-            Refused::Unauthorized => {
-                headers.push((header::WWW_AUTHENTICATE, r#"Basic realm="restante""#));
-            }
-            Refused::Throttled | Refused::TooManyConnections => {
-                headers.push((header::RETRY_AFTER, "60"));
-            }
-            Refused::Busy => headers.push((header::RETRY_AFTER, "1")),
-            Refused::NoSuchPath
-            | Refused::BadKey
-            | Refused::NoSubprotocol
-            | Refused::UnknownSubprotocol
-            | Refused::BadOrigin
-            | Refused::NoSuchRealm => {}
-        }
-        headers
-    }
+    let mut doors = [(Door::Mbws, MBWS)].into_iter().chain(mqtt);
+    doors.find_map(|(door, of_door)| Some((door, realm(path.strip_prefix(of_door)?)?)))
 }
 
-/// The realm that a path means; none where it means nothing.
-fn realm(path: &str) -> Option<String> {
-    match path.strip_prefix("/mbws")? {
-        "" => Some(REALM_DEFAULT.to_owned()),
-        rest => percent_decoded(rest.strip_prefix('/')?).filter(|realm| !realm.is_empty()),
-    }
+/// The realm that stands behind a door's path, in one segment.
+fn realm(rest: &str) -> Option<String> {
+    percent_decoded(rest.strip_prefix('/')?).filter(|realm| !realm.is_empty())
 }
 
 /// RFC 3986 §2.1, of one path segment; none if there are more, or if it is not UTF-8.
@@ -225,12 +129,13 @@ fn accept_key(headers: &HeaderMap) -> Option<String> {
     (nonce.len() == 16).then(|| derive_accept_key(key.as_bytes()))
 }
 
-fn check_subprotocol(headers: &HeaderMap) -> Result<(), Refused> {
-    // Tokens are compared as they are registered: the registry calls them case-sensitive (RFC 6455 §11.5).
+// Tokens are compared as they are registered: the registry calls them case-sensitive (RFC 6455 §11.5).
+
+fn mbws_subprotocol(headers: &HeaderMap) -> Result<&'static str, Refused> {
     let offers =
         |token: &str| tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).any(|it| it == token);
     if offers(SUBPROTOCOL) {
-        Ok(())
+        Ok(SUBPROTOCOL)
     } else if offers(SUBPROTOCOL_UNKNOWN) {
         Err(Refused::UnknownSubprotocol)
     } else {
@@ -238,13 +143,19 @@ fn check_subprotocol(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-fn check_origin(headers: &HeaderMap, origins: &[String]) -> Result<(), Refused> {
+fn mqtt_subprotocol(headers: &HeaderMap) -> Result<&'static str, Refused> {
+    let known = |offered: &str| MQTT_SUBPROTOCOLS.into_iter().find(|it| *it == offered);
+    let mut offered = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    offered.find_map(known).ok_or(Refused::NoMqttSubprotocol)
+}
+
+fn check_origin(headers: &HeaderMap, origins: &[String], tls: bool) -> Result<(), Refused> {
     if !headers.contains_key(header::ORIGIN) {
         return Ok(()); // no browser
     }
     let host = text(headers, &header::HOST);
     let origin = text(headers, &header::ORIGIN).ok_or(Refused::BadOrigin)?;
-    if origin::may_connect(origin, host, origins) {
+    if origin::may_connect(origin, host, tls, origins) {
         Ok(())
     } else {
         Err(Refused::BadOrigin)

@@ -1,23 +1,21 @@
-//! A WebSocket that moves MBWS frames in batches: many messages a wake-up, many frames a flush.
+//! A WebSocket that moves messages in batches: many of them a wake-up, many of them a flush.
 //!
 //! ```text
 //! next() … now_or_never()*  ─▶ Heard ─▶ driver
-//! driver ─▶ frame ─▶ encoded ─▶ write buffer ─▶ one flush
+//! driver ─▶ message ─▶ write buffer ─▶ one flush
 //! ```
 //!
 //! Always, each with a test of its name in `front::tests`:
-//! - `a_peer_that_does_not_read_is_not_written_to`: past the kernel's buffers one write buffer and one frame wait here.
+//! - `a_peer_that_does_not_read_is_not_written_to`: past the kernel's buffers one write buffer and one message wait here.
 //!
-//! Not here: when to read or to write (drive), what a frame means (session).
+//! Not here: when to read or to write (drive, mqtt), what is in a message (the codecs).
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use restante_proto::mbws::{Code, Frame, encode_binary, encode_text};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -25,21 +23,17 @@ use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use crate::session::mbws::Binding;
+use crate::tls::Stream;
 
-/// Tungstenite clears the free part of this before every read, so that a large one makes small messages slow: 8 KiB
-/// costs 14 KiB a connection and is three times as fast on many connections as the default of 128 KiB.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Written when there is so much, flushed or not.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
-/// Frames of a batch are encoded into pieces of one buffer of this size, or of the frame's if it is larger.
-const ENCODE_BYTES: usize = 4 * 1024;
 /// RFC 6455 §5.5.
 const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 /// One upgraded connection.
 pub(super) struct Socket {
-    ws: WebSocketStream<TcpStream>,
+    ws: WebSocketStream<Stream>,
+    /// Room for messages of one batch.
     encoded: BytesMut,
     /// Whether the peer takes no more for now: something waits in the write buffer.
     blocked: bool,
@@ -59,43 +53,64 @@ pub(super) enum Turn {
 /// What came.
 #[derive(Debug)]
 pub(super) enum Heard {
+    /// A whole message, in UTF-8.
+    Text(Bytes),
     /// A whole message.
-    Message(Bytes, Binding),
+    Binary(Bytes),
     /// A ping or a pong.
     Alive,
-    /// Something that ends the connection with an error.
-    Bad {
-        code: Code,
-        reason: String,
-        /// The message's, where it was one.
-        binding: Option<Binding>,
-    },
+    /// Something that ends the connection with an error, and what is wrong with it.
+    Bad(Fault, String),
     /// The peer closes the WebSocket in good order.
     Closed,
     /// The connection is gone.
     Gone,
 }
 
+/// What breaks the rules of WebSocket, or ours of sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A text message that is not UTF-8.
+    NotUtf8,
+    /// A message that is too long.
+    TooBig,
+    /// Anything else.
+    Protocol,
+}
+
 impl Turn {
     /// How many messages it brought.
     pub(super) fn messages(&self) -> u64 {
-        u64::from(matches!(self, Turn::Heard(Heard::Message(..))))
+        u64::from(self.message().is_some())
     }
 
     /// How many bytes of messages.
     pub(super) fn bytes(&self) -> usize {
+        self.message().map_or(0, Bytes::len)
+    }
+
+    fn message(&self) -> Option<&Bytes> {
         match self {
-            Turn::Heard(Heard::Message(message, _)) => message.len(),
-            Turn::Heard(_) | Turn::Flushed => 0,
+            Turn::Heard(Heard::Text(message) | Heard::Binary(message)) => Some(message),
+            Turn::Heard(_) | Turn::Flushed => None,
         }
     }
 }
 
 impl Socket {
-    /// On a TCP connection that has been upgraded, after which `early` came. No message is longer than `bytes_max`.
-    pub(super) async fn new(stream: TcpStream, early: Bytes, bytes_max: usize) -> Self {
+    /// On a connection that has been upgraded, after which `early` came. No message is longer than `bytes_max`.
+    ///
+    /// Tungstenite keeps a buffer of `read_bytes`, and clears its free part before every read, so that a large one makes
+    /// small messages slow: 8 KiB costs 14 KiB a connection and is three times as fast on many connections as the default
+    /// of 128 KiB.
+    pub(super) async fn new(
+        stream: Stream,
+        early: Bytes,
+        bytes_max: usize,
+        read_bytes: usize,
+    ) -> Self {
         let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
+            .read_buffer_size(read_bytes)
             .write_buffer_size(WRITE_BUFFER_BYTES)
             // Never reached: nothing is written while something waits. A delivery may be longer than what its sender
             // sent by base64 and the broker's own fields.
@@ -147,25 +162,26 @@ impl Socket {
         Some(self.heard(item))
     }
 
-    /// Writes frames for as long as the peer takes them, with one flush at the end; says how many.
+    /// Writes messages for as long as the peer takes them, with one flush at the end; says how many. `next` encodes one
+    /// into the buffer that it is given, which it may make larger, and splits it off.
     ///
     /// # Errors
     /// The connection is gone.
     pub(super) fn write(
         &mut self,
-        mut next: impl FnMut() -> Option<(Frame, Binding)>,
+        mut next: impl FnMut(&mut BytesMut) -> Option<Message>,
     ) -> Result<u64, WsError> {
         let mut written = 0;
         while !self.blocked
-            && let Some((frame, binding)) = next()
+            && let Some(message) = next(&mut self.encoded)
         {
-            let message = self.encode(&frame, binding);
             self.ws.start_send_unpin(message)?;
             self.advance(|ws, cx| ws.poll_ready_unpin(cx))?;
             written += 1;
         }
+        // An idle connection keeps no room: there are many of them.
+        self.encoded = BytesMut::new();
         if written > 0 {
-            self.encoded = BytesMut::new();
             self.flush()?;
         }
         Ok(written)
@@ -200,13 +216,13 @@ impl Socket {
     /// Reads on until the peer is gone; answers its close, if it sent one.
     pub(super) async fn see_out(mut self) {
         while let Some(Ok(_)) = self.ws.next().await {}
-        if self.ended {
+        // TLS has an end of its own, without which the peer must take this for a connection that was cut.
+        let mut stream = self.ws.into_inner();
+        let ended = stream.shutdown().await;
+        if self.ended && ended.is_ok() {
             // After an error the WebSocket layer reads no more. What still comes is of no interest.
-            let mut stream = self.ws.into_inner();
-            if stream.shutdown().await.is_ok() {
-                let rest = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-                tracing::trace!(?rest, "read to the end after an error");
-            }
+            let rest = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            tracing::trace!(?rest, "read to the end after an error");
         }
     }
 
@@ -218,7 +234,7 @@ impl Socket {
     fn advance(
         &mut self,
         mut poll: impl FnMut(
-            &mut WebSocketStream<TcpStream>,
+            &mut WebSocketStream<Stream>,
             &mut Context<'_>,
         ) -> Poll<Result<(), WsError>>,
     ) -> Result<(), WsError> {
@@ -231,27 +247,10 @@ impl Socket {
         }
     }
 
-    fn encode(&mut self, frame: &Frame, binding: Binding) -> Message {
-        if self.encoded.capacity() == 0 {
-            self.encoded.reserve(ENCODE_BYTES);
-        }
-        match binding {
-            Binding::Binary => {
-                encode_binary(frame, &mut self.encoded);
-                Message::Binary(self.encoded.split().freeze())
-            }
-            Binding::Text => {
-                encode_text(frame, &mut self.encoded);
-                let text = Utf8Bytes::try_from(self.encoded.split().freeze());
-                Message::Text(text.expect("a frame in text is UTF-8"))
-            }
-        }
-    }
-
     fn heard(&mut self, item: Option<Result<Message, WsError>>) -> Heard {
         match item {
-            Some(Ok(Message::Text(text))) => Heard::Message(Bytes::from(text), Binding::Text),
-            Some(Ok(Message::Binary(bytes))) => Heard::Message(bytes, Binding::Binary),
+            Some(Ok(Message::Text(text))) => Heard::Text(Bytes::from(text)),
+            Some(Ok(Message::Binary(bytes))) => Heard::Binary(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Heard::Alive,
             Some(Ok(Message::Close(_))) => Heard::Closed,
             Some(Err(error)) => {
@@ -265,20 +264,16 @@ impl Socket {
 
 /// What an error of the WebSocket layer means; none of its texts quotes the peer.
 fn bad(error: WsError) -> Heard {
-    let (code, binding) = match &error {
-        WsError::Utf8(_) => (Code::NotUtf8, Some(Binding::Text)),
-        WsError::Capacity(_) => (Code::TooBig, None),
+    let fault = match &error {
+        WsError::Utf8(_) => Fault::NotUtf8,
+        WsError::Capacity(_) => Fault::TooBig,
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Heard::Gone,
-        WsError::Protocol(_) | WsError::AttackAttempt => (Code::Protocol, None),
+        WsError::Protocol(_) | WsError::AttackAttempt => Fault::Protocol,
         _ => return Heard::Gone,
     };
-    let reason = match &error {
-        WsError::Utf8(_) => "a text message must be UTF-8".to_owned(),
-        error => error.to_string(),
+    let reason = match fault {
+        Fault::NotUtf8 => "a text message must be UTF-8".to_owned(),
+        Fault::TooBig | Fault::Protocol => error.to_string(),
     };
-    Heard::Bad {
-        code,
-        reason,
-        binding,
-    }
+    Heard::Bad(fault, reason)
 }

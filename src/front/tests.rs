@@ -1,7 +1,10 @@
 //! The front over real sockets on loopback, with a broker that does what the test says.
 
 mod broker;
+
 mod conversation;
 mod handshake;
 mod limits;
+mod mqtt;
 mod server;
+mod tls;

@@ -1,6 +1,6 @@
-//! From a TCP connection to a WebSocket: one HTTP request, checked, answered with 101 or with a refusal that says why.
+//! From a connection to a WebSocket: one HTTP request, checked, answered with 101 or with a refusal that says why.
 //!
-//! hyper reads the request; after the 101 its buffers are dropped and the bare TCP stream goes on, so that an idle
+//! hyper reads the request; after the 101 its buffers are dropped and the bare stream goes on, so that an idle
 //! connection does not pay for HTTP.
 //!
 //! Not here: what a request must be (request), the deadline (accept), WebSocket frames (socket).
@@ -19,45 +19,57 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::debug;
 use uuid::Uuid;
 
 use super::auth::{NotBelieved, Proof};
-use super::drive::Client;
+use super::door::{Arrival, Client, Door};
 use super::port::Inside;
-use super::request::{Refused, Wanted};
+use super::refused::Refused;
+use super::request::Wanted;
 use super::{Front, metrics};
 use crate::access::Principal;
+use crate::logs::seldom;
+use crate::tls::{Admitted, Stream};
 
 /// Request line and headers, all of them; nobody's upgrade needs a quarter of it.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
-/// A connection that speaks MBWS from here on.
-pub(super) struct Upgraded {
-    pub(super) stream: TcpStream,
-    /// What came behind the request.
-    pub(super) early: Bytes,
-    pub(super) client: Client,
-}
-
 /// An upgrade that was answered with 101.
 struct Granted {
     upgrade: OnUpgrade,
+    door: Door,
     realm: String,
     principal: Option<Principal>,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+struct Origin {
+    peer: SocketAddr,
+    conn: Uuid,
+    tls: bool,
 }
 
 /// Reads requests until one is granted; none when the connection ends before. Has no deadline of its own.
 pub(super) async fn upgrade<B: Inside>(
     front: &Front<B>,
-    stream: TcpStream,
+    admitted: Admitted,
     peer: SocketAddr,
     conn: Uuid,
-) -> Option<Upgraded> {
+) -> Option<Arrival> {
+    let Admitted {
+        stream,
+        certificate,
+    } = admitted;
+    let from = Origin {
+        peer,
+        conn,
+        tls: stream.is_tls(),
+    };
     let granted = Mutex::new(None);
-    let service = service_fn(|request| answer(front, request, peer, conn, &granted));
+    let service = service_fn(|request| answer(front, request, from, &granted));
     let served = http1::Builder::new()
         // The caller's deadline holds for the request too, and says which it was.
         .header_read_timeout(None)
@@ -73,15 +85,18 @@ pub(super) async fn upgrade<B: Inside>(
     }
     let granted = granted.into_inner()?;
     let upgraded = granted.upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some(Upgraded {
+    let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
+    Some(Arrival {
         stream: parts.io.into_inner(),
         early: parts.read_buf,
         client: Client {
             conn,
             peer,
+            door: granted.door,
             realm: Arc::from(granted.realm),
             principal: granted.principal,
+            certificate,
+            tls: from.tls,
         },
     })
 }
@@ -89,17 +104,17 @@ pub(super) async fn upgrade<B: Inside>(
 async fn answer<B: Inside>(
     front: &Front<B>,
     request: Request<Incoming>,
-    peer: SocketAddr,
-    conn: Uuid,
+    from: Origin,
     granted: &Mutex<Option<Granted>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    match check(front, &head, peer).await {
+    match check(front, &head, from).await {
         Ok((wanted, principal)) => {
             let answer = wanted.answer();
             let upgrade = hyper::upgrade::on(Request::from_parts(head, body));
             *granted.lock() = Some(Granted {
                 upgrade,
+                door: wanted.door,
                 realm: wanted.realm,
                 principal,
             });
@@ -107,7 +122,8 @@ async fn answer<B: Inside>(
         }
         Err(refused) => {
             metrics::handshake_refused(refused.as_str());
-            info!(%conn, %peer, reason = refused.as_str(), "upgrade refused");
+            let Origin { peer, conn, .. } = from;
+            seldom!(60, info, %conn, %peer, reason = refused.as_str(), "upgrade refused");
             Ok(refused.answer())
         }
     }
@@ -116,14 +132,14 @@ async fn answer<B: Inside>(
 async fn check<B: Inside>(
     front: &Front<B>,
     head: &hyper::http::request::Parts,
-    peer: SocketAddr,
+    from: Origin,
 ) -> Result<(Wanted, Option<Principal>), Refused> {
-    let wanted = Wanted::read(head, &front.settings.origins)?;
+    let wanted = Wanted::read(head, &front.settings, from.tls)?;
     // Before the realm is looked up: who shows wrong credentials does not learn which realms there are.
     let principal = match head.headers.get(header::AUTHORIZATION) {
         Some(shown) => {
             let proof = Proof::Header(shown.as_bytes());
-            Some(front.auth.verify(proof, peer).await?)
+            Some(front.auth.verify(proof, from.peer).await?)
         }
         None => None,
     };

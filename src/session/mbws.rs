@@ -18,7 +18,6 @@
 //! Not here: bytes (`restante_proto`), sockets and pings (front), credentials, addresses and what a call does (broker).
 
 mod open;
-mod rate;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -33,12 +32,14 @@ use restante_proto::mbws::{
 };
 use restante_storage::UnixMillis;
 
-pub use open::{AttachWish, Credentials, NotAttached};
+pub use open::AttachWish;
 pub use wish::{Binding, Closing, Settings, Wish};
 
 use crate::broker::{Attached, Call, End, Event};
 use crate::refusal::Refusal;
-use rate::Bucket;
+pub use crate::session::{Credentials, NotAttached};
+
+use super::rate::Bucket;
 
 /// One MBWS conversation.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl Session {
         }
         match attached {
             Ok(attached) => self.start(attached),
-            Err(why) => self.fail(why.code(), why.to_string()),
+            Err(why) => self.fail(open::code(why), why.to_string()),
         }
     }
 
@@ -357,10 +358,22 @@ impl Session {
                 Code::TakenOver,
                 "the session goes on over another socket".to_owned(),
             ),
-            End::SessionOver => self.fail(Code::NoSession, "the session has expired".to_owned()),
+            End::SessionOver => self.fail(
+                Code::NoSession,
+                "the session is over: it has expired, or an administrator has ended it".to_owned(),
+            ),
             // What is under way is confirmed first: `handle_shutdown`, which comes with it, brings the deadline.
             End::ShuttingDown if self.in_flight() > 0 => {}
             End::ShuttingDown => self.shut_down(),
+            End::Kicked => self.fail(
+                Code::ShuttingDown,
+                "an administrator has closed this connection; the session can be resumed"
+                    .to_owned(),
+            ),
+            End::Revoked => self.fail(
+                Code::Denied,
+                "the credentials are no longer good: revoked, disabled or expired".to_owned(),
+            ),
             End::LogFailed => self.fail(
                 Code::Internal,
                 "the broker's log failed: what is not confirmed may not be durable".to_owned(),

@@ -40,6 +40,52 @@ pub struct Envelope {
     /// When it was first taken, in Unix milliseconds, where that is not the record's own time (dead-lettered, relocated).
     #[prost(uint64, tag = "10")]
     pub taken: u64,
+    /// Queues that have it under another address, by an administrator's routes.
+    #[prost(message, repeated, tag = "11")]
+    pub routed: Vec<Routed>,
+    /// The highest MQTT quality of service that it may be delivered with, plus 1; 0: no bound, as it came in by another door.
+    #[prost(uint32, tag = "12")]
+    pub qos_bound: u32,
+    /// Whether it was told because it was retained.
+    #[prost(bool, tag = "13")]
+    pub retained: bool,
+    /// The application's own properties in their order, where `properties`, which then has the last value of each name, would
+    /// lose order or doubles.
+    #[prost(message, repeated, tag = "14")]
+    pub ordered: Vec<Pair>,
+    /// The packet id of the QoS 2 publish that it came with: its session, the record's origin, has received it; 0: none.
+    #[prost(uint32, tag = "16")]
+    pub received: u32,
+}
+
+/// A name and a value.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Pair {
+    /// The name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The value.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// What a session keeps of an [`Envelope`]: the same bytes, without the cost of the rest.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Receipt {
+    /// As in [`Envelope`].
+    #[prost(uint32, tag = "16")]
+    pub received: u32,
+}
+
+/// Queues that have a message under another address than the envelope's.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Routed {
+    /// The address.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// The queues' ids.
+    #[prost(uint64, repeated, tag = "2")]
+    pub queues: Vec<u64>,
 }
 
 /// What became of deliveries (kind `Settle`).
@@ -72,9 +118,16 @@ pub struct Settle {
     /// Offsets that failed as often as their queue allows.
     #[prost(uint64, repeated, tag = "9")]
     pub exhausted: Vec<u64>,
-    /// Offsets that were rejected, expired or exhausted and are gone for good, as their queue has no dead-letter address.
+    /// Offsets that were rejected, expired or exhausted and are gone for good, as their queue has no dead-letter address;
+    /// or that an administrator has deleted.
     #[prost(uint64, repeated, tag = "10")]
     pub dropped: Vec<u64>,
+    /// Offsets whose stored bytes cannot be read any more.
+    #[prost(uint64, repeated, tag = "11")]
+    pub unreadable: Vec<u64>,
+    /// Packet ids of MQTT deliveries that the origin's client has received, in order; their offsets stand in `accepted`.
+    #[prost(uint32, repeated, tag = "12")]
+    pub releasing: Vec<u32>,
 }
 
 /// A queue, whole (kind `DefineQueue`): a new one, a changed one, or one written again so that its segment may go.
@@ -111,6 +164,36 @@ pub struct DefineQueue {
     /// still. 0 otherwise.
     #[prost(uint64, tag = "10")]
     pub as_of: u64,
+    /// For a queue written again: the LSN of the record that last changed what it says. 0 in a changed definition, whose
+    /// own LSN it is, and where no release before has written it: then it is `id`.
+    #[prost(uint64, tag = "11")]
+    pub revision: u64,
+    /// Who has paused it; none: nobody.
+    #[prost(message, optional, tag = "12")]
+    pub paused: Option<Paused>,
+    /// Whether messages leave it out when it is full, in place of being refused.
+    #[prost(bool, tag = "13")]
+    pub sheds: bool,
+    /// The number of the durable session whose own queue it is: it goes with it; 0: nobody's own.
+    #[prost(uint64, tag = "14")]
+    pub session: u64,
+    /// Milliseconds without a consumer, of those present and those expected back, after which it goes; 0: it stays.
+    #[prost(uint64, tag = "15")]
+    pub linger_ms: u64,
+}
+
+/// A queue that is paused takes messages and gives none.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Paused {
+    /// Whose act it was.
+    #[prost(string, tag = "1")]
+    pub by: String,
+    /// Since when, in Unix milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub since: u64,
+    /// Why, in their words; may be empty.
+    #[prost(string, tag = "3")]
+    pub reason: String,
 }
 
 /// A queue goes, with all that waits in it (kind `DeleteQueue`).
@@ -191,6 +274,77 @@ pub struct DefineSession {
     /// For a session written again: the LSN as of which this was its state. 0 otherwise.
     #[prost(uint64, tag = "10")]
     pub as_of: u64,
+    /// What its client speaks: 0 MBWS, 1 MQTT.
+    #[prost(uint32, tag = "11")]
+    pub protocol: u32,
+    /// The client's id, where its protocol has one.
+    #[prost(string, tag = "12")]
+    pub client: String,
+    /// The id of the queue that its own subscriptions fill, which goes with it; 0: there is none.
+    #[prost(uint64, tag = "13")]
+    pub queue: u64,
+    /// Its subscriptions, oldest first.
+    #[prost(message, repeated, tag = "14")]
+    pub subscriptions: Vec<Subscription>,
+    /// Packet ids of QoS 2 publishes that were taken and not released by the client yet, ascending.
+    #[prost(uint32, repeated, tag = "15")]
+    pub received: Vec<u32>,
+    /// Packet ids of QoS 2 deliveries that the client has received and not completed yet, in that order.
+    #[prost(uint32, repeated, tag = "16")]
+    pub releasing: Vec<u32>,
+}
+
+/// The number in [`DefineSession::protocol`] of MQTT.
+pub const MQTT: u32 = 1;
+
+/// A subscription of an MQTT session. `share` and `filter` together name it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Subscription {
+    /// The filter.
+    #[prost(string, tag = "1")]
+    pub filter: String,
+    /// The highest quality of service that is wanted.
+    #[prost(uint32, tag = "2")]
+    pub qos: u32,
+    /// Whether the session does not want what it has sent itself.
+    #[prost(bool, tag = "3")]
+    pub no_local: bool,
+    /// Whether the retain flag is wanted as it was sent.
+    #[prost(bool, tag = "4")]
+    pub retain_as_published: bool,
+    /// What is to become of retained messages, as MQTT numbers it.
+    #[prost(uint32, tag = "5")]
+    pub retain_handling: u32,
+    /// The client's number for it; 0: none.
+    #[prost(uint32, tag = "6")]
+    pub id: u32,
+    /// The group that shares it; empty: nobody does.
+    #[prost(string, tag = "7")]
+    pub share: String,
+    /// The id of the queue that a group shares; 0 where it is not shared.
+    #[prost(uint64, tag = "8")]
+    pub queue: u64,
+}
+
+/// A subscription begins, changes or ends (kind `Subscribe`); the session is the record's origin, if `session` is 0.
+#[derive(Clone, PartialEq, Message)]
+pub struct Subscribe {
+    /// The subscription that begins, or replaces the one of that share and filter.
+    #[prost(message, optional, tag = "1")]
+    pub set: Option<Subscription>,
+    /// The filter of the one that ends, where `set` is none.
+    #[prost(string, tag = "2")]
+    pub removed_filter: String,
+    /// Its share.
+    #[prost(string, tag = "3")]
+    pub removed_share: String,
+    /// The session's number, where the broker ends the subscription and no frame.
+    #[prost(uint64, tag = "4")]
+    pub session: u64,
+    /// The id of the session's own queue, which is bound to exactly the filters of subscriptions that are not shared and
+    /// want a quality of service above 0; 0: there is none.
+    #[prost(uint64, tag = "5")]
+    pub queue: u64,
 }
 
 /// A frame of a durable session that was refused: kept until the client must have heard of it.
@@ -210,6 +364,9 @@ pub struct EndSession {
     /// The session's number.
     #[prost(uint64, tag = "1")]
     pub session: u64,
+    /// The id of its own queue, as far as the writer knows, for the log's writer to forget; 0: none is known.
+    #[prost(uint64, tag = "2")]
+    pub queue: u64,
 }
 
 /// A durable session's consumer begins (kind `Consume`); the session is the record's origin.
@@ -220,12 +377,15 @@ pub struct Consume {
     pub consumer: Option<SessionConsumer>,
 }
 
-/// A durable session's consumer ends (kind `Cancel`); the session is the record's origin.
+/// A durable session's consumer ends (kind `Cancel`); the session is the record's origin, if `session` is 0.
 #[derive(Clone, PartialEq, Message)]
 pub struct Cancel {
     /// The session's own name for it.
     #[prost(string, tag = "1")]
     pub consumer: String,
+    /// The session's number, where the broker ends the consumer and no frame.
+    #[prost(uint64, tag = "2")]
+    pub session: u64,
 }
 
 /// A durable session's frame was used up without any other record (kind `Advance`); the session is the record's origin.
@@ -234,4 +394,48 @@ pub struct Advance {
     /// The number of the refusal; 0: it succeeded and left nothing to store.
     #[prost(uint32, tag = "1")]
     pub refusal: u32,
+    /// The packet id of a QoS 2 publish that was taken and left nothing else to store; 0: none.
+    #[prost(uint32, tag = "2")]
+    pub received: u32,
+    /// The packet id of a QoS 2 publish that its client has released; 0: none.
+    #[prost(uint32, tag = "3")]
+    pub forgotten: u32,
+    /// The packet id of a QoS 2 delivery that its client has completed; 0: none.
+    #[prost(uint32, tag = "4")]
+    pub completed: u32,
+}
+
+/// What administrators have set changes, all of it or nothing (kind `Config`).
+#[derive(Clone, PartialEq, Message)]
+pub struct Config {
+    /// Documents that are set or removed.
+    #[prost(message, repeated, tag = "1")]
+    pub entries: Vec<ConfigEntry>,
+    /// Queues that are made (id 0: the `n`th gets this record's LSN + 1 + `n`) or changed (a target of the record, its
+    /// floor stamped).
+    #[prost(message, repeated, tag = "2")]
+    pub queues: Vec<DefineQueue>,
+    /// Queues that go (a target of the record).
+    #[prost(message, repeated, tag = "3")]
+    pub gone: Vec<DeleteQueue>,
+}
+
+/// A document: the engine keeps it and knows nothing of what it says.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ConfigEntry {
+    /// What kind of document; the numbers are the broker's, for ever.
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    /// Its realm; empty where it is of none.
+    #[prost(string, tag = "2")]
+    pub realm: String,
+    /// Its name, unique among those of its kind and realm.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// The document, JSON; none: it is removed.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub value: Option<Bytes>,
+    /// The LSN of the record that last changed it, where it is written again unchanged; 0: this record's.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
 }

@@ -68,6 +68,10 @@ pub enum Kind {
     Cancel = 10,
     /// A durable session's frame was used up without another record.
     Advance = 11,
+    /// What administrators have set changes.
+    Config = 12,
+    /// A durable session's subscription begins, changes or ends.
+    Subscribe = 13,
     /// The rest of this segment is unused. Written by the log itself, never seen by a visitor or a sink.
     SegmentEnd = 255,
 }
@@ -87,6 +91,8 @@ impl Kind {
             9 => Kind::Consume,
             10 => Kind::Cancel,
             11 => Kind::Advance,
+            12 => Kind::Config,
+            13 => Kind::Subscribe,
             255 => Kind::SegmentEnd,
             _ => return None,
         })

@@ -7,11 +7,12 @@
 //!
 //! It is a cache, never the truth: the log alone rebuilds it, and its directory may be deleted while the broker is
 //! stopped. So a store that fails once is given up and not repaired: every later call is refused, and the next
-//! open puts it aside and starts with an empty one.
+//! open puts it aside and starts with an empty one. But for [`salvage`](StateStore::salvage): whoever has left something to
+//! the store alone, and knows its checksum, may ask for it until then.
 //!
 //! Always, for both stores, each with a test of its name in `state/conformance.rs`:
 //! - `a_checkpoint_is_there_after_reopening`, and `a_batch_applies_in_its_order`.
-//! - `a_failed_checkpoint_is_final`: no row can be read or written after one.
+//! - `a_failed_checkpoint_is_final`: no row can be read or written after one, but for what is salvaged.
 //! - `a_killed_process_leaves_whole_checkpoints` (sled only): all rows of a batch or none, and all that was promised.
 //!
 //! Not here: what a row means (the engine), when a checkpoint is made, which log segments it frees. Keys and files:
@@ -57,6 +58,13 @@ pub trait StateStore: Send + Sync {
     /// # Errors
     /// [`StateError::Store`], [`StateError::Panicked`] if the row cannot be read; [`StateError::Broken`].
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
+
+    /// As [`get`](StateStore::get); after a failed checkpoint, what is found. That may be of before that checkpoint or of it,
+    /// or nothing: for those alone who can tell whether it is what they look for.
+    ///
+    /// # Errors
+    /// As [`get`](StateStore::get). [`StateError::Broken`] only where the store cannot be asked any more.
+    fn salvage(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError>;
 
     /// Shows `visit` all rows whose keys begin with `prefix`, in order of key, until it answers `Break`.
     ///

@@ -162,7 +162,7 @@ fn handshakes() -> Vec<Case> {
         ),
         http(
             "another path",
-            without("/mbws", "/mqtt"),
+            without("/mbws", "/nowhere"),
             404,
             "no-such-path",
         ),
@@ -204,8 +204,8 @@ fn handshakes() -> Vec<Case> {
             "bad-http",
         ),
         http(
-            "MQTT",
-            b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03abc\r\n\r\n".to_vec(),
+            "AMQP",
+            b"AMQP\x00\x00\x09\x01\r\n\r\n".to_vec(),
             400,
             "bad-http",
         ),

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use restante::access::{CredentialStore, Secret};
-
 use crate::process::{Process, RESTANTE, command};
 use crate::recovery::{bodies, fill, take_all};
 use crate::script::{End, Frame, Script};
@@ -47,11 +45,20 @@ fn a_session_opened_again_is_taken_over() {
 
 #[test]
 fn somebody_else_s_session_is_denied() {
-    let (server, token) = with_shop("[]");
+    let mut server = Server::prepare(&[]);
+    let file = server.file("password");
+    std::fs::write(&file, "correct horse\n").expect("a file");
+    server.set(
+        "RESTANTE_ACCESS_ADMIN_PASSWORD_FILE",
+        &file.display().to_string(),
+    );
+    server.run();
+    // The one is the command line's token, the other a user.
     let mine = Script::open(&server, HOUR);
-    let mut other = dial_as(&server, &token);
     let fields = mine.resume_fields();
-    other.frame("open", &format!("version:1\n{fields}"), "");
+    let mut other = Script::dial(&server, "");
+    let user = "user:admin\npassword:correct horse\n";
+    other.frame("open", &format!("version:1\n{user}{fields}"), "");
     assert_eq!(other.end(), ended("denied", 4403));
 }
 
@@ -59,7 +66,8 @@ fn somebody_else_s_session_is_denied() {
 fn a_session_that_is_not_there_is_no_session_or_a_new_one() {
     let server = Server::start();
     let id = "0192f0c1-7b5e-7cc3-98c4-dc0c0c07398f";
-    let mut client = dial_as(&server, &server.token());
+    let headers = format!("authorization: Bearer {}\r\n", server.token());
+    let mut client = Script::dial(&server, &headers);
     client.frame("open", &format!("version:1\nsession:{id}\n"), "");
     assert_eq!(client.end(), ended("no-session", 4404));
     let client = Script::open(&server, &format!("session:{id}\nexpiry:60\n"));
@@ -383,37 +391,6 @@ fn what_this_release_does_not_do_is_unsupported() {
 }
 
 #[test]
-fn nothing_is_allowed_that_no_rule_allows() {
-    let rules = "[{role: shop, verbs: [send], filter: orders/#}, {role: shop, verbs: [send, consume], filter: orders/eu}, \
-                 {role: shop, verbs: [send], filter: orders/secret, effect: deny}]";
-    let (server, token) = with_shop(rules);
-    let mut client = dial_as(&server, &token);
-    client.hello("");
-    let mut check = |verb: &str, address: &str, wanted: Option<&str>| {
-        let seq = match verb {
-            "send" => client.send(address, "x"),
-            _ => client.consume(address, address, "limit:1\n"),
-        };
-        assert_eq!(client.outcome(seq).as_deref(), wanted, "{verb} {address}");
-    };
-    check("send", "orders/eu", None);
-    check("send", "orders/us", None);
-    check("send", "orders/secret", Some("denied"));
-    check("send", "other", Some("denied"));
-    check("send", "$broker/x", Some("denied"));
-    check("consume", "orders/eu", None);
-    check("consume", "orders/us", Some("denied"));
-    let seq = client.consume("t", "orders/#", "mode:topic\nlimit:1\n");
-    assert_eq!(client.outcome(seq).as_deref(), Some("denied"));
-    assert_eq!(client.delivery().body, "x");
-    // By a password too, told in `open`.
-    let mut client = Script::dial(&server, "");
-    client.hello("user:ada\npassword:correct horse\n");
-    client.send("other", "x");
-    assert_eq!(client.refused(), "denied");
-}
-
-#[test]
 fn without_valid_credentials_nobody_gets_in() {
     let server = Server::start();
     let mut nobody = Script::dial(&server, "");
@@ -560,26 +537,6 @@ fn a_second_broker_on_the_same_folder_does_not_start() {
         second.stderr()
     );
     fill(&server, "q", 1);
-}
-
-/// A broker with the user `ada`, password `correct horse`, of the role `shop`, and a key of that role.
-fn with_shop(rules: &str) -> (Server, String) {
-    let mut server = Server::with_config(&format!("access:\n  rules: {rules}\n"));
-    server.terminate();
-    let store = CredentialStore::open(&server.data()).expect("credentials");
-    let store = store.expect("credentials after a start");
-    let roles = ["shop".to_owned()];
-    let password = Secret::new("correct horse");
-    store
-        .put_user("ada", Some(&password), &roles, false)
-        .expect("a user");
-    let key = store.issue_key("shop", &roles).expect("a key");
-    server.run();
-    (server, key.expose().to_owned())
-}
-
-fn dial_as(server: &Server, token: &str) -> Script {
-    Script::dial(server, &format!("authorization: Bearer {token}\r\n"))
 }
 
 /// What waits in each queue, in hand or not, and the offset that comes next.

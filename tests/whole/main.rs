@@ -1,13 +1,19 @@
 //! The program as a user runs it: processes, real sockets, kill -9; and the rules of the sources.
 
 mod bad_input;
+mod commands;
 mod features;
+mod mqtt;
+mod observed;
+mod ops;
 mod process;
 mod readme;
 mod recovery;
+mod rights;
 mod script;
 mod server;
 mod tidy;
+mod tls;
 mod wait;
 mod walk;
 mod wire;

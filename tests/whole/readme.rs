@@ -23,7 +23,7 @@ fn every_command_and_flag_in_the_readme_is_known() {
                 "{document}: `{}` is no command",
                 used.name
             );
-            let help = help(&used.name);
+            let help = help(&used.name, used.act.as_deref());
             for flag in &used.flags {
                 let there = help.split_whitespace().any(|word| word == flag);
                 assert!(there, "{document}: `{}` has no {flag}", used.name);
@@ -82,10 +82,8 @@ fn kill_it_and_see_the_messages_again_works_as_it_is_written() {
         .nth(1)
         .and_then(|rest| rest.split("```").next());
     let script = script.expect("README.md has its one bash block");
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("target/release")).unwrap();
-    symlink(PROGRAM, folder.path().join("target/release/restante")).unwrap();
-    let listen = format!("127.0.0.1:{}", free_port());
+    let folder = folder_with_the_program();
+    let listen = free_address();
     let output = Command::new("bash")
         // The broker must not outlive a script that fails.
         .args(["-c", &format!("trap 'kill -9 $BROKER' EXIT\n{script}\nwait $BROKER\necho \"exit $?\"")])
@@ -110,9 +108,93 @@ fn kill_it_and_see_the_messages_again_works_as_it_is_written() {
     );
 }
 
+#[test]
+fn administering_it_works_as_it_is_written() {
+    let readme = read("README.md");
+    let section = readme.split("## Administering it\n").nth(1);
+    let section = section.and_then(|rest| rest.split("\n## ").next());
+    let section = section.expect("README.md has the section");
+    let blocks = section.split("```bash\n").skip(1);
+    let mut script: String = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    let mut ports = Vec::new();
+    for written in ["7301", "7400", "7401"] {
+        let port = free_port().to_string();
+        script = script.replace(&format!(":{written}"), &format!(":{port}"));
+        ports.push(port);
+    }
+    let folder = folder_with_the_program();
+    let (listen, admin) = (free_address(), format!("127.0.0.1:{}", ports[0]));
+    let output = Command::new("bash")
+        .args(["-c", &format!("set -eu -o pipefail\ntrap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n{script}\nwait $BROKER\necho \"ended $?\"")])
+        .current_dir(folder.path())
+        .env("RESTANTE_LISTEN", &listen)
+        .env("RESTANTE_URL", format!("ws://{listen}/mbws"))
+        .env("RESTANTE_ADMIN_LISTEN", &admin)
+        .env("RESTANTE_ADMIN_URL", format!("http://{admin}"))
+        .output()
+        .expect("bash is there");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = text(&output);
+    let taken = fs::read_to_string(folder.path().join("taken.txt")).unwrap_or_default();
+    assert_eq!(taken, "one teapot\n", "{said}");
+    in_order(
+        &stdout,
+        &[
+            "alice may send orders/eu/new (the rule sellers-send); the message would go to queue work/eu\n",
+            "exit 4\n", // no rule lets her send there
+            "one teapot\n",
+            "exit 4\n", // the consumer whose rule has gone
+            "exit 4\n", // the token of before the rotation
+            "token:cli has paused it, since ",
+            ": the warehouse is being counted\n",
+            "nobody consumes it\n",
+            "two cups\n", // expired
+            "three saucers\n",
+            "two cups\nthree saucers\n", // consumed
+            "+ realm shop\n",
+            "checksum sha256:",
+            "GET /api/v1/definitions",
+            "shop/work/eu",
+            "audit log: ",
+            "restante_queue_messages{realm=\"shop\",queue=\"work/eu\",state=\"ready\"} 0\n",
+            "definitions-checksum",
+            "ended 0\n",
+        ],
+        &said,
+    );
+    let checksums: BTreeSet<&str> = (stdout.lines())
+        .filter(|line| line.starts_with("sha256:"))
+        .collect();
+    assert_eq!(checksums.len(), 1, "two brokers, one checksum: {said}");
+    assert!(said.contains("message 1 was refused: denied"), "{said}");
+}
+
+/// All of `parts` are in `text`, one behind the other.
+#[track_caller]
+fn in_order(text: &str, parts: &[&str], said: &str) {
+    let mut rest = text;
+    for part in parts {
+        let found = rest.split_once(part);
+        let Some((_, behind)) = found else {
+            panic!("`{part}` is missing behind what was found before it:\n{said}");
+        };
+        rest = behind;
+    }
+}
+
+/// Where the README's commands find the program.
+fn folder_with_the_program() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir_all(folder.path().join("target/release")).expect("a folder");
+    symlink(PROGRAM, folder.path().join("target/release/restante")).expect("a link");
+    folder
+}
+
 /// A command as a document has it.
 struct Used {
     name: String,
+    /// The word behind it, which may be a command of the command.
+    act: Option<String>,
     flags: Vec<String>,
 }
 
@@ -150,9 +232,13 @@ fn command<'a>(words: impl Iterator<Item = &'a str>) -> Option<Used> {
     let mut words = words
         .take_while(|word| !matches!(*word, ">" | ">>" | "|" | "<" | "&"))
         .peekable();
-    let name = words.next_if(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))?;
+    let is_name = |word: &&str| {
+        !word.starts_with('-') && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+    };
+    let name = words.next_if(is_name)?;
     Some(Used {
         name: name.to_owned(),
+        act: words.next_if(is_name).map(str::to_owned),
         flags: words
             .filter(|word| word.starts_with("--"))
             .map(str::to_owned)
@@ -172,11 +258,16 @@ fn commands_in_help() -> BTreeSet<String> {
         .collect()
 }
 
-fn help(command: &str) -> String {
+/// What `--help` says of a command, or of its own command `act` if it has one of that name.
+fn help(command: &str, act: Option<&str>) -> String {
     if command == "help" {
         return String::new();
     }
-    text(&run(&[command, "--help"])).replace(',', " ")
+    let all = text(&run(&[command, "--help"])).replace(',', " ");
+    let act = act.filter(|act| all.contains(&format!("\n  {act} ")));
+    act.map_or(all, |act| {
+        text(&run(&[command, act, "--help"])).replace(',', " ")
+    })
 }
 
 fn run(args: &[&str]) -> Output {
@@ -192,6 +283,10 @@ fn text(output: &Output) -> String {
 
 fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+}
+
+fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// One that was free a moment ago.

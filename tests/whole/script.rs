@@ -246,6 +246,12 @@ impl Script {
         assert!(self.deliveries.is_empty(), "{:?}", self.deliveries);
     }
 
+    /// Waits until the broker has ended a consumer.
+    pub(crate) fn cancelled(&mut self) -> Frame {
+        self.wait_for("a cancel", |it| !it.cancels.is_empty());
+        self.cancels.remove(0)
+    }
+
     /// Waits for the end of the connection.
     pub(crate) fn end(&mut self) -> End {
         let last = Instant::now() + wait::deadline();

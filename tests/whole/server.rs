@@ -145,6 +145,12 @@ impl Server {
         self.keep_log(&process);
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub(crate) fn reload(&mut self) {
+        let process = self.process.as_mut().expect("it runs");
+        process.signal(Signal::HUP);
+    }
+
     /// SIGTERM; it must end with 0.
     pub(crate) fn terminate(&mut self) {
         self.signal_term();
@@ -153,8 +159,12 @@ impl Server {
     }
 
     pub(crate) fn signal_term(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) {
         let process = self.process.as_mut().expect("it runs");
-        process.signal(Signal::TERM);
+        process.signal(signal);
     }
 
     pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
@@ -178,12 +188,25 @@ impl Server {
         self.clients
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/mbws", self.clients)
     }
 
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.file("data")
+    }
+
+    /// What it told at its start.
+    pub(crate) fn told(&self) -> String {
+        self.process.as_ref().expect("it runs").stdout()
     }
 
     /// A path beside the data folder, for a test's own files.

@@ -36,7 +36,8 @@ impl Client {
         }
     }
 
-    /// Sends `GET /path` and such, and the headers in the lines that follow; gets the answer.
+    /// Sends `GET /path` and such, and the headers in the lines that follow; gets the answer. What is behind an empty line is the
+    /// body, sent as JSON unless the headers say otherwise.
     pub(crate) async fn ask(&mut self, request: &str) -> Answer {
         self.send(request).await;
         if request.starts_with("HEAD ") {
@@ -47,13 +48,25 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, request: &str) {
-        let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
+        let (head, body) = match request.split_once("\n\n") {
+            Some((head, body)) => (head, Some(body)),
+            None => (request, None),
+        };
+        let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
         let mut text = format!("{line} HTTP/1.1\r\nhost: test\r\n");
         for header in headers.lines() {
             text.push_str(header);
             text.push_str("\r\n");
         }
-        self.send_raw(&format!("{text}\r\n")).await;
+        if let Some(body) = body {
+            if !headers.to_lowercase().contains("content-type:") {
+                text.push_str("content-type: application/json\r\n");
+            }
+            text.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        text.push_str("\r\n");
+        text.push_str(body.unwrap_or_default());
+        self.send_raw(&text).await;
     }
 
     pub(crate) async fn send_raw(&mut self, text: &str) {
@@ -62,6 +75,9 @@ impl Client {
 
     pub(crate) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
+        if matches!(answer.status, 204 | 304) {
+            return answer;
+        }
         let mut body = vec![0; answer.header("content-length").parse().unwrap()];
         let read = self.stream.read_exact(&mut body);
         within("the body", read).await.unwrap();
@@ -71,7 +87,8 @@ impl Client {
 
     /// The status of the answer. None: the connection was reset instead.
     pub(crate) async fn try_ask(&mut self, request: &str) -> Option<u16> {
-        let text = format!("{request} HTTP/1.1\r\nhost: test\r\n\r\n");
+        let (line, header) = request.split_once('\n').unwrap_or((request, "x-none: 1"));
+        let text = format!("{line} HTTP/1.1\r\nhost: test\r\n{header}\r\n\r\n");
         self.stream.write_all(text.as_bytes()).await.ok()?;
         let mut line = String::new();
         self.stream.read_line(&mut line).await.ok()?;
@@ -82,6 +99,34 @@ impl Client {
     pub(crate) async fn send_until_refused(&mut self, request: &str) {
         let text = format!("{request} HTTP/1.1\r\nhost: test\r\n\r\n").repeat(100);
         while self.stream.write_all(text.as_bytes()).await.is_ok() {}
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) async fn finish_sending(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// Sends `drip` again and again, until there is something to read; how often.
+    pub(crate) async fn drip_until_answered(&mut self, drip: &[u8]) -> usize {
+        let mut n = 0;
+        let stream = self.stream.get_mut();
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        let dripping = async {
+            let mut first = [0];
+            loop {
+                tokio::select! {
+                    answered = stream.peek(&mut first) => {
+                        answered.unwrap();
+                        return;
+                    }
+                    _ = ticks.tick() => {}
+                }
+                stream.write_all(drip).await.unwrap();
+                n += 1;
+            }
+        };
+        within("an answer", dripping).await;
+        n
     }
 
     async fn head(&mut self) -> Answer {
@@ -132,6 +177,17 @@ impl Answer {
             Some((_, value)) => value,
             None => panic!("no {name} in {self:?}"),
         }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let begin = format!("{name}: ");
+        self.headers.iter().any(|line| line.starts_with(&begin))
+    }
+
+    /// The problem's code; empty where it is none.
+    pub(crate) fn code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+        json["code"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {

@@ -1,13 +1,15 @@
 //! How many, how long, and how they end.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use restante_admin_api::{Options, serve};
+use restante_admin_api::{BoxFuture, Options, Secure, Secured, serve, serve_secured};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::client::{Client, within};
-use crate::fake::{Fake, READER, Server};
+use crate::fake::{ADMIN, Fake, READER, Server};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_hours(1);
@@ -80,9 +82,10 @@ async fn no_more_clients_than_slots() {
         ..Options::default()
     })
     .await;
+    let known = format!("GET /api/v1/whoami\n{READER}");
     let mut clients = [server.client().await, server.client().await];
     for client in &mut clients {
-        assert_eq!(client.ask("GET /livez").await.status, 200);
+        assert_eq!(client.ask(&known).await.status, 200);
     }
     let mut third = server.client().await;
     let answer = third.answer().await;
@@ -94,11 +97,88 @@ async fn no_more_clients_than_slots() {
     assert_eq!(answer.header("connection"), "close");
     assert_eq!(third.rest().await, "");
     for client in &mut clients {
-        assert_eq!(client.ask("GET /livez").await.status, 200, "undisturbed");
+        assert_eq!(client.ask(&known).await.status, 200, "undisturbed");
     }
     drop(clients);
     within("a free slot", async {
         while server.client().await.try_ask("GET /livez").await != Some(200) {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn strangers_make_room_and_keep_nobody_out() {
+    let server = server(Options {
+        connections_max: 4,
+        strangers_per_address_max: 2,
+        read_timeout: LONG,
+        ..Options::default()
+    })
+    .await;
+    let known = format!("GET /api/v1/whoami\n{READER}");
+    let mut first = server.client().await;
+    assert_eq!(first.ask(&known).await.status, 200);
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = server.client().await;
+        assert_eq!(stranger.ask("GET /livez").await.status, 200);
+        strangers.push(stranger);
+    }
+    // From the same address, behind more of them than there is room for.
+    let mut second = server.client().await;
+    assert_eq!(second.ask(&known).await.status, 200);
+    for gone in &mut strangers[..2] {
+        assert_eq!(gone.rest().await, "", "the oldest are closed");
+    }
+    for stays in [&mut first, &mut second] {
+        assert_eq!(stays.ask(&known).await.status, 200);
+    }
+    assert_eq!(strangers[2].ask("GET /livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_cut_off_long_before_its_time() {
+    let server = server(Options {
+        write_timeout: SHORT,
+        connection_age_max: LONG,
+        read_timeout: LONG,
+        ..Options::default()
+    })
+    .await;
+    let mut client = server.client().await;
+    within("the cut", client.send_until_refused("GET /readyz?verbose")).await;
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_no_more_than_the_budget() {
+    let server = server(Options {
+        answer_bytes_max: 1,
+        write_timeout: LONG,
+        connection_age_max: LONG,
+        read_timeout: LONG,
+        ..Options::default()
+    })
+    .await;
+    let large = "GET /api/v1/openapi.json";
+    let mut idle = server.client().await;
+    let unread = format!("{large} HTTP/1.1\r\nhost: test\r\n\r\n").repeat(200);
+    idle.send_raw(&unread).await;
+    let mut other = server.client().await;
+    within("a refusal", async {
+        loop {
+            let answer = other.ask(large).await;
+            if answer.status == 503 {
+                assert_eq!(answer.code(), "busy");
+                assert_eq!(answer.header("retry-after"), "1");
+                return;
+            }
+        }
+    })
+    .await;
+    assert_eq!(other.ask("GET /livez").await.status, 200, "small ones go");
+    drop(idle);
+    within("room again", async {
+        while other.ask(large).await.status != 200 {}
     })
     .await;
 }
@@ -219,10 +299,11 @@ async fn all_listeners_serve_and_share_the_slots() {
     };
     let (shutdown, ended) = watch::channel(false);
     let task = tokio::spawn(serve(listeners, Fake::new(), options, ended));
+    let known = format!("GET /api/v1/whoami\n{READER}");
     for (here, there) in [(0, 1), (1, 0)] {
         let mut client = Client::connect(addresses[here]).await;
         within("the slot", async {
-            while client.try_ask("GET /livez").await != Some(200) {
+            while client.try_ask(&known).await != Some(200) {
                 client = Client::connect(addresses[here]).await;
             }
         })
@@ -238,4 +319,111 @@ async fn all_listeners_serve_and_share_the_slots() {
     }
     shutdown.send_replace(true);
     within("the end of the server", task).await.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_changes_at_once_than_there_is_room_for() {
+    const ROOM: usize = 64;
+    let fake = Fake::gated();
+    let server = Server::start(
+        &fake,
+        Options {
+            read_timeout: Duration::from_millis(300),
+            ..Options::default()
+        },
+    )
+    .await;
+    let put = |n: usize| format!("PUT /api/v1/roles/r{n}\n{ADMIN}\n\n{{}}");
+    let mut clients = Vec::new();
+    for n in 0..ROOM {
+        let mut client = server.client().await;
+        client.send(&put(n)).await;
+        within("the gate", fake.at_gate.acquire())
+            .await
+            .unwrap()
+            .forget();
+        clients.push(client);
+    }
+    let mut late = server.client().await;
+    let answer = late.ask(&put(ROOM)).await;
+    assert_eq!((answer.status, &*answer.code()), (503, "busy"));
+    assert_eq!(answer.header("retry-after"), "1");
+    fake.gate.add_permits(ROOM + 1);
+    for mut client in clients {
+        assert_eq!(client.answer().await.status, 201);
+    }
+    let mut late = server.client().await;
+    assert_eq!(late.ask(&put(ROOM)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_change_that_does_not_end_is_507_and_goes_on() {
+    let fake = Fake::gated();
+    let options = Options {
+        change_timeout: SHORT,
+        ..Options::default()
+    };
+    let server = Server::start(&fake, options).await;
+    let mut client = server.client().await;
+    let answer = client
+        .ask(&format!("PUT /api/v1/roles/late\n{ADMIN}\n\n{{}}"))
+        .await;
+    assert_eq!((answer.status, &*answer.code()), (507, "unsettled"));
+    assert!(fake.take_audited().is_empty(), "nothing is known yet");
+    fake.gate.add_permits(10);
+    server.shutdown.send_replace(true);
+    server.ended().await;
+    let entry = fake.take_audited().remove(0);
+    assert_eq!(
+        (&*entry.result, &*entry.target),
+        ("done", "/api/v1/roles/late")
+    );
+}
+
+/// What every client has shown.
+struct Shown(&'static [u8]);
+
+impl Secure for Shown {
+    fn secure(
+        &self,
+        stream: TcpStream,
+        _: SocketAddr,
+        _: Duration,
+    ) -> BoxFuture<'_, Option<Secured>> {
+        Box::pin(async {
+            Some(Secured {
+                tls: true,
+                stream: Box::new(stream),
+                certificate: Some(self.0.into()),
+            })
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_enough_and_a_header_counts_before_it() {
+    for (shown, headers, name) in [
+        (&b"of alice"[..], "x-none: 1", Some("alice")),
+        (b"of alice", ADMIN, Some("admin")),
+        (b"of alice", "authorization: Basic wrong", None),
+        (b"of mallory", "x-none: 1", None),
+        (b"of mallory", ADMIN, Some("admin")),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let secure: Arc<dyn Secure> = Arc::new(Shown(shown));
+        let (shutdown, ended) = watch::channel(false);
+        let listeners = vec![(listener, secure)];
+        let options = Options::default();
+        let task = tokio::spawn(serve_secured(listeners, Fake::new(), options, ended));
+        let mut client = Client::connect(address).await;
+        let answer = client.ask(&format!("GET /api/v1/whoami\n{headers}")).await;
+        assert_eq!(answer.status, if name.is_some() { 200 } else { 401 });
+        let found = answer.json()["name"].as_str().map(str::to_owned);
+        assert_eq!(found.as_deref(), name, "{headers}");
+        let always_tls = answer.header("strict-transport-security");
+        assert_eq!(always_tls, "max-age=31536000", "the connection says tls");
+        shutdown.send_replace(true);
+        within("the end of the server", task).await.unwrap();
+    }
 }

@@ -39,9 +39,10 @@ async fn an_item_tells_all_about_a_queue() {
             "realm": "default", "name": "orders", "durable": true,
             "messages_ready": 3, "messages_unsettled": 2, "bytes": 1000, "consumers": 1,
             "next_offset": 7, "oldest_timestamp": 1_700_000_000_000_u64,
-            "policy": {
+            "paused": null, "revision": 1,
+            "spec": {
                 "ttl_ms": 60_000, "max_messages": null, "max_bytes": null, "max_attempts": null,
-                "dead_letter": null,
+                "dead_letter": null, "bindings": ["orders/#"],
             },
         }],
         "next": null,
@@ -65,7 +66,7 @@ async fn pages_lead_through_all_queues_once() {
         .collect();
     for (query, sizes) in [
         ("", &[100, 100, 50][..]),
-        ("limit=500", &[250]),
+        ("limit=1000", &[250]),
         ("limit=125", &[125, 125]),
         ("limit=240&prefix=q%2F", &[240, 10]),
     ] {

@@ -6,11 +6,20 @@
     reason = "a test's helper fails by panicking, as the test does"
 )]
 
+mod audit;
+mod bodies;
 mod client;
 mod common;
 mod connections;
+mod description;
 mod fake;
+mod keys;
 mod listing;
 mod log;
+mod paths;
+mod resources;
 mod rules;
+mod secrets;
+mod walk;
 mod watched;
+mod wire;

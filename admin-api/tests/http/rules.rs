@@ -91,7 +91,7 @@ async fn every_rule_has_its_answer() {
             "GET /api/v1/queues\nAuthorization: Bearer nobody",
             403,
             &[PROBLEM],
-            &["forbidden", "`read`"],
+            &["forbidden", r#""detail":"not allowed""#],
         ),
         (
             "GET /metrics\nAuthorization: Bearer nobody",
@@ -113,7 +113,8 @@ async fn every_rule_has_its_answer() {
         ),
         ("GET /livez\nAuthorization: Basic wrong", 200, &[], &[]),
         // Paths and methods.
-        ("GET /", 404, &[PROBLEM], &["not-found"]),
+        ("GET /", 308, &["location: /api/docs/"], &[]),
+        ("GET //", 404, &[PROBLEM], &["not-found"]),
         ("GET /livez/", 404, &[PROBLEM], &["not-found"]),
         ("GET /api/v1/no", 401, &[BASIC], &[]),
         (
@@ -160,10 +161,10 @@ async fn every_rule_has_its_answer() {
             "GET /api/v1/queues?limit=0\nAS READER",
             400,
             &[],
-            &["`limit` is a number from 1 to 500"],
+            &["`limit` is a number from 1 to 1000"],
         ),
         (
-            "GET /api/v1/queues?limit=501\nAS READER",
+            "GET /api/v1/queues?limit=1001\nAS READER",
             400,
             &[],
             &[r#""parameter":"limit""#],

@@ -1,36 +1,65 @@
 //! What the header promises.
 
 use super::*;
+use crate::access::testing::{House, user};
+use crate::access::{NewToken, new_token};
+use crate::registry::{Document, DocumentKind, Token, User};
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 struct Fixture {
-    _folder: tempfile::TempDir,
-    store: Arc<CredentialStore>,
+    house: House,
     authenticator: Authenticator,
 }
 
-/// A store with `ada` (password `correct horse`, role `shop`) and an authenticator that allows two wrong passwords.
+/// `ada` (password `correct horse`, role `shop`) and an authenticator that allows two wrong passwords.
 fn fixture() -> Fixture {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(CredentialStore::empty(folder.path()));
-    store
-        .put_user(
-            "ada",
-            Some(&Secret::new("correct horse")),
-            &["shop".to_owned()],
-            false,
-        )
-        .unwrap();
-    let authenticator = Authenticator::new(store.clone(), 2).unwrap();
+    let mut house = House::new().user("ada", user("correct horse", &["shop"]));
+    house.settings.attempts_per_minute = 2;
+    let current = Current::new(house.access());
+    let authenticator = Authenticator::new(current, &house.settings).unwrap();
     Fixture {
-        _folder: folder,
-        store,
+        house,
         authenticator,
     }
 }
 
 impl Fixture {
+    /// Puts a document in, for everybody who comes then.
+    fn put(&mut self, name: &str, document: Document) {
+        self.house.put(document.kind(), name, document);
+        self.publish();
+    }
+
+    fn remove(&mut self, kind: DocumentKind, name: &str) {
+        self.house.remove(kind, name);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.authenticator.inner.current.store(self.house.access());
+    }
+
+    fn change_ada(&mut self, change: impl FnOnce(&mut User)) {
+        let access = self.house.access();
+        let (ada, _) = access.user("ada").unwrap();
+        let mut ada = ada.clone();
+        change(&mut ada);
+        self.put("ada", Document::User(ada));
+    }
+
+    fn issue(&mut self, label: &str) -> NewToken {
+        let new = new_token().unwrap();
+        let token = Token {
+            label: label.to_owned(),
+            roles: vec!["shop".to_owned()],
+            hash: new.hash.clone(),
+            ..Token::default()
+        };
+        self.put(&new.id, Document::Token(token));
+        new
+    }
+
     async fn basic(&self, user: &str, password: &str, peer: IpAddr) -> Result<String, AuthError> {
         let credentials = Credentials::basic(user, password).unwrap();
         self.authenticator
@@ -72,7 +101,8 @@ async fn a_right_password_is_a_principal_with_roles() {
 
 #[tokio::test]
 async fn an_unknown_user_is_refused_like_a_wrong_password() {
-    let fixture = fixture();
+    let mut fixture = fixture();
+    fixture.put("nopass", Document::User(User::default()));
     assert_eq!(
         fixture.basic("ada", "wrong horse", peer(1)).await,
         Err(AuthError::Refused)
@@ -81,32 +111,29 @@ async fn an_unknown_user_is_refused_like_a_wrong_password() {
         fixture.basic("eve", "correct horse", peer(2)).await,
         Err(AuthError::Refused)
     );
-    fixture.store.put_user("ada", None, &[], true).unwrap();
     assert_eq!(
-        fixture.basic("ada", "correct horse", peer(3)).await,
+        fixture.basic("nopass", "", peer(3)).await,
         Err(AuthError::Refused)
     );
-    // All three paid, so all three went through Argon2.
-    for last in 1..=3 {
+    fixture.change_ada(|ada| ada.disabled = true);
+    assert_eq!(
+        fixture.basic("ada", "correct horse", peer(4)).await,
+        Err(AuthError::Refused)
+    );
+    // All paid, so all went through Argon2.
+    for last in 1..=4 {
         assert!(fixture.authenticator.inner.peers.is_charged(&peer(last)));
     }
 }
 
 #[tokio::test]
 async fn a_password_is_known_again_without_argon2() {
-    let fixture = fixture();
+    let mut fixture = fixture();
     assert!(!fixture.is_known("correct horse"));
     fixture.basic("ada", "correct horse", PEER).await.unwrap();
     assert!(fixture.is_known("correct horse") && !fixture.is_known("wrong horse"));
     // No Argon2 can run now: whoever is let in, is let in by the cache.
-    let _all = fixture
-        .authenticator
-        .inner
-        .queue
-        .clone()
-        .acquire_many_owned(QUEUED_MAX as u32)
-        .await
-        .unwrap();
+    let all = fixture.authenticator.inner.passwords.fill();
     assert_eq!(
         fixture.basic("ada", "correct horse", PEER).await.as_deref(),
         Ok("ada")
@@ -115,22 +142,24 @@ async fn a_password_is_known_again_without_argon2() {
         fixture.basic("ada", "wrong horse", PEER).await,
         Err(AuthError::Busy)
     );
+    drop(all);
 
-    fixture.store.put_user("ada", None, &[], true).unwrap();
-    assert!(!fixture.is_known("correct horse"), "disabled");
-    fixture
-        .store
-        .put_user("ada", Some(&Secret::new("another horse")), &[], false)
-        .unwrap();
+    fixture.change_ada(|ada| ada.description = "any change".to_owned());
     assert!(!fixture.is_known("correct horse"), "changed");
-    fixture.store.remove_user("ada").unwrap();
-    assert!(!fixture.is_known("another horse"), "removed");
+    fixture.basic("ada", "correct horse", PEER).await.unwrap();
+    assert!(fixture.is_known("correct horse"));
+    fixture.change_ada(|ada| ada.disabled = true);
+    assert!(!fixture.is_known("correct horse"), "disabled");
+    fixture.remove(DocumentKind::User, "ada");
+    assert!(!fixture.is_known("correct horse"), "removed");
+    fixture.put("ada", Document::User(user("another horse", &[])));
+    assert!(!fixture.is_known("correct horse"), "another of that name");
 }
 
 #[tokio::test]
 async fn guessing_has_to_wait() {
-    let fixture = fixture();
-    let token = fixture.store.issue_key("ci", &[]).unwrap();
+    let mut fixture = fixture();
+    let token = fixture.issue("ci").secret;
     for _ in 0..2 {
         assert_eq!(
             fixture.basic("ada", "wrong horse", peer(1)).await,
@@ -189,18 +218,41 @@ async fn a_cached_password_does_not_let_a_throttled_peer_guess() {
 }
 
 #[tokio::test]
-async fn api_keys_are_recognised() {
-    let fixture = fixture();
-    let token = fixture.store.issue_key("ci", &["shop".to_owned()]).unwrap();
-    let principal = fixture.bearer(token.expose()).await.unwrap();
-    assert_eq!(&*principal.name, "key:ci");
+async fn guessing_from_elsewhere_locks_nobody_out() {
+    let mut fixture = fixture();
+    fixture
+        .basic("ada", "correct horse", peer(1))
+        .await
+        .unwrap();
+    for _ in 0..100 {
+        let accounts = &fixture.authenticator.inner.accounts;
+        accounts.charge(Instant::now(), "ada".to_owned());
+    }
+    fixture.change_ada(|ada| ada.description = "so that nothing is cached".to_owned());
+    let waits = |result| matches!(result, Err(AuthError::TooManyAttempts { retry_after }) if retry_after <= ACCOUNT_WAIT_MAX);
+    assert!(waits(fixture.basic("ada", "correct horse", peer(2)).await));
+    let home = fixture.basic("ada", "correct horse", peer(1)).await;
+    assert_eq!(home.as_deref(), Ok("ada"));
+    assert_eq!(
+        fixture.basic("ada", "wrong horse", peer(1)).await,
+        Err(AuthError::Refused),
+        "at home too only the password is right"
+    );
+}
+
+#[tokio::test]
+async fn tokens_are_recognised() {
+    let mut fixture = fixture();
+    let new = fixture.issue("ci");
+    let principal = fixture.bearer(new.secret.expose()).await.unwrap();
+    assert_eq!(&*principal.name, "token:ci");
     assert!(principal.has_role("shop"));
     for wrong in [
         "x",
         "rst__",
         "rst_a_b",
-        &format!("{}0", token.expose()),
-        &token.expose()[..token.expose().len() - 1],
+        "a.b.c",
+        &format!("{}0", new.secret.expose()),
     ] {
         assert_eq!(
             fixture.bearer(wrong).await,
@@ -208,11 +260,79 @@ async fn api_keys_are_recognised() {
             "{wrong}"
         );
     }
-    fixture.store.disable_key("ci", true).unwrap();
+    fixture.remove(DocumentKind::Token, &new.id);
     assert_eq!(
-        fixture.bearer(token.expose()).await,
+        fixture.bearer(new.secret.expose()).await,
         Err(AuthError::Refused)
     );
+}
+
+#[tokio::test]
+async fn jwts_are_recognised_and_forging_them_has_to_wait() {
+    let mut fixture = fixture();
+    let folder = tempfile::tempdir().unwrap();
+    let (issuer, sign) = crate::access::jwt::tests::an_issuer(folder.path());
+    fixture.house.settings.issuers.push(issuer);
+    let current = Current::new(fixture.house.access());
+    fixture.authenticator = Authenticator::new(current, &fixture.house.settings).unwrap();
+    let ada = fixture.bearer(&sign("ada")).await.unwrap();
+    assert_eq!(&*ada.name, "jwt:ada");
+    assert!(fixture.house.access().renew(&ada, now()).is_some());
+    let mut forged = sign("ada");
+    forged.replace_range(forged.len() - 8.., "AAAAAAAA");
+    for _ in 0..2 {
+        assert_eq!(fixture.bearer(&forged).await, Err(AuthError::Refused));
+    }
+    let after = fixture.bearer(&sign("ada")).await;
+    assert!(
+        matches!(after, Err(AuthError::TooManyAttempts { .. })),
+        "{after:?}"
+    );
+}
+
+#[test]
+fn a_certificate_is_its_users() {
+    let mut fixture = fixture();
+    let der = crate::access::certificate::tests::certificate("ada");
+    let shown = |fixture: &Fixture| fixture.authenticator.certificate(&der, PEER);
+    assert_eq!(shown(&fixture), Err(AuthError::Refused), "nobody's");
+    fixture.change_ada(|ada| ada.certificates = vec!["cn:ada".to_owned()]);
+    let ada = shown(&fixture).unwrap();
+    assert_eq!((&*ada.name, ada.has_role("shop")), ("ada", true));
+    assert!(ada.expires.is_some());
+    assert_eq!(fixture.house.access().renew(&ada, now()), Some(ada));
+    let other = |name: &str| User {
+        certificates: vec![name.to_owned()],
+        ..User::default()
+    };
+    for name in ["dns:ada.example", "cn:ada"] {
+        fixture.put("eve", Document::User(other(name)));
+        assert_eq!(shown(&fixture), Err(AuthError::Refused), "eve has {name}");
+    }
+    fixture.put("eve", Document::User(other("cn:Ada")));
+    assert!(shown(&fixture).is_ok(), "another letter is another name");
+    fixture.change_ada(|ada| ada.disabled = true);
+    assert_eq!(shown(&fixture), Err(AuthError::Refused), "disabled");
+    assert_eq!(
+        fixture.authenticator.certificate(b"x", PEER),
+        Err(AuthError::Refused)
+    );
+}
+
+#[tokio::test]
+async fn a_password_is_hashed_for_a_document() {
+    let mut fixture = fixture();
+    let hash = fixture
+        .authenticator
+        .hash_password(Secret::new("another horse"));
+    let hash = hash.await.unwrap();
+    fixture.change_ada(|ada| ada.password_hash = Some(hash));
+    let let_in = fixture.basic("ada", "another horse", PEER).await;
+    assert_eq!(let_in.as_deref(), Ok("ada"));
+    for bad in ["short", "a\nlong one", &"x".repeat(1025)] {
+        let refused = fixture.authenticator.hash_password(Secret::new(bad)).await;
+        assert!(matches!(refused, Err(PasswordError::Rules)), "{bad}");
+    }
 }
 
 #[test]
@@ -236,12 +356,11 @@ fn no_log_line_and_no_error_shows_a_secret() {
     let secret = Secret::new("rst_canary_canary");
     let refuse = || {
         let password = inner.argon2("ada\n".to_owned(), &secret, PEER).unwrap_err();
-        let key = inner.key(&secret, PEER).unwrap_err();
-        let store = fixture
-            .store
-            .put_user(":", Some(&secret), &[], false)
-            .unwrap_err();
-        format!("{password:?} {password} {key:?} {key} {store:?} {store}")
+        let token = inner.token(&secret, PEER).unwrap_err();
+        let jwt = inner.jwt(&Secret::new("canary.canary.canary"), peer(9));
+        let jwt = jwt.unwrap_err();
+        let certificate = inner.certificate(b"canary", PEER).unwrap_err();
+        format!("{password:?} {password} {token:?} {token} {jwt:?} {jwt} {certificate:?}")
     };
     let errors = tracing::subscriber::with_default(subscriber, || {
         // A line that another test's thread comes to first stays off until all are looked at again.
@@ -251,7 +370,7 @@ fn no_log_line_and_no_error_shows_a_secret() {
         refuse()
     });
     let log = String::from_utf8(log.0.lock().clone()).unwrap();
-    assert_eq!(log.lines().count(), 2, "{log}");
+    assert_eq!(log.lines().count(), 3, "{log}");
     assert!(
         !log.contains("canary") && !errors.contains("canary"),
         "{log}{errors}"

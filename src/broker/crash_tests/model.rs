@@ -1,11 +1,11 @@
 //! What the log's records mean, once more and as plainly as can be: what a start must find.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use restante_storage::{Lsn, UnixMillis};
 use uuid::Uuid;
 
-use crate::engine::{Effect, Engine, Errand, Place};
+use crate::engine::{Effect, Engine, Errand, Place, Standing, Wanted};
 use crate::refusal::Refusal;
 
 /// What one record is to do.
@@ -22,6 +22,12 @@ pub(super) enum Intent {
     Define {
         queue: u32,
         name: String,
+    },
+    /// Another definition: whether the queue is paused, and how long messages may wait there.
+    Change {
+        queue: u32,
+        paused: bool,
+        ttl_ms: u64,
     },
     Delete {
         queue: u32,
@@ -42,6 +48,8 @@ pub(super) enum Intent {
     Advance {
         refusal: u32,
     },
+    /// What an MQTT session is to keep.
+    Keep(Keep),
     Send {
         id: u64,
         targets: Vec<u32>,
@@ -51,9 +59,27 @@ pub(super) enum Intent {
         queue: u32,
         offsets: Settled,
     },
+    /// Documents that are set, or removed.
+    Configure {
+        documents: Vec<(String, Option<u64>)>,
+    },
     /// A definition that says nothing new.
     Again,
 }
+
+/// A change of what an MQTT session keeps.
+#[derive(Debug, Clone)]
+pub(super) enum Keep {
+    Subscribe(String, u32),
+    Unsubscribe(String),
+    Received(u32),
+    Forgotten(u32),
+    Releasing(u32),
+    Completed(u32),
+}
+
+/// What an MQTT session keeps: quality of service by filter, packet ids received, and those being released.
+pub(super) type Kept = (BTreeMap<String, u32>, BTreeSet<u32>, Vec<u32>);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settled {
@@ -63,17 +89,22 @@ pub(super) struct Settled {
     pub(super) expired: Vec<u64>,
     pub(super) exhausted: Vec<u64>,
     pub(super) returned: Vec<u64>,
+    pub(super) dropped: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub(super) queues: BTreeMap<u32, Waiting>,
     pub(super) sessions: BTreeMap<u32, Conversation>,
+    /// By name.
+    pub(super) documents: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) name: String,
+    pub(super) paused: bool,
+    pub(super) ttl_ms: u64,
     pub(super) next: u64,
     pub(super) messages: BTreeMap<u64, Message>,
 }
@@ -106,6 +137,22 @@ pub(super) struct Conversation {
     pub(super) seq: u64,
     pub(super) refused: Vec<(u64, u32)>,
     pub(super) consumers: Vec<String>,
+    pub(super) kept: Kept,
+}
+
+impl Conversation {
+    fn keep(&mut self, it: &Keep) {
+        let (subscriptions, received, releasing) = &mut self.kept;
+        match it {
+            Keep::Subscribe(filter, qos) => drop(subscriptions.insert(filter.clone(), *qos)),
+            Keep::Unsubscribe(filter) => drop(subscriptions.remove(filter)),
+            Keep::Received(packet) => drop(received.insert(*packet)),
+            Keep::Forgotten(packet) => drop(received.remove(packet)),
+            Keep::Releasing(packet) if releasing.contains(packet) => {}
+            Keep::Releasing(packet) => releasing.push(*packet),
+            Keep::Completed(packet) => releasing.retain(|other| other != packet),
+        }
+    }
 }
 
 impl Model {
@@ -170,10 +217,21 @@ impl Model {
                 if self.queues.values().all(|other| other.name != *name) {
                     let it = Waiting {
                         name: name.clone(),
+                        paused: false,
+                        ttl_ms: 0,
                         next: 1,
                         messages: BTreeMap::new(),
                     };
                     self.queues.insert(*queue, it);
+                }
+            }
+            Intent::Change {
+                queue,
+                paused,
+                ttl_ms,
+            } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    (queue.paused, queue.ttl_ms) = (*paused, *ttl_ms);
                 }
             }
             Intent::Delete { queue } => drop(self.queues.remove(queue)),
@@ -183,6 +241,7 @@ impl Model {
                     seq: 0,
                     refused: Vec::new(),
                     consumers: Vec::new(),
+                    kept: Kept::default(),
                 };
                 self.sessions.insert(*session, it);
             }
@@ -197,7 +256,16 @@ impl Model {
                 .consumers
                 .retain(|other| other != consumer),
             Intent::Advance { refusal } => return (*refusal > 0).then_some(*refusal),
+            Intent::Keep(it) => session.as_mut()?.keep(it),
             Intent::Settle { queue, offsets } => return self.settle(*queue, offsets),
+            Intent::Configure { documents } => {
+                for (name, value) in documents {
+                    match value {
+                        Some(value) => drop(self.documents.insert(name.clone(), *value)),
+                        None => drop(self.documents.remove(name)),
+                    }
+                }
+            }
             Intent::Send { .. } | Intent::Again => {}
         }
         None
@@ -237,6 +305,9 @@ impl Model {
                 message.dying = true;
             }
         }
+        for offset in &it.dropped {
+            messages.remove(offset);
+        }
         for offset in &it.returned {
             if let Some(message) = messages.get_mut(offset) {
                 message.acquired += 1;
@@ -260,6 +331,12 @@ impl Model {
                 .queues
                 .get(name)
                 .ok_or_else(|| format!("no queue {name}"))?;
+            if (seen.paused, seen.ttl_ms) != (queue.paused, queue.ttl_ms) {
+                return Err(format!(
+                    "{name} is paused: {}, ttl {}; expected {}, {}",
+                    seen.paused, seen.ttl_ms, queue.paused, queue.ttl_ms
+                ));
+            }
             if seen.next != queue.next {
                 return Err(format!(
                     "{name} gives offset {} next, expected {}",
@@ -298,6 +375,12 @@ impl Model {
                 }
             }
         }
+        if found.documents != self.documents {
+            return Err(format!(
+                "documents {:?}, expected {:?}",
+                found.documents, self.documents
+            ));
+        }
         let sessions: BTreeMap<_, _> = self.sessions.values().map(|it| (it.uuid, it)).collect();
         if found.n_sessions != sessions.len() {
             return Err(format!(
@@ -315,10 +398,11 @@ impl Model {
                 session.seq,
                 session.refused.clone(),
                 session.consumers.clone(),
+                session.kept.clone(),
             );
             if *seen != expected {
                 return Err(format!(
-                    "session {uuid} (seq, refused, consumers) {seen:?}, expected {expected:?}"
+                    "session {uuid} (seq, refused, consumers, kept) {seen:?}, expected {expected:?}"
                 ));
             }
         }
@@ -330,15 +414,18 @@ impl Model {
 pub(super) struct Found {
     queues: BTreeMap<String, FoundQueue>,
     n_sessions: usize,
-    /// Seq, refusals, consumers.
+    /// Seq, refusals, consumers, what MQTT keeps.
     sessions: BTreeMap<Uuid, FoundSession>,
+    documents: BTreeMap<String, u64>,
 }
 
-type FoundSession = (u64, Vec<(u64, u32)>, Vec<String>);
+type FoundSession = (u64, Vec<(u64, u32)>, Vec<String>, Kept);
 
 #[derive(Default)]
 struct FoundQueue {
     next: u64,
+    paused: bool,
+    ttl_ms: u64,
     /// As delivered: offset, attempt, record.
     ready: Vec<(u64, u32, Lsn)>,
     /// On its way to the dead-letter address.
@@ -352,17 +439,30 @@ impl Found {
     pub(super) fn in_engine(engine: &mut Engine, uuids: &[Uuid]) -> Found {
         let mut queues: BTreeMap<String, FoundQueue> = BTreeMap::new();
         let mut by_id = BTreeMap::new();
-        for report in engine.report() {
+        let next: Vec<_> = engine.next_offsets().collect();
+        for (id, next) in next {
+            let Some(handle) = engine.queue(id) else {
+                continue;
+            };
+            let name = handle.name.to_string();
             let it = FoundQueue {
-                next: report.next_offset,
+                next: next.get(),
+                paused: handle.is_paused(),
+                ttl_ms: handle.def.as_ref().map_or(0, |def| def.ttl_ms),
                 ..FoundQueue::default()
             };
-            by_id.insert(report.def.map_or(0, |def| def.id), report.name.clone());
-            queues.insert(report.name, it);
+            by_id.insert(id.get(), name.clone());
+            queues.insert(name, it);
         }
         for id in by_id.keys() {
             let consumer = engine.add_consumer(restante_storage::QueueId::new(*id), false, None);
             engine.credit(consumer.expect("a queue that is not exclusive"), u64::MAX);
+        }
+        for (id, name) in &by_id {
+            let id = restante_storage::QueueId::new(*id);
+            if let Some(queue) = queues.get_mut(name).filter(|it| it.paused) {
+                queue.ready = ready_in(engine, id);
+            }
         }
         engine.dispatch(UnixMillis::ZERO);
         for effect in engine.take_effects() {
@@ -410,9 +510,22 @@ impl Found {
                 .into_iter()
                 .map(|consumer| consumer.name)
                 .collect();
-            Some((*uuid, (whole.seq, refused, consumers)))
+            let subscriptions = whole.subscriptions.into_iter();
+            let kept = (
+                subscriptions.map(|it| (it.filter, it.qos)).collect(),
+                whole.received.into_iter().collect(),
+                whole.releasing,
+            );
+            Some((*uuid, (whole.seq, refused, consumers, kept)))
+        });
+        let documents = engine.config().map(|(key, it)| {
+            let value = std::str::from_utf8(&it.value)
+                .ok()
+                .and_then(|it| it.parse().ok());
+            (key.name.clone(), value.unwrap_or(u64::MAX))
         });
         Found {
+            documents: documents.collect(),
             sessions: sessions.collect(),
             n_sessions: engine.n_sessions(),
             queues,
@@ -428,6 +541,22 @@ impl Found {
                 .map(|(offset, _, lsn)| (name.as_str(), *offset, *lsn))
         })
     }
+}
+
+/// What a queue would deliver if it were not paused.
+fn ready_in(engine: &mut Engine, id: restante_storage::QueueId) -> Vec<(u64, u32, Lsn)> {
+    let last = restante_storage::Offset::new(u64::MAX - 1);
+    let all = Wanted::Range(restante_storage::Offset::ZERO, last, usize::MAX);
+    let sights = engine.look(id, &all).map_or_else(Vec::new, |it| it.sights);
+    let ready = sights
+        .into_iter()
+        .filter(|it| it.standing == Standing::Ready);
+    ready
+        .filter_map(|it| match it.place {
+            Place::Log { lsn, .. } => Some((it.offset.get(), it.acquired + 1, lsn)),
+            Place::Memory(_) => None,
+        })
+        .collect()
 }
 
 /// The offsets of ranges as they stand in a record.

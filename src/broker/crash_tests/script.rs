@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use restante_storage::payload::{
-    Advance, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession, SessionConsumer,
-    Settle,
+    Advance, Cancel, Config, ConfigEntry, Consume, DefineQueue, DefineSession, DeleteQueue,
+    EndSession, MQTT, Paused, SessionConsumer, Settle, Subscribe, Subscription,
 };
 use restante_storage::sim::{Fault, Op, SimDisk, Why};
 use restante_storage::state::{CrashTo, MemoryStore, StateBatch, StateStore};
@@ -19,10 +19,10 @@ use restante_storage::{
 };
 use uuid::Uuid;
 
-use super::model::{Deed, Intent, MAX_ATTEMPTS, Model, Settled, each};
+use super::model::{Deed, Intent, Keep, MAX_ATTEMPTS, Model, Settled, each};
 use crate::broker::rows::Rows;
 use crate::broker::start::recover;
-use crate::engine::{Engine, Errand, ranges};
+use crate::engine::{ConfigKey, Engine, Errand, Wanted, ranges};
 
 const DIR: &str = "data";
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -30,7 +30,7 @@ const REALM: &str = "default";
 /// The queue that the others' dead letters go to.
 const DEAD: u32 = 0;
 /// Steps of the script after it has set up.
-const STEPS: u32 = 200;
+const STEPS: u32 = 260;
 
 /// The disk halted, or the log noticed.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub(super) struct Run {
     node: Uuid,
     pub(super) told: Told,
     dice: Dice,
+    /// For what sessions keep: with the one dice, all else would come out otherwise.
+    keeps: Dice,
     now: UnixMillis,
     /// A checkpoint that is stored, and after which nothing was released yet.
     checkpointed: Option<Lsn>,
@@ -131,6 +133,7 @@ impl Run {
             node,
             told,
             dice: Dice(0x5EED),
+            keeps: Dice(0x5EED),
             now: UnixMillis::new(1_000_000),
             checkpointed: None,
         })
@@ -145,14 +148,12 @@ impl Run {
             self.told.model.apply(deed);
             match &deed.intent {
                 Intent::Define { queue, name } => {
-                    let reports = self.engine.report();
-                    let def = reports
-                        .into_iter()
-                        .find(|it| it.name == *name)
-                        .and_then(|it| it.def);
-                    self.told
-                        .queues
-                        .extend(def.map(|def| (*queue, QueueId::new(def.id))));
+                    let mut ids = self.engine.next_offsets().map(|(id, _)| id);
+                    let engine = &self.engine;
+                    let is_it =
+                        |id: &QueueId| engine.queue(*id).is_some_and(|it| *it.name == **name);
+                    let id = ids.find(is_it);
+                    self.told.queues.extend(id.map(|id| (*queue, id)));
                 }
                 Intent::Begin { session, uuid } => {
                     let number = self.engine.session_number(*uuid);
@@ -175,7 +176,7 @@ impl Run {
         self.begin()?;
         for _ in 0..STEPS {
             self.now = self.now.saturating_add(1000);
-            match self.dice.below(22) {
+            match self.dice.below(28) {
                 0..=6 => self.send(1)?,
                 7..=8 => {
                     let n = 2 + self.dice.below(6);
@@ -187,8 +188,13 @@ impl Run {
                 16 => self.change_queues()?,
                 17 => self.change_sessions()?,
                 18 => self.run_errands()?,
+                27 => self.configure()?,
                 19 => self.checkpoint(),
-                _ => self.release()?,
+                20..=22 => self.release()?,
+                23 => self.purge()?,
+                24 => self.move_some()?,
+                25 => self.redrive()?,
+                _ => self.change_definition()?,
             }
         }
         Ok(())
@@ -199,9 +205,12 @@ impl Run {
         self.now = self.now.saturating_add(1_000_000);
         self.send(3)?;
         self.settle()?;
+        self.change_definition()?;
+        self.move_some()?;
         self.run_errands()?;
         self.checkpoint();
         self.release()?;
+        self.purge()?;
         self.send(2)
     }
 
@@ -230,6 +239,7 @@ impl Run {
             uuid: uuid.as_bytes().to_vec().into(),
             realm: REALM.into(),
             expiry_ms: 60_000,
+            protocol: MQTT,
             ..DefineSession::default()
         };
         self.write(vec![Entry::new(
@@ -349,6 +359,7 @@ impl Run {
             expired: all(&offsets.expired),
             exhausted: all(&offsets.exhausted),
             returned: all(&offsets.returned),
+            dropped: all(&offsets.dropped),
             ..Settle::default()
         };
         let mut entry = Entry::new(Kind::Settle, it, Intent::Settle { queue, offsets });
@@ -376,17 +387,155 @@ impl Run {
                         .get(&queue)
                         .map_or_else(String::new, |queue| queue.name.clone()),
                 };
-                self.write(vec![Entry::new(
-                    Kind::DeleteQueue,
-                    it,
-                    Intent::Delete { queue },
-                )])
+                let mut entry = Entry::new(Kind::DeleteQueue, it, Intent::Delete { queue });
+                entry.targets = self.told.queues.get(&queue).copied().into_iter().collect();
+                entry.stamp = Stamp::Forget;
+                self.write(vec![entry])
             }
             _ => {
                 let name = self.dice.pick(&["d", "e", "f"]);
                 self.define(name.unwrap_or_default())
             }
         }
+    }
+
+    /// Some documents at once.
+    fn configure(&mut self) -> Result<(), Stopped> {
+        let mut documents: Vec<(String, Option<u64>)> = Vec::new();
+        for name in ["r", "s", "t"] {
+            match self.dice.below(3) {
+                0 => documents.push((name.to_owned(), Some(self.dice.next()))),
+                1 => documents.push((name.to_owned(), None)),
+                _ => {}
+            }
+        }
+        let entry = |(name, value): &(String, Option<u64>)| ConfigEntry {
+            kind: 1,
+            name: name.clone(),
+            value: value.map(|it| it.to_string().into_bytes().into()),
+            ..ConfigEntry::default()
+        };
+        let config = Config {
+            entries: documents.iter().map(entry).collect(),
+            ..Config::default()
+        };
+        let intent = Intent::Configure { documents };
+        self.write(vec![Entry::new(Kind::Config, config, intent)])
+    }
+
+    /// What the registrar does for the checkpointer.
+    fn configure_again(&mut self, keys: &[ConfigKey]) -> Result<(), Stopped> {
+        let all = self.engine.config().filter(|(key, _)| keys.contains(key));
+        let entries = all.map(|(key, it)| ConfigEntry {
+            kind: key.kind,
+            realm: key.realm.clone(),
+            name: key.name.clone(),
+            value: Some(it.value.clone()),
+            revision: it.revision.get(),
+        });
+        let config = Config {
+            entries: entries.collect(),
+            ..Config::default()
+        };
+        self.write(vec![Entry::new(Kind::Config, config, Intent::Again)])
+    }
+
+    /// An administrator pauses a queue or lets it go on, and sets how long messages may wait.
+    fn change_definition(&mut self) -> Result<(), Stopped> {
+        let Some(queue) = self.any_queue() else {
+            return Ok(());
+        };
+        let id = self.told.queues.get(&queue).copied();
+        let def = id.and_then(|id| self.engine.queue(id)?.def.clone());
+        let (Some(id), Some(def)) = (id, def) else {
+            return Ok(());
+        };
+        let mut def = DefineQueue::clone(&def);
+        let paused = self.dice.below(2) == 0;
+        def.paused = paused.then(|| Paused {
+            by: "eve".into(),
+            since: self.now.get(),
+            reason: "because".into(),
+        });
+        def.ttl_ms = self.dice.below(2) * 40_000;
+        let ttl_ms = def.ttl_ms;
+        let intent = Intent::Change {
+            queue,
+            paused,
+            ttl_ms,
+        };
+        let mut entry = Entry::new(Kind::DefineQueue, def, intent);
+        entry.targets = vec![id];
+        entry.stamp = Stamp::Floor;
+        self.write(vec![entry])
+    }
+
+    /// What of a queue an administrator may have: nobody else gets it until a record says what became of it.
+    fn claim(&mut self, queue: u32, n: usize) -> Vec<Offset> {
+        let id = self.told.queues.get(&queue).copied();
+        let all = Wanted::Range(Offset::ZERO, Offset::new(u64::MAX - 1), n);
+        let claim = id.and_then(|id| self.engine.claim(id, &all));
+        claim.map_or_else(Vec::new, |claim| claim.claimed)
+    }
+
+    fn purge(&mut self) -> Result<(), Stopped> {
+        let Some(queue) = self.any_queue() else {
+            return Ok(());
+        };
+        let claimed = self.claim(queue, 6);
+        let offsets = Settled {
+            dropped: claimed.iter().map(|offset| offset.get()).collect(),
+            ..Settled::default()
+        };
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        self.write_settle(queue, offsets, None)
+    }
+
+    fn move_some(&mut self) -> Result<(), Stopped> {
+        let (Some(from), Some(to)) = (self.any_queue(), self.any_queue()) else {
+            return Ok(());
+        };
+        self.relocate(from, to)
+    }
+
+    fn redrive(&mut self) -> Result<(), Stopped> {
+        match self.any_queue() {
+            Some(to) if self.told.queues.contains_key(&DEAD) => self.relocate(DEAD, to),
+            _ => Ok(()),
+        }
+    }
+
+    /// One batch, in which each message leaves its queue by the record that brings it to the other; some are given back.
+    fn relocate(&mut self, from: u32, to: u32) -> Result<(), Stopped> {
+        let claimed = self.claim(from, 5);
+        let (Some(id), Some(target)) = (
+            self.told.queues.get(&from).copied(),
+            self.told.queues.get(&to).copied(),
+        ) else {
+            return Ok(());
+        };
+        let (back, moved) = claimed.split_at(claimed.len() / 4);
+        self.engine.unclaim(id, back);
+        let entries = moved.iter().map(|offset| {
+            let message = u64::from(self.told.name());
+            let intent = Intent::Send {
+                id: message,
+                targets: vec![to],
+                source: Some((from, offset.get())),
+            };
+            let mut entry = Entry::new(Kind::Enqueue, Nothing, intent);
+            entry.source = Some(Source {
+                queue: id,
+                offset: *offset,
+            });
+            entry.targets = vec![target];
+            entry.body = body(message, 60);
+            entry
+        });
+        let entries: Vec<Entry> = entries.collect();
+        self.write(entries)
     }
 
     fn change_sessions(&mut self) -> Result<(), Stopped> {
@@ -396,6 +545,7 @@ impl Run {
             (0, _) | (_, None) => return self.begin(),
             (1, Some(session)) if self.told.model.sessions.len() > 1 => {
                 let it = EndSession {
+                    queue: 0,
                     session: self.told.sessions.get(&session).map_or(0, |it| it.get()),
                 };
                 return self.write(vec![Entry::new(
@@ -408,6 +558,7 @@ impl Run {
                 Kind::Cancel,
                 Cancel {
                     consumer: consumer.clone(),
+                    session: 0,
                 },
                 Intent::Cancel { consumer },
             ),
@@ -415,7 +566,10 @@ impl Run {
                 let refusal = self.dice.below(3) as u32;
                 Entry::new(
                     Kind::Advance,
-                    Advance { refusal },
+                    Advance {
+                        refusal,
+                        ..Advance::default()
+                    },
                     Intent::Advance { refusal },
                 )
             }
@@ -438,12 +592,78 @@ impl Run {
                 )
             }
         };
+        if self.keeps.below(3) > 0 {
+            entry = self.keep();
+        }
         entry.deed.frame = loop {
             if let Some(frame) = self.frame() {
                 break Some(frame);
             }
         };
         self.write(vec![entry])
+    }
+
+    /// A change of what a session keeps for MQTT.
+    fn keep(&mut self) -> Entry {
+        let filter = self
+            .keeps
+            .pick(&["a/+", "b"])
+            .unwrap_or_default()
+            .to_owned();
+        let packet = 1 + self.keeps.below(3) as u32;
+        let none = Advance::default();
+        let what = match self.keeps.below(6) {
+            0 | 1 => {
+                let set = Subscription {
+                    filter: filter.clone(),
+                    qos: packet - 1,
+                    ..Subscription::default()
+                };
+                let it = Subscribe {
+                    set: Some(set),
+                    ..Subscribe::default()
+                };
+                let keep = Keep::Subscribe(filter, packet - 1);
+                return Entry::new(Kind::Subscribe, it, Intent::Keep(keep));
+            }
+            2 => {
+                let it = Subscribe {
+                    removed_filter: filter.clone(),
+                    ..Subscribe::default()
+                };
+                let keep = Keep::Unsubscribe(filter);
+                return Entry::new(Kind::Subscribe, it, Intent::Keep(keep));
+            }
+            3 => {
+                let it = Settle {
+                    releasing: vec![packet],
+                    ..Settle::default()
+                };
+                return Entry::new(Kind::Settle, it, Intent::Keep(Keep::Releasing(packet)));
+            }
+            4 => (
+                Advance {
+                    received: packet,
+                    ..none
+                },
+                Keep::Received(packet),
+            ),
+            _ if self.keeps.below(2) == 0 => (
+                Advance {
+                    forgotten: packet,
+                    ..none
+                },
+                Keep::Forgotten(packet),
+            ),
+            _ => (
+                Advance {
+                    completed: packet,
+                    ..none
+                },
+                Keep::Completed(packet),
+            ),
+        };
+        Entry::new(Kind::Advance, what.0, Intent::Keep(what.1))
     }
 
     /// What the keeper does.
@@ -460,6 +680,7 @@ impl Run {
                         expired: each(&it.expired).collect(),
                         exhausted: each(&it.exhausted).collect(),
                         returned: each(&it.returned).collect(),
+                        dropped: each(&it.dropped).collect(),
                         ..Settled::default()
                     };
                     let queue = self.queue_of(QueueId::new(it.queue));
@@ -491,6 +712,7 @@ impl Run {
                 Errand::Session(it) => {
                     self.write(vec![Entry::new(Kind::DefineSession, it, Intent::Again)])?;
                 }
+                Errand::Config(keys) => self.configure_again(&keys)?,
                 Errand::End(_) | Errand::Delete(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::load::{Load, Measured};
 use super::raw::Raw;
 use super::scrape::Scrape;
-use crate::cli::queues::aligned;
+use crate::cli::show::aligned;
 
 /// One case, measured. Times in milliseconds; what was not measured is none.
 #[derive(Debug, Clone, Serialize)]

@@ -18,7 +18,10 @@ impl Scrape {
     /// Asks the broker; none: it does not say.
     pub(super) async fn take(target: &Target) -> Option<Scrape> {
         let url = format!("{}/metrics", target.admin_url.trim_end_matches('/'));
-        let answer = http::get(&url, &target.options().credentials).await.ok()?;
+        let options = target.options();
+        let answer = http::get(&url, &options.credentials, &options.tls)
+            .await
+            .ok()?;
         Scrape::parse(std::str::from_utf8(&answer).ok()?)
     }
 

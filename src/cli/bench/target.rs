@@ -11,6 +11,7 @@ use anyhow::Context;
 use super::Bench;
 use crate::cli::Global;
 use crate::cli::access::{Patience, client_options, credentials};
+use crate::cli::rest::admin_url;
 use crate::client::{Client, ClientOptions};
 
 /// From starting the process to its first session.
@@ -64,7 +65,7 @@ impl Target {
             let options = options(args, global)?;
             return Ok(Target {
                 options,
-                admin_url: args.admin_url.clone(),
+                admin_url: admin_url(global).to_owned(),
                 pid: args.pid,
                 own: None,
                 folder,
@@ -80,6 +81,10 @@ impl Target {
             key_file: None,
             user: None,
             password_file: None,
+            ca: None,
+            certificate: None,
+            key: None,
+            admin_url: None,
             json: false,
         };
         let mut target = Target {

@@ -9,13 +9,15 @@ use restante_proto::mbws::{
     Confirm, Deliver, Frame, Limits, Opened, Ranges, SUBPROTOCOL, decode_binary, decode_text,
     encode_binary,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use crate::client::{Client, ClientOptions};
+use crate::tls::{Gate, Stream};
 
 /// The session that the fake gives.
 pub(super) const SESSION: &str = "6f0c9a56-7f2e-4b7e-9a83-0f5a3a3c9a10";
@@ -29,18 +31,25 @@ pub(super) async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 pub(super) struct Fake {
     listener: TcpListener,
+    gate: Gate,
 }
 
 impl Fake {
     pub(super) async fn start() -> Fake {
+        Fake::behind(Gate::plain()).await
+    }
+
+    /// One that takes TLS, if the gate has no other.
+    pub(super) async fn behind(gate: Gate) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Fake { listener }
+        Fake { listener, gate }
     }
 
     /// Options that reach it, with a session that survives.
     pub(super) fn options(&self) -> ClientOptions {
         let port = self.listener.local_addr().unwrap().port();
-        let mut options = ClientOptions::new(format!("ws://127.0.0.1:{port}/mbws"));
+        let scheme = if self.gate.takes_tls() { "wss" } else { "ws" };
+        let mut options = ClientOptions::new(format!("{scheme}://127.0.0.1:{port}/mbws"));
         options.expiry = Duration::from_secs(60);
         options
     }
@@ -75,6 +84,9 @@ impl Fake {
 
     pub(super) async fn accept(&self) -> Peer {
         let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let admitted = soon(self.gate.admit(stream, deadline)).await;
+        let stream = admitted.unwrap_or_else(|why| panic!("{why:?}")).stream;
         let socket = soon(accept_hdr_async(stream, agree)).await.unwrap();
         Peer { socket }
     }
@@ -117,7 +129,7 @@ pub(super) fn opened(resumed: bool, confirmed: u64) -> Frame {
 
 /// The fake's end of one socket. Dropped: the socket breaks.
 pub(super) struct Peer {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
 }
 
 impl Peer {

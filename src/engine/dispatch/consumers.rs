@@ -7,26 +7,33 @@ use crate::engine::{Engine, is_transient};
 use crate::refusal::Refusal;
 
 /// A consumer, for as long as the broker runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ConsumerId(pub u64);
+
+impl ConsumerId {
+    /// The first that may come behind it.
+    pub(super) fn next(self) -> Self {
+        ConsumerId(self.0.saturating_add(1))
+    }
+}
 
 /// A consumer of a queue.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Consumer {
-    queue: QueueId,
+    pub(in crate::engine) queue: QueueId,
     /// How many deliveries it has been sent since it was last activated.
-    pub(super) sent: u64,
+    pub(in crate::engine) sent: u64,
     /// How many it may be sent.
-    limit: u64,
+    pub(in crate::engine) limit: u64,
     /// The durable session it belongs to, and its name there.
-    session: Option<(SessionNo, String)>,
+    pub(in crate::engine) session: Option<(SessionNo, String)>,
     /// Whether somebody is there to take deliveries.
-    active: bool,
+    pub(in crate::engine) active: bool,
 }
 
 impl Consumer {
     /// Whether it has credit left and somebody to use it.
-    pub(super) fn may_take(&self) -> bool {
+    pub(in crate::engine) fn may_take(&self) -> bool {
         self.active && self.sent < self.limit
     }
 }
@@ -60,6 +67,9 @@ impl Engine {
     ) -> Result<ConsumerId, Refusal> {
         let id = ConsumerId(self.next_consumer);
         let it = self.queues.get_mut(&queue).ok_or(Refusal::NoRoute)?;
+        if it.live.leaving {
+            return Err(Refusal::NoRoute);
+        }
         if it.live.exclusive.is_some() || (exclusive && !it.live.consumers.is_empty()) {
             return Err(Refusal::InUse);
         }
@@ -77,6 +87,7 @@ impl Engine {
             active: true,
         };
         self.consumers.insert(id, consumer);
+        self.touch(queue);
         Ok(id)
     }
 
@@ -103,14 +114,17 @@ impl Engine {
         let live = &mut queue.live;
         if let Some(at) = live.consumers.iter().position(|other| *other == id) {
             live.consumers.remove(at);
-            // Whose turn it is does not change.
-            live.turn -= usize::from(at < live.turn);
         }
+        live.willing.remove(&id);
         if live.exclusive == Some(id) {
             live.exclusive = None;
         }
-        self.take_back(queue_id, |holder, _| holder == id);
+        self.take_back_all(queue_id, id);
+        if let Some(queue) = self.queues.get_mut(&queue_id) {
+            queue.live.in_flight.forget(id);
+        }
         self.touch(queue_id);
+        self.look_at_linger(queue_id);
     }
 
     /// A consumer is no more; gives its queue.
@@ -147,7 +161,10 @@ impl Engine {
             return;
         }
         consumer.limit = limit;
-        let queue = consumer.queue;
+        let (queue, may_take) = (consumer.queue, consumer.may_take());
+        if let Some(queue) = self.queues.get_mut(&queue).filter(|_| may_take) {
+            queue.live.willing.insert(id);
+        }
         self.touch(queue);
     }
 
@@ -163,16 +180,16 @@ impl Engine {
         for offset in offsets {
             // Free for the taking after a crash; with somebody else it stays with them.
             if queue.is_pending(*offset)
-                && !queue.live.in_flight.contains_key(offset)
+                && !queue.live.in_flight.contains(*offset)
                 && !self.dying.contains(&(queue_id, *offset))
             {
                 queue.live.returned.remove(offset);
                 queue.live.in_flight.insert(*offset, id);
             }
         }
-        self.take_back(queue_id, |holder, offset| {
-            holder == id && offsets.binary_search(&offset).is_err()
-        });
+        let mut back = queue.live.in_flight.of(id);
+        back.retain(|it| offsets.binary_search(it).is_err());
+        self.take_back(queue_id, &back);
         self.touch(queue_id);
     }
 
@@ -196,12 +213,15 @@ impl Engine {
             (consumer.sent, consumer.limit, consumer.active) = (0, 0, true);
             let auto_settle = known.auto_settle;
             let queue = consumer.queue;
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.live.willing.remove(&id);
+            }
             resumed.push(Resumed {
                 id,
                 name,
                 queue,
                 auto_settle,
-                in_flight: self.held_by(queue, |holder, _| holder == id),
+                in_flight: self.held_by(queue, id),
             });
         }
         resumed
@@ -211,39 +231,38 @@ impl Engine {
     pub fn suspend_consumer(&mut self, id: ConsumerId) {
         if let Some(consumer) = self.consumers.get_mut(&id) {
             consumer.active = false;
+            if let Some(queue) = self.queues.get_mut(&consumer.queue) {
+                queue.live.willing.remove(&id);
+            }
         }
     }
 
-    /// What is in flight and `which` picks, ascending.
-    fn held_by(&self, id: QueueId, which: impl Fn(ConsumerId, Offset) -> bool) -> Vec<Offset> {
+    /// What a consumer of a queue has, ascending.
+    fn held_by(&self, id: QueueId, holder: ConsumerId) -> Vec<Offset> {
         let queue = self.queues.get(&id);
-        let mut held: Vec<Offset> = queue
-            .into_iter()
-            .flat_map(|queue| &queue.live.in_flight)
-            .filter(|(offset, holder)| which(**holder, **offset))
-            .map(|(offset, _)| *offset)
-            .collect();
-        held.sort_unstable();
-        held
+        queue.map_or_else(Vec::new, |queue| queue.live.in_flight.of(holder))
     }
 
-    /// Takes what is in flight and `which` picks from its holder: it comes back, through the log where that has it.
-    fn take_back(&mut self, id: QueueId, which: impl Fn(ConsumerId, Offset) -> bool) {
-        let back = self.held_by(id, which);
+    /// Takes all from a consumer that it has of its queue.
+    pub(in crate::engine) fn take_back_all(&mut self, id: QueueId, holder: ConsumerId) {
+        let back = self.held_by(id, holder);
+        self.take_back(id, &back);
+    }
+
+    /// Takes what is in flight from its holder: it comes back, through the log where that has it.
+    fn take_back(&mut self, id: QueueId, back: &[Offset]) {
         if let Some(queue) = self.queues.get_mut(&id) {
-            queue
-                .live
-                .in_flight
-                .extend(back.iter().map(|offset| (*offset, NOBODY)));
+            for offset in back {
+                queue.live.in_flight.insert(*offset, NOBODY);
+            }
         }
         if is_transient(id) {
-            self.return_held(id, &back);
+            self.return_held(id, back);
         } else {
             if let Some(queue) = self.queues.get_mut(&id) {
-                queue.live.coming_back.extend(&back);
+                queue.live.coming_back.extend(back);
             }
-            self.lost
-                .extend(back.into_iter().map(|offset| (id, offset)));
+            self.lost.extend(back.iter().map(|offset| (id, *offset)));
         }
     }
 }

@@ -44,11 +44,10 @@ impl Engine {
         for (slot, at) in expiring {
             let offset = offset_of(number, slot);
             if at <= now {
-                queue.live.in_flight.entry(offset).or_insert_with(|| {
+                if queue.live.in_flight.insert_if_free(offset, NOBODY) {
                     queue.live.returned.remove(&offset);
                     self.given_up.push((id, offset, Cause::Expired));
-                    NOBODY
-                });
+                }
             } else if let Some(chunk) = queue.resident(number, &*self.bodies) {
                 arm(chunk, id, number, at, &mut self.expiries);
             }
@@ -65,7 +64,7 @@ impl Engine {
                 return;
             };
             from = offset.next();
-            if queue.live.in_flight.contains_key(&offset) {
+            if queue.live.in_flight.contains(offset) {
                 continue;
             }
             let Some(entry) = queue.entry(offset, &*self.bodies) else {

@@ -21,6 +21,7 @@ impl Engine {
             .map(|queue| queue.home)
             .chain(self.sessions.values().map(|session| session.home));
         homes
+            .chain(self.config.values().map(|it| it.home))
             .chain(self.segments.first_live())
             .fold(self.applied, Lsn::min)
     }
@@ -36,6 +37,10 @@ impl Engine {
         }
         let as_of = self.applied.get();
         let mut rewrites = Vec::new();
+        let documents = self.config_below(boundary, limit);
+        if !documents.is_empty() {
+            rewrites.push(Errand::Config(documents));
+        }
         for queue in self.queues.values_mut() {
             if rewrites.len() == limit {
                 return rewrites;
@@ -45,7 +50,7 @@ impl Engine {
                 && let Some(def) = &queue.def
             {
                 queue.live.rewriting = true;
-                let mut def = def.clone();
+                let mut def = restante_storage::payload::DefineQueue::clone(def);
                 def.as_of = as_of;
                 rewrites.push(Errand::Queue(def));
             }

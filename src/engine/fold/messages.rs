@@ -7,7 +7,7 @@ use restante_storage::{Offset, QueueId, RecordRef};
 
 use super::decode;
 use crate::engine::chunk::{Cause, Dying, Ref};
-use crate::engine::queue::{Bodies, Expiries, NOBODY, Queue};
+use crate::engine::queue::{Bodies, CLAIMED, Expiries, NOBODY, Queue};
 use crate::engine::segments::Segments;
 use crate::engine::{Engine, is_transient};
 use crate::refusal::Refusal;
@@ -57,12 +57,16 @@ impl Engine {
             desk.queue.advance(offset.next(), desk.expiries);
             desk.done();
         }
+        if fresh {
+            self.receive(record);
+        }
         None
     }
 
     pub(super) fn settle(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        let it = decode::<Settle>(record);
+        let mut it = decode::<Settle>(record);
         let all = self.settle_queue(QueueId::new(it.queue), &it);
+        self.release(record, std::mem::take(&mut it.releasing));
         match Refusal::from_number(it.refusal) {
             Some(refusal) => Some(refusal),
             None => (!all).then_some(Refusal::NoSuchDelivery),
@@ -92,6 +96,7 @@ impl Engine {
         for (ranges, cause) in [
             (&it.expired, Cause::Expired),
             (&it.exhausted, Cause::MaxAttempts),
+            (&it.unreadable, Cause::Unreadable),
         ] {
             desk.each(ranges, |desk, offset| desk.give_up(offset, cause, None));
         }
@@ -211,6 +216,9 @@ impl Desk<'_> {
         mark.acquired = mark.acquired.saturating_add(1);
         mark.failed = mark.failed.saturating_add(1);
         let failed = mark.failed;
+        if self.is_claimed(offset) {
+            return true;
+        }
         if self.queue.is_exhausted(failed) && !self.replaying {
             // It takes a record of its own: what this one does must not depend on the definition.
             self.queue.live.returned.remove(&offset);
@@ -230,8 +238,8 @@ impl Desk<'_> {
         };
         mark.acquired = mark.acquired.saturating_add(1);
         // A record before this one may have given it to somebody else meanwhile.
-        let holder = self.queue.live.in_flight.get(&offset);
-        if holder.is_none_or(|holder| *holder == NOBODY) {
+        let holder = self.queue.live.in_flight.get(offset);
+        if holder.is_none_or(|holder| holder == NOBODY) {
             self.queue.make_ready(offset, self.bodies, self.expiries);
         }
         true
@@ -258,14 +266,24 @@ impl Desk<'_> {
             cause,
             reason: reason.map(str::to_owned),
         });
-        self.queue.live.in_flight.remove(&offset);
+        if !self.is_claimed(offset) {
+            self.queue.live.in_flight.remove(offset);
+        }
         self.queue.live.returned.remove(&offset);
         self.dying.insert((id, offset));
         true
     }
 
-    /// It is gone for good: there is no dead-letter address.
+    /// Whether an administrator is about to delete or move it.
+    fn is_claimed(&self, offset: Offset) -> bool {
+        self.queue.live.in_flight.get(offset) == Some(CLAIMED)
+    }
+
+    /// It is gone for good: there is no dead-letter address, or an administrator has deleted it.
     fn discard(&mut self, offset: Offset) -> bool {
+        if self.is_claimed(offset) {
+            return self.take(offset); // counted by whoever has claimed it
+        }
         let Some(mark) = self.queue.mark_mut(offset) else {
             return false;
         };

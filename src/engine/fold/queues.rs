@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use restante_storage::payload::{Binding, DefineQueue, DeleteQueue};
-use restante_storage::{Lsn, Offset, QueueId, RecordRef};
+use restante_storage::{Lsn, Offset, QueueId, RecordRef, SessionNo};
 
 use super::decode;
 use crate::engine::address::Filter;
 use crate::engine::handle::QueueHandle;
 use crate::engine::queue::Queue;
+use crate::engine::session::Change;
 use crate::engine::{Engine, LIMITS, is_transient};
 use crate::refusal::Refusal;
 
@@ -25,34 +26,61 @@ impl Engine {
     pub(super) fn define_queue(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let def = decode::<DefineQueue>(record);
         if def.id == 0 {
-            self.define_new_queue(record.lsn(), def);
+            let id = QueueId::new(record.lsn().get());
+            self.define_new_queue(id, record.lsn(), def);
         } else {
             self.define_queue_again(record, def);
         }
         None
     }
 
-    fn define_new_queue(&mut self, lsn: Lsn, mut def: DefineQueue) {
+    pub(in crate::engine) fn define_new_queue(
+        &mut self,
+        id: QueueId,
+        lsn: Lsn,
+        mut def: DefineQueue,
+    ) {
+        if !self.may_own(&def) {
+            return; // its session has ended meanwhile
+        }
+        self.remove_leftover(&def);
         if self.named(&def.realm, &def.name).is_some() {
             return; // two clients asked for it at once: the first has made it
         }
-        let id = QueueId::new(lsn.get());
-        def.id = id.get();
+        let owner = SessionNo::new(def.session);
+        (def.id, def.revision) = (id.get(), lsn.get());
         let mut queue = Queue::durable(id);
         queue.home = lsn;
         self.queues.insert(id, queue);
         self.set_definition(id, def);
         self.list_queue(id);
+        if owner > SessionNo::ZERO {
+            self.admit_session(owner);
+            self.change_session(lsn, owner, Change::Owns(id));
+        }
+    }
+
+    /// Whether the session whose own queue it is to be, if any, is there, or may be.
+    fn may_own(&self, def: &DefineQueue) -> bool {
+        let owner = SessionNo::new(def.session);
+        owner == SessionNo::ZERO || self.sessions.contains_key(&owner) || self.past.may_have(owner)
     }
 
     /// A changed definition, or one that is written again so that its segment may go.
-    fn define_queue_again(&mut self, record: &RecordRef<'_>, mut def: DefineQueue) {
+    pub(in crate::engine) fn define_queue_again(
+        &mut self,
+        record: &RecordRef<'_>,
+        mut def: DefineQueue,
+    ) {
         let id = QueueId::new(def.id);
         let as_of = Lsn::new(std::mem::take(&mut def.as_of));
         let again = as_of > Lsn::ZERO;
         let known = self.queues.get(&id).is_some_and(|it| it.def.is_some());
         if again && !known && !self.past.may_have_been(self.segments.of(as_of)) {
             return; // it went while this was on its way to the log
+        }
+        if !known && !self.may_own(&def) {
+            return; // likewise, with its session
         }
         self.admit_queue(id);
         let Some(queue) = self.queues.get_mut(&id) else {
@@ -73,8 +101,14 @@ impl Engine {
         if !known {
             self.remove_usurper(id, &def.realm, &def.name);
         }
+        if !again {
+            def.revision = record.lsn().get();
+        }
         if !known || !again {
             self.set_definition(id, def);
+        }
+        if known && !again {
+            self.give_up_exhausted_of(id);
         }
         self.list_queue(id);
     }
@@ -96,6 +130,18 @@ impl Engine {
         }
     }
 
+    /// Where the log's beginning is gone, a definition that came too late for a session that had ended may have been taken for
+    /// one that still has its name. A client's later session has the higher number.
+    fn remove_leftover(&mut self, def: &DefineQueue) {
+        if self.past.is_gone()
+            && let Some(other) = self.named(&def.realm, &def.name)
+            && let Some(owner) = self.queues.get(&other).and_then(Queue::owner)
+            && owner < SessionNo::new(def.session)
+        {
+            self.remove_queue(other);
+        }
+    }
+
     /// Gives a queue its definition, new or changed, and routes to it. A queue's realm and name never change.
     pub(in crate::engine) fn set_definition(&mut self, id: QueueId, mut def: DefineQueue) {
         let Some(mut queue) = self.queues.remove(&id) else {
@@ -105,16 +151,14 @@ impl Engine {
         if let Some(known) = &queue.def {
             def.realm.clone_from(&known.realm);
             def.name.clone_from(&known.name);
+            def.session = known.session;
         }
-        let handle = Arc::new(QueueHandle {
-            id,
-            realm: def.realm.as_str().into(),
-            name: def.name.as_str().into(),
-            max_messages: def.max_messages,
-            max_bytes: def.max_bytes,
-            messages: queue.n_messages.into(),
-            bytes: queue.bytes.into(),
-        });
+        if def.revision == 0 {
+            def.revision = id.get(); // written by a release that never changed a definition
+        }
+        let def = Arc::new(def);
+        let gauges = Arc::clone(&queue.gauges);
+        let handle = Arc::new(QueueHandle::durable(id, Arc::clone(&def), gauges));
         self.route(&handle, &def.bindings);
         if def.ttl_ms > 0 {
             self.with_ttl.insert(id);
@@ -125,13 +169,15 @@ impl Engine {
         queue.def = Some(def);
         let (home, meanwhile) = (queue.home, std::mem::take(&mut queue.meanwhile));
         self.queues.insert(id, queue);
-        for (_, change) in meanwhile.into_iter().filter(|(lsn, _)| *lsn >= home) {
-            self.change_binding(id, change);
+        for (lsn, change) in meanwhile.into_iter().filter(|(lsn, _)| *lsn >= home) {
+            self.change_binding(lsn, id, change);
         }
+        self.look_at_linger(id);
+        // It may have been paused until now.
+        self.touch(id);
     }
 
-    pub(super) fn delete_queue(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        let it = decode::<DeleteQueue>(record);
+    pub(in crate::engine) fn delete_queue(&mut self, it: DeleteQueue) -> Option<Refusal> {
         let id = QueueId::new(it.queue);
         self.remove_queue(id);
         self.remove_usurper(id, &it.realm, &it.name);
@@ -142,6 +188,7 @@ impl Engine {
     pub(in crate::engine) fn forget_contents(&mut self, mut queue: Queue) {
         let id = queue.id;
         self.with_ttl.remove(&id);
+        self.idle.remove(&id);
         self.lost.retain(|(other, _)| *other != id);
         self.given_up.retain(|(other, _, _)| *other != id);
         self.moving.retain(|(other, _)| *other != id);
@@ -184,7 +231,7 @@ impl Engine {
         None
     }
 
-    fn record_binding(&mut self, lsn: Lsn, id: QueueId, change: BindingChange) {
+    pub(super) fn record_binding(&mut self, lsn: Lsn, id: QueueId, change: BindingChange) {
         self.admit_queue(id);
         let Some(queue) = self.queues.get_mut(&id) else {
             return;
@@ -192,39 +239,30 @@ impl Engine {
         if queue.def.is_none() {
             queue.meanwhile.push((lsn, change));
         } else {
-            self.change_binding(id, change);
+            self.change_binding(lsn, id, change);
         }
         self.list_queue(id);
     }
 
-    fn change_binding(&mut self, id: QueueId, change: BindingChange) {
-        let Some(queue) = self.queues.get_mut(&id) else {
+    fn change_binding(&mut self, lsn: Lsn, id: QueueId, change: BindingChange) {
+        let Some(def) = self.queues.get(&id).and_then(|queue| queue.def.as_ref()) else {
             return;
         };
-        let (Some(def), Some(handle)) = (&mut queue.def, &queue.handle) else {
-            return;
-        };
-        let bindings = &mut self
-            .routes
-            .entry(Arc::clone(&handle.realm))
-            .or_default()
-            .bindings;
         let (BindingChange::Bound(text) | BindingChange::Unbound(text)) = &change;
-        let Ok(filter) = Filter::parse(text, LIMITS) else {
+        if Filter::parse(text, LIMITS).is_err() {
             return;
-        };
-        match change {
-            BindingChange::Bound(text) => {
-                if bindings.bind(&filter, Arc::clone(handle)) {
-                    def.bindings.push(text);
-                }
-            }
-            BindingChange::Unbound(text) => {
-                bindings.unbind(&filter, handle);
-                def.bindings.retain(|other| *other != text);
-            }
         }
-        self.routes_changed = true;
+        let is_bound = def.bindings.contains(text);
+        let mut def = DefineQueue::clone(def);
+        def.revision = lsn.get();
+        match &change {
+            BindingChange::Bound(text) if !is_bound => def.bindings.push(text.clone()),
+            BindingChange::Unbound(text) if is_bound => {
+                def.bindings.retain(|other| other != text);
+            }
+            BindingChange::Bound(_) | BindingChange::Unbound(_) => return,
+        }
+        self.rebind(id, def, &change);
     }
 
     /// Where the log's beginning is gone, a queue that is met may be defined later.

@@ -1,12 +1,12 @@
 //! Durable sessions: they are defined, use up frames, have consumers, and end.
 
 use restante_storage::payload::{Cancel, Consume, DefineSession, EndSession, Failure};
-use restante_storage::{Lsn, Origin, RecordRef, SessionNo};
+use restante_storage::{Lsn, Origin, QueueId, RecordRef, SessionNo};
 use uuid::Uuid;
 
 use super::decode;
 use crate::engine::session::{Change, Session};
-use crate::engine::{ConsumerId, Effect, Engine};
+use crate::engine::{Effect, Engine};
 use crate::refusal::Refusal;
 
 impl Engine {
@@ -93,8 +93,23 @@ impl Engine {
         for id in self.consumers_of(number) {
             self.remove_consumer(id);
         }
+        for id in self.own_queues(&session) {
+            self.remove_queue(id);
+            self.past.end(id);
+        }
         self.effects.push(Effect::SessionEnded { session: number });
         None
+    }
+
+    /// A session's own queue. There is one at most, but where the log's beginning is gone, only the queue may know of it.
+    fn own_queues(&self, session: &Session) -> Vec<QueueId> {
+        let mut own: Vec<QueueId> = session.queue().into_iter().collect();
+        if self.past.is_gone() && !session.is_known() {
+            let queues = self.queues.values();
+            let of_it = queues.filter(|queue| queue.owner() == Some(session.number));
+            own.extend(of_it.map(|queue| queue.id));
+        }
+        own
     }
 
     pub(super) fn consume(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
@@ -105,23 +120,24 @@ impl Engine {
     }
 
     pub(super) fn cancel(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        let name = decode::<Cancel>(record).consumer;
-        let number = record.origin()?.session;
+        let it = decode::<Cancel>(record);
+        let name = it.consumer;
+        let number = match it.session {
+            0 => record.origin()?.session,
+            number => SessionNo::new(number),
+        };
+        self.admit_session(number);
         let session = self.sessions.get_mut(&number)?;
         session.change(record.lsn(), Change::Ended(name.clone()));
-        let ended: Vec<ConsumerId> = self
-            .consumers_of(number)
-            .into_iter()
-            .filter(|id| self.is_consumer(*id, &name))
-            .collect();
-        for id in ended {
-            self.remove_consumer(id);
+        if session.list() {
+            self.dirty.sessions.push(number);
         }
+        self.end_consumers(number, &name);
         None
     }
 
     /// Where the log's beginning is gone, a session that is met may be defined later.
-    fn admit_session(&mut self, number: SessionNo) {
+    pub(super) fn admit_session(&mut self, number: SessionNo) {
         if self.past.may_have(number) && !self.sessions.contains_key(&number) {
             self.sessions.insert(number, Session::unknown(number));
         }

@@ -48,6 +48,9 @@ impl Queue {
         if chunk.list() {
             self.listed_chunks.push(number);
         }
+        if self.n_messages == 0 {
+            (self.head, self.head_moved) = (Some((offset, it.time)), false);
+        }
         self.n_messages += 1;
         self.bytes += u64::from(it.bytes);
         self.publish_depth();
@@ -92,6 +95,9 @@ impl Queue {
         let Contents::Transient(held) = &mut self.contents else {
             return;
         };
+        if self.n_messages == 0 {
+            (self.head, self.head_moved) = (Some((self.next, time)), false);
+        }
         self.n_messages += 1;
         self.bytes += record.len() as u64;
         let mark = Mark::default();
@@ -179,7 +185,12 @@ impl Queue {
             }
         };
         self.n_messages -= 1;
-        self.live.in_flight.remove(&offset);
+        if self.n_messages == 0 {
+            (self.head, self.head_moved) = (None, false);
+        } else if self.head.is_some_and(|(head, _)| head == offset) {
+            self.head_moved = true;
+        }
+        self.live.in_flight.remove(offset);
         if !self.live.returned.is_empty() {
             self.live.returned.remove(&offset);
         }
@@ -213,7 +224,7 @@ impl Queue {
         };
         held.iter()
             .filter(|(offset, it)| {
-                it.expires.is_some_and(|at| at <= now) && !self.live.in_flight.contains_key(offset)
+                it.expires.is_some_and(|at| at <= now) && !self.live.in_flight.contains(**offset)
             })
             .map(|(offset, _)| *offset)
             .collect()

@@ -13,7 +13,7 @@ use crate::engine::session::Session;
 use crate::engine::{Bodies, Engine};
 
 /// The prefixes of rows that the sum covers, in the order in which they are to be read.
-const SUMMED: [&[u8; 2]; 4] = [b"q/", b"i/", b"s/", b"g/"];
+const SUMMED: [&[u8; 2]; 5] = [b"q/", b"i/", b"s/", b"c/", b"g/"];
 
 /// Calls its second argument with key and value of every row whose key begins with the first.
 pub type Scan<'a> = dyn FnMut(&[u8], &mut dyn FnMut(&[u8], &[u8])) + 'a;
@@ -80,6 +80,9 @@ impl Engine {
         value: &[u8],
         get: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<()> {
+        if prefix == b"c/" {
+            return self.load_config(value);
+        }
         let mut numbers = key.get(2..)?;
         let first = take_u64(&mut numbers)?;
         match prefix {
@@ -97,6 +100,8 @@ impl Engine {
         queue.next = Offset::new(row.next);
         queue.n_messages = row.n_messages;
         queue.bytes = row.bytes;
+        let head = (row.head > 0).then(|| (Offset::new(row.head), UnixMillis::new(row.oldest)));
+        queue.load_head(head);
         self.queues.insert(id, queue);
         self.set_definition(id, row.def?);
         Some(())

@@ -16,7 +16,7 @@ impl Engine {
             .filter(|queue| !is_transient(queue.id))
         {
             let id = queue.id;
-            rows.insert(key(b"q/", id.get()), queue_row(queue));
+            rows.insert(key(b"q/", id.get()), queue_row(queue, bodies));
             let numbers: Vec<u64> = queue
                 .chunks()
                 .map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
@@ -30,6 +30,12 @@ impl Engine {
         }
         for session in self.sessions.values() {
             rows.extend(session_row(session).map(|row| (key(b"s/", session.number.get()), row)));
+        }
+        for document in self.config.keys() {
+            rows.extend(
+                self.config_row(document)
+                    .map(|row| (document.row_key(), row)),
+            );
         }
         for page in self.segments.pages() {
             let row = self.segments.row(page);

@@ -46,8 +46,8 @@ fn a_home_never_moves_back() {
     rig.cut();
     let rebuilt = rig.rebuilt();
     assert_eq!(
-        rebuilt.queues.get(&queue).unwrap().def,
-        Some(rig.definition(queue))
+        rebuilt.queues.get(&queue).unwrap().def.as_deref(),
+        Some(&rig.definition(queue))
     );
 }
 
@@ -66,8 +66,8 @@ fn what_follows_at_once_on_the_state_that_is_written_again_changes_it() {
     assert!(!rig.has_before(restante_storage::Lsn::new(8192)));
     let rebuilt = rig.rebuilt();
     assert_eq!(
-        rebuilt.queues.get(&queue).unwrap().def,
-        Some(rig.definition(queue))
+        rebuilt.queues.get(&queue).unwrap().def.as_deref(),
+        Some(&rig.definition(queue))
     );
 
     let rewrites = rig.rewrites();

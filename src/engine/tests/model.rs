@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use restante_storage::payload::{
-    Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Failure, Settle,
+    Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Failure, Settle,
+    Subscribe,
 };
 use restante_storage::{Kind, RecordRef, SessionNo};
 
@@ -17,11 +18,25 @@ type Waiting = (u64, u32, bool);
 /// What waits, by queue name: offset, LSN, failed attempts, given up.
 pub(super) type Pending = BTreeMap<Arc<str>, Vec<(u64, u64, u32, bool)>>;
 
+/// What an MQTT session keeps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) queue: u64,
+    /// Share and filter, and quality of service.
+    pub(super) subscriptions: BTreeMap<(String, String), u32>,
+    pub(super) received: BTreeSet<u32>,
+    pub(super) releasing: Vec<u32>,
+    /// What its own queue is bound to.
+    pub(super) bound: BTreeSet<String>,
+}
+
 /// What the log says.
 #[derive(Default)]
 pub(super) struct Model {
     /// Queues by id: name, and what waits by offset.
     queues: BTreeMap<u64, (String, BTreeMap<u64, Waiting>)>,
+    /// What MQTT sessions keep.
+    kept: BTreeMap<u64, Kept>,
     /// Sessions: their last frames, and those that were refused.
     sessions: BTreeMap<u64, (u64, Vec<Failure>)>,
 }
@@ -36,6 +51,7 @@ impl Model {
             }
             *last = seq;
         }
+        self.keep(record, session);
         let refusal = self.effect(record)?;
         if let Some((_, failures)) = self.sessions.get_mut(&session) {
             let refusal = refusal.number();
@@ -57,11 +73,15 @@ impl Model {
                 let it = DefineSession::decode(record.envelope()).unwrap();
                 if it.number == 0 {
                     self.sessions.insert(record.lsn().get(), (0, Vec::new()));
+                    self.kept.insert(record.lsn().get(), Kept::default());
                 }
             }
             Kind::EndSession => {
                 let it = EndSession::decode(record.envelope()).unwrap();
                 self.sessions.remove(&it.session);
+                if let Some(kept) = self.kept.remove(&it.session) {
+                    self.queues.remove(&kept.queue);
+                }
             }
             Kind::Advance => {
                 let it = Advance::decode(record.envelope()).unwrap();
@@ -70,6 +90,48 @@ impl Model {
             _ => {}
         }
         None
+    }
+
+    /// What MQTT sessions keep of it.
+    fn keep(&mut self, record: &RecordRef<'_>, session: u64) {
+        let subscribe = || Subscribe::decode(record.envelope()).unwrap();
+        let by_broker = match record.kind() {
+            Kind::Subscribe => subscribe().session,
+            _ => 0,
+        };
+        let session = if by_broker > 0 { by_broker } else { session };
+        let Some(kept) = self.kept.get_mut(&session) else {
+            return;
+        };
+        match record.kind() {
+            Kind::Subscribe => kept.subscribe(subscribe()),
+            Kind::Enqueue => {
+                let it = Envelope::decode(record.envelope()).unwrap();
+                kept.received
+                    .extend((it.received > 0).then_some(it.received));
+            }
+            Kind::Advance => {
+                let it = Advance::decode(record.envelope()).unwrap();
+                kept.received
+                    .extend((it.received > 0).then_some(it.received));
+                kept.received.remove(&it.forgotten);
+                kept.releasing.retain(|packet| *packet != it.completed);
+            }
+            Kind::Settle => {
+                let it = Settle::decode(record.envelope()).unwrap();
+                for packet in it.releasing {
+                    if !kept.releasing.contains(&packet) {
+                        kept.releasing.push(packet);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What an MQTT session keeps; none: it is over.
+    pub(super) fn kept(&self, session: SessionNo) -> Option<&Kept> {
+        self.kept.get(&session.get())
     }
 
     fn enqueue(&mut self, record: &RecordRef<'_>) {
@@ -87,9 +149,15 @@ impl Model {
 
     fn define(&mut self, record: &RecordRef<'_>) {
         let it = DefineQueue::decode(record.envelope()).unwrap();
+        if it.session > 0 && !self.kept.contains_key(&it.session) {
+            return;
+        }
         if it.id == 0 && !self.queues.values().any(|(name, _)| *name == it.name) {
             self.queues
                 .insert(record.lsn().get(), (it.name, BTreeMap::new()));
+            if let Some(kept) = self.kept.get_mut(&it.session) {
+                kept.queue = record.lsn().get();
+            }
         }
     }
 
@@ -151,6 +219,26 @@ impl Model {
         queues
             .flat_map(|(_, waiting)| waiting.values().map(|it| it.0))
             .collect()
+    }
+}
+
+impl Kept {
+    fn subscribe(&mut self, it: Subscribe) {
+        let key = match &it.set {
+            Some(set) => (set.share.clone(), set.filter.clone()),
+            None => (it.removed_share, it.removed_filter),
+        };
+        let qos = it.set.map(|set| set.qos);
+        if key.0.is_empty() && it.queue > 0 {
+            match qos {
+                Some(1..) => drop(self.bound.insert(key.1.clone())),
+                _ => drop(self.bound.remove(&key.1)),
+            }
+        }
+        match qos {
+            Some(qos) => drop(self.subscriptions.insert(key, qos)),
+            None => drop(self.subscriptions.remove(&key)),
+        }
     }
 }
 

@@ -123,7 +123,10 @@ fn definitions(engine: &Engine) -> BTreeMap<QueueId, (DefineQueue, Offset)> {
     let next: BTreeMap<QueueId, Offset> = engine.next_offsets().collect();
     let queues = engine.queues.values();
     queues
-        .map(|queue| (queue.id, (queue.def.clone().unwrap(), next[&queue.id])))
+        .map(|queue| {
+            let def = DefineQueue::clone(queue.def.as_ref().unwrap());
+            (queue.id, (def, next[&queue.id]))
+        })
         .collect()
 }
 

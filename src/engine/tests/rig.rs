@@ -3,8 +3,8 @@
 mod store;
 
 use restante_storage::payload::{
-    Advance, Binding, Cancel, Consume, DefineQueue, DefineSession, DeleteQueue, EndSession,
-    Envelope, SessionConsumer, Settle,
+    Advance, Binding, Cancel, Config, ConfigEntry, Consume, DefineQueue, DefineSession,
+    DeleteQueue, EndSession, Envelope, MQTT, SessionConsumer, Settle, Subscribe, Subscription,
 };
 use restante_storage::sim::Tape;
 use restante_storage::{
@@ -14,7 +14,7 @@ use restante_storage::{
 pub(super) use store::{Rows, Store, durable_rows};
 use uuid::Uuid;
 
-use crate::engine::{ConsumerId, Effect, Engine, Errand, Move, is_transient};
+use crate::engine::{ConfigKey, ConsumerId, Effect, Engine, Errand, Move, is_transient};
 use crate::refusal::Refusal;
 
 /// Small, so that a log has many: 4 KiB of records each.
@@ -111,7 +111,7 @@ impl Rig {
 
     pub(super) fn definition(&self, id: QueueId) -> DefineQueue {
         let queue = self.engine.queues.get(&id).unwrap();
-        queue.def.clone().unwrap()
+        DefineQueue::clone(queue.def.as_ref().unwrap())
     }
 
     pub(super) fn write_definition(&mut self, def: &DefineQueue) {
@@ -206,15 +206,74 @@ impl Rig {
     // Sessions.
 
     pub(super) fn session(&mut self, uuid: u128, expiry_ms: u64) -> SessionNo {
+        self.session_of(uuid, expiry_ms, 0)
+    }
+
+    /// One whose client speaks MQTT.
+    pub(super) fn mqtt_session(&mut self, uuid: u128, expiry_ms: u64) -> SessionNo {
+        self.session_of(uuid, expiry_ms, MQTT)
+    }
+
+    fn session_of(&mut self, uuid: u128, expiry_ms: u64, protocol: u32) -> SessionNo {
         let def = DefineSession {
             uuid: Uuid::from_u128(uuid).as_bytes().to_vec().into(),
             realm: REALM.into(),
             principal: "somebody".into(),
             expiry_ms,
+            protocol,
             ..DefineSession::default()
         };
         let (lsn, _) = self.write(Kind::DefineSession, None, &def);
         SessionNo::new(lsn.get())
+    }
+
+    /// The session's own queue.
+    pub(super) fn own_queue(&mut self, session: SessionNo, client: &str) -> QueueId {
+        self.define_with(&format!("$mqtt/{client}"), |def| {
+            def.bindings.clear();
+            def.session = session.get();
+            def.sheds = true;
+        })
+    }
+
+    pub(super) fn subscribe(&mut self, session: SessionNo, seq: u64, set: Subscription) {
+        let it = Subscribe {
+            set: Some(set),
+            queue: self.engine.session(session).map_or(0, |it| it.queue),
+            ..Subscribe::default()
+        };
+        self.write(Kind::Subscribe, Some(origin(session, seq)), &it);
+    }
+
+    /// By a frame, or where `seq` is 0 by the broker itself.
+    pub(super) fn unsubscribe(
+        &mut self,
+        session: SessionNo,
+        seq: u64,
+        (share, filter): (&str, &str),
+    ) {
+        let it = Subscribe {
+            removed_filter: filter.into(),
+            removed_share: share.into(),
+            session: if seq == 0 { session.get() } else { 0 },
+            queue: self.engine.session(session).map_or(0, |it| it.queue),
+            ..Subscribe::default()
+        };
+        let origin = (seq > 0).then(|| origin(session, seq));
+        self.write(Kind::Subscribe, origin, &it);
+    }
+
+    /// A message that came with a packet id.
+    pub(super) fn receive(&mut self, queue: QueueId, origin: Option<Origin>, packet: u32) {
+        let envelope = Envelope {
+            received: packet,
+            ..Envelope::default()
+        };
+        self.append(&Draft {
+            targets: &[queue],
+            origin,
+            ..Draft::new(Kind::Enqueue, self.time(), &envelope)
+        });
     }
 
     /// A durable consumer, as the broker makes one: the record, then the live part.
@@ -251,6 +310,7 @@ impl Rig {
 
     pub(super) fn cancel(&mut self, session: SessionNo, seq: u64, name: &str) {
         let it = Cancel {
+            session: 0,
             consumer: name.into(),
         };
         self.write(Kind::Cancel, Some(origin(session, seq)), &it);
@@ -260,13 +320,17 @@ impl Rig {
         self.write(
             Kind::Advance,
             Some(origin(session, seq)),
-            &Advance { refusal },
+            &Advance {
+                refusal,
+                ..Advance::default()
+            },
         );
     }
 
     pub(super) fn end(&mut self, session: SessionNo) {
         let it = EndSession {
             session: session.get(),
+            queue: 0,
         };
         self.write(Kind::EndSession, None, &it);
     }
@@ -331,8 +395,29 @@ impl Rig {
             Errand::End(it) => drop(self.write(Kind::EndSession, None, it)),
             Errand::Queue(it) => self.write_definition(it),
             Errand::Session(it) => drop(self.write(Kind::DefineSession, None, it)),
+            Errand::Config(keys) => self.write_config_again(keys),
             Errand::Delete(it) => drop(self.write(Kind::DeleteQueue, None, it)),
         }
+    }
+
+    /// As the registrar does it.
+    fn write_config_again(&mut self, keys: &[ConfigKey]) {
+        let all: std::collections::BTreeMap<_, _> = self.engine.config().collect();
+        let entry = |key: &ConfigKey| {
+            let it = all.get(key)?;
+            Some(ConfigEntry {
+                kind: key.kind,
+                realm: key.realm.clone(),
+                name: key.name.clone(),
+                value: Some(it.value.clone()),
+                revision: it.revision.get(),
+            })
+        };
+        let config = Config {
+            entries: keys.iter().filter_map(entry).collect(),
+            ..Config::default()
+        };
+        self.write(Kind::Config, None, &config);
     }
 
     fn move_message(&mut self, it: &Move) {
@@ -364,18 +449,20 @@ impl Rig {
 
     pub(super) fn handle_messages(&self, queue: QueueId) -> u64 {
         let handle = self.engine.queue(queue).unwrap();
-        handle.messages.load(std::sync::atomic::Ordering::Relaxed)
+        handle
+            .gauges
+            .messages
+            .load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn in_flight(&self, queue: QueueId, consumer: ConsumerId) -> Vec<u64> {
         let live = &self.engine.queues.get(&queue).unwrap().live;
-        let mut held: Vec<u64> = live
-            .in_flight
-            .iter()
-            .filter(|(_, holder)| **holder == consumer)
-            .map(|(offset, _)| offset.get())
-            .collect();
+        let all = live.in_flight.offsets();
+        let held = all.filter(|it| live.in_flight.get(*it) == Some(consumer));
+        let mut held: Vec<u64> = held.map(Offset::get).collect();
         held.sort_unstable();
+        let listed = live.in_flight.of(consumer).into_iter().map(Offset::get);
+        assert!(listed.eq(held.iter().copied()), "the other way round");
         held
     }
 }

@@ -1,11 +1,14 @@
 //! Random operations on a [`Rig`], reproducible from a seed.
 
-use restante_storage::payload::{DefineQueue, Settle};
-use restante_storage::{Kind, Lsn, QueueId, SessionNo};
+use std::collections::BTreeMap;
+
+use restante_storage::payload::{Advance, DefineQueue, Envelope, Paused, Settle, Subscription};
+use restante_storage::{Draft, Kind, Lsn, Offset, QueueId, SessionNo, Source};
 
 use super::model::Model;
 use super::rig::{REALM, Rig, offsets, origin};
-use crate::engine::{ConsumerId, Errand};
+use crate::engine::queue::{CLAIMED, Queue};
+use crate::engine::{ConsumerId, Errand, Wanted, ranges};
 
 /// SplitMix64: the same numbers for ever, whatever a crate's next release does.
 pub(super) struct Dice(u64);
@@ -47,7 +50,12 @@ pub(super) struct Script {
     consumers: Vec<(QueueId, ConsumerId, u64)>,
     /// Rewrites that are long on their way to the log.
     late: Vec<Errand>,
+    /// What an administrator has claimed and not dealt with yet.
+    claims: Vec<(QueueId, Vec<Offset>)>,
     next_uuid: u128,
+    /// The latest session of each MQTT client, and whose each is.
+    clients: [Option<SessionNo>; 2],
+    of_client: BTreeMap<SessionNo, usize>,
     /// Whether the log has frames twice, which only a broken broker writes.
     pub(super) resends: bool,
 }
@@ -65,7 +73,10 @@ impl Script {
             sessions: Vec::new(),
             consumers: Vec::new(),
             late: Vec::new(),
+            claims: Vec::new(),
             next_uuid: 1,
+            clients: [None; 2],
+            of_client: BTreeMap::new(),
             resends: true,
         };
         for name in NAMES {
@@ -90,7 +101,7 @@ impl Script {
 
     /// One random operation and what follows from it.
     pub(super) fn step(&mut self) {
-        match self.dice.roll(40) {
+        match self.dice.roll(54) {
             0 => self.define(),
             1 => self.delete(),
             2 => self.change_definition(),
@@ -108,6 +119,11 @@ impl Script {
             36 => self.rig.now += self.dice.roll(2000),
             37 => self.rewrite(),
             38 => self.late_rewrite(),
+            39 => self.change_pause(),
+            40 | 41 => self.claim(),
+            42..=44 => self.dispose(),
+            45..=49 => self.subscriptions(),
+            50..=52 => self.packets(),
             _ => drop(self.rig.errands()),
         }
         self.rig.deliveries();
@@ -157,7 +173,7 @@ impl Script {
             .engine
             .queues
             .get(&id)
-            .and_then(|it| it.def.clone())
+            .and_then(|it| it.def.as_deref().cloned())
         else {
             return;
         };
@@ -171,6 +187,10 @@ impl Script {
 
     fn change_binding(&mut self) {
         let id = self.queue();
+        let queue = self.rig.engine.queues.get(&id);
+        if queue.is_some_and(|queue| queue.owner().is_some()) {
+            return;
+        }
         let filter = self.dice.pick(&["a/+", "b/#", "a", "+/+"]);
         let bound = self.dice.one_in(2);
         self.rig.bind(id, filter.unwrap(), bound);
@@ -254,7 +274,11 @@ impl Script {
 
     fn open_session(&mut self) {
         if self.sessions.len() < 4 {
-            let number = self.rig.session(self.next_uuid, 5000);
+            let number = if self.dice.one_in(3) {
+                self.rig.session(self.next_uuid, 5000)
+            } else {
+                self.open_mqtt_session()
+            };
             self.next_uuid += 1;
             self.sessions.push((number, 0));
         }
@@ -275,6 +299,108 @@ impl Script {
             2 => self.rig.advance(*session, *seq, 0),
             _ => self.rig.advance(*session, *seq, 3),
         }
+    }
+
+    /// Of a session that may be over: its frames go on coming.
+    fn subscriptions(&mut self) {
+        let at = self.dice.roll(4) as usize;
+        let (what, filter) = (
+            self.dice.roll(8),
+            self.dice.pick(&["a/+", "b/#", "a", "+/+"]),
+        );
+        let filter = filter.unwrap();
+        let Some((session, seq)) = self.sessions.get_mut(at) else {
+            return;
+        };
+        let session = *session;
+        if !matches!(what, 0 | 7) {
+            *seq += 1;
+        }
+        let seq = *seq;
+        let mut set = Subscription {
+            filter: filter.into(),
+            qos: (seq % 3) as u32,
+            id: seq as u32,
+            ..Subscription::default()
+        };
+        match what {
+            0 => self.own_queue(session),
+            1..=3 => self.rig.subscribe(session, seq, set),
+            4 => {
+                set.share = "g".into();
+                set.queue = self.shared_queue(filter).get();
+                self.rig.subscribe(session, seq, set);
+            }
+            5 => self.rig.unsubscribe(session, seq, ("", filter)),
+            6 => self.rig.unsubscribe(session, seq, ("g", filter)),
+            _ => self.rig.unsubscribe(session, 0, ("", filter)),
+        }
+    }
+
+    /// As the broker does it: a client has one session at a time.
+    fn open_mqtt_session(&mut self) -> SessionNo {
+        let client = self.dice.roll(2) as usize;
+        if let Some(old) = self.clients[client] {
+            self.rig.end(old); // whose frames may go on coming
+        }
+        let number = self.rig.mqtt_session(self.next_uuid, 5000);
+        self.clients[client] = Some(number);
+        self.of_client.insert(number, client);
+        number
+    }
+
+    /// Once, and again where the broker cannot know that the session is over.
+    fn own_queue(&mut self, session: SessionNo) {
+        let Some(client) = self.of_client.get(&session) else {
+            return;
+        };
+        let known = self.rig.engine.session(session);
+        if known.is_none_or(|it| it.queue == 0) {
+            let queue = self.rig.own_queue(session, &client.to_string());
+            self.queues.push(queue);
+        }
+    }
+
+    fn shared_queue(&mut self, filter: &str) -> QueueId {
+        let name = format!("$share/g/{filter}");
+        if let Some(id) = self.rig.id(&name) {
+            return id;
+        }
+        let id = self.rig.define_with(&name, |def| {
+            def.bindings = vec![filter.into()];
+            def.linger_ms = 3000;
+        });
+        self.queues.push(id);
+        id
+    }
+
+    /// Packet ids come and go.
+    fn packets(&mut self) {
+        let at = self.dice.roll(4) as usize;
+        let (what, packet) = (self.dice.roll(5), 1 + self.dice.roll(5) as u32);
+        let queue = self.queue();
+        let Some((session, seq)) = self.sessions.get_mut(at) else {
+            return;
+        };
+        if !self.of_client.contains_key(session) {
+            return;
+        }
+        *seq += 1;
+        let origin = Some(origin(*session, *seq));
+        let mut it = Advance::default();
+        match what {
+            0 => return self.rig.receive(queue, origin, packet),
+            1 => {
+                let releasing = vec![packet, packet + 1];
+                self.rig
+                    .settle_from(queue, origin, |it| it.releasing = releasing);
+                return;
+            }
+            2 => it.received = packet,
+            3 => it.forgotten = packet,
+            _ => it.completed = packet,
+        }
+        self.rig.write(Kind::Advance, origin, &it);
     }
 
     fn end_session(&mut self) {
@@ -329,6 +455,61 @@ impl Script {
         }
     }
 
+    /// Pauses a queue, or lets it go on.
+    fn change_pause(&mut self) {
+        let id = self.queue();
+        if self.rig.engine.queue(id).is_some() {
+            self.rig.redefine(id, |def| {
+                let paused = Paused {
+                    by: "eve".into(),
+                    since: 5,
+                    reason: String::new(),
+                };
+                def.paused = def.paused.is_none().then_some(paused);
+            });
+        }
+    }
+
+    fn claim(&mut self) {
+        let id = self.queue();
+        let from = Offset::new(self.dice.roll(1100));
+        let n = 1 + self.dice.roll(30) as usize;
+        let wanted = Wanted::Range(from, Offset::new(u64::MAX - 1), n);
+        if let Some(claim) = self.rig.engine.claim(id, &wanted) {
+            self.claims.push((id, claim.claimed));
+        }
+    }
+
+    /// What was claimed is deleted, moved, or given back.
+    fn dispose(&mut self) {
+        if self.claims.is_empty() {
+            return;
+        }
+        let at = self.dice.roll(self.claims.len() as u64) as usize;
+        let (queue, offsets) = self.claims.swap_remove(at);
+        match self.dice.roll(3) {
+            0 => {
+                let dropped = ranges(offsets.iter().copied());
+                self.rig.settle(queue, |it| it.dropped = dropped);
+            }
+            1 => {
+                let target = self.queue();
+                let half = offsets.len() / 2;
+                for offset in &offsets[half..] {
+                    let offset = *offset;
+                    let envelope = Envelope::default();
+                    self.rig.append(&Draft {
+                        source: Some(Source { queue, offset }),
+                        targets: &[target],
+                        ..Draft::new(Kind::Enqueue, self.rig.time(), &envelope)
+                    });
+                }
+            }
+            _ => {}
+        }
+        self.rig.engine.unclaim(queue, &offsets);
+    }
+
     fn rewrite(&mut self) {
         let oldest = self.rig.tape.oldest().unwrap();
         let checkpointed = self.rig.checkpointed;
@@ -357,6 +538,7 @@ impl Script {
     /// A crash, and a start.
     pub(super) fn restart(&mut self) {
         self.rig.restart();
+        self.claims.clear();
         self.consumers.clear();
         self.late.clear();
         let known = |it: &(SessionNo, u64)| self.rig.engine.session(it.0).is_some();
@@ -372,18 +554,58 @@ impl Script {
         }
     }
 
+    /// What sessions keep agrees with the model, and their queues with them.
+    pub(super) fn check_kept(&self) {
+        for number in self.rig.engine.sessions.keys() {
+            let whole = self.rig.engine.session(*number).unwrap();
+            let kept = self.model.kept(*number).unwrap();
+            let subscriptions = whole.subscriptions.iter();
+            let subscriptions =
+                subscriptions.map(|it| ((it.share.clone(), it.filter.clone()), it.qos));
+            assert_eq!(
+                subscriptions.collect::<BTreeMap<_, _>>(),
+                kept.subscriptions
+            );
+            assert_eq!(whole.queue, kept.queue);
+            assert!(whole.received.iter().eq(&kept.received));
+            assert_eq!(whole.releasing, kept.releasing);
+            let queue = self.rig.engine.queues.get(&QueueId::new(kept.queue));
+            let Some(queue) = queue else { continue };
+            let mut bound = queue.def.as_ref().unwrap().bindings.clone();
+            bound.sort_unstable();
+            assert!(bound.iter().eq(&kept.bound), "{bound:?} is not {kept:?}");
+        }
+    }
+
     /// What must hold of the live part at any time.
     pub(super) fn check_live(&self) {
+        self.check_kept();
         for queue in self.rig.engine.queues.values() {
-            for offset in queue.live.in_flight.keys() {
+            self.check_willing(queue);
+            for offset in &queue.live.in_flight.offsets().collect::<Vec<_>>() {
                 assert!(queue.is_pending(*offset), "{offset} in flight, not waiting");
                 assert!(!queue.live.returned.contains(offset), "{offset} is twice");
-                assert!(queue.dying(*offset).is_none(), "{offset} is given up");
+                let claimed = queue.live.in_flight.get(*offset) == Some(CLAIMED);
+                assert!(
+                    claimed || queue.dying(*offset).is_none(),
+                    "{offset} is given up"
+                );
             }
             for offset in &queue.live.returned {
                 assert!(queue.is_pending(*offset), "{offset} came back from nowhere");
                 assert!(queue.dying(*offset).is_none(), "{offset} is given up");
             }
         }
+    }
+
+    /// Those who may take are known, and nobody else; limits look at the right number.
+    fn check_willing(&self, queue: &Queue) {
+        let consumers = queue.live.consumers.iter().copied();
+        let may_take = |id: &ConsumerId| self.rig.engine.consumers[id].may_take();
+        let willing: std::collections::BTreeSet<_> = consumers.filter(may_take).collect();
+        assert_eq!(queue.live.willing, willing);
+        let gauges = &queue.gauges;
+        let messages = gauges.messages.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(messages, queue.n_messages);
     }
 }

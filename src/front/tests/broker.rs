@@ -1,18 +1,20 @@
 //! A broker that records what it is asked and says what the test tells it to.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::server::within;
-use crate::access::Principal;
-use crate::broker::{Attach, AttachError, Attached, Call, Event};
+use crate::access::{Identity, Principal};
+use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof};
-use crate::session::mbws::Credentials;
+use crate::session::Credentials;
 
 /// What an attachment was asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub(super) enum Asked {
     Call(u64, Call),
     Credit(String, u64),
     Hold(String, Ranges),
+    Expiry(Duration),
     Flush,
     /// Ended for good.
     End,
@@ -39,6 +42,7 @@ struct Room {
     full: AtomicBool,
     changed: Notify,
     drained: AtomicUsize,
+    alarm: Notify,
 }
 
 #[derive(Clone)]
@@ -49,7 +53,7 @@ pub(super) struct FakeBroker {
 pub(super) struct FakePort {
     asked: mpsc::UnboundedSender<Asked>,
     events: mpsc::UnboundedReceiver<Event>,
-    taken: Vec<Event>,
+    taken: VecDeque<Event>,
     room: Arc<Room>,
 }
 
@@ -88,6 +92,13 @@ impl Inner {
         batch
     }
 
+    /// Forgets flushes that nothing stands before.
+    pub(super) fn drop_flushes(&mut self) {
+        while let Ok(asked) = self.asked.try_recv() {
+            assert_eq!(asked, Asked::Flush);
+        }
+    }
+
     pub(super) fn has_been_asked(&self) -> bool {
         !self.asked.is_empty()
     }
@@ -100,6 +111,12 @@ impl Inner {
     pub(super) fn says(&self, event: Event) {
         self.said.fetch_add(1, Ordering::SeqCst);
         assert!(self.events.send(event).is_ok(), "the attachment is gone");
+    }
+
+    /// Says it also to whoever does not read.
+    pub(super) fn calls_out(&self, event: Event) {
+        self.says(event);
+        self.room.alarm.notify_one();
     }
 
     pub(super) fn confirms(&self, upto: u64) {
@@ -127,6 +144,7 @@ impl Inside for FakeBroker {
             confirmed: 0,
             failed: Vec::new(),
             expiry: wish.session.expiry,
+            mqtt: (wish.protocol == Protocol::Mqtt).then(Box::<MqttState>::default),
         };
         let (asked_in, asked) = mpsc::unbounded_channel();
         let (events, events_out) = mpsc::unbounded_channel();
@@ -134,7 +152,7 @@ impl Inside for FakeBroker {
         let port = FakePort {
             asked: asked_in,
             events: events_out,
-            taken: Vec::new(),
+            taken: VecDeque::new(),
             room: room.clone(),
         };
         let inner = Inner {
@@ -152,6 +170,7 @@ impl Inside for FakeBroker {
 }
 
 impl FakePort {
+    /// Those that were to come first are lost: it is for the end alone.
     fn ask(&self, asked: Asked) {
         // A test that has seen enough drops its end.
         drop(self.asked.send(asked));
@@ -171,6 +190,10 @@ impl Port for FakePort {
         self.ask(Asked::Hold(consumer.to_owned(), offsets.clone()));
     }
 
+    fn set_expiry(&mut self, expiry: Duration) {
+        self.ask(Asked::Expiry(expiry));
+    }
+
     fn flush(&mut self) {
         self.ask(Asked::Flush);
     }
@@ -179,30 +202,48 @@ impl Port for FakePort {
         !self.room.full.load(Ordering::SeqCst)
     }
 
-    async fn ready(&mut self) {
-        if !self.taken.is_empty() {
+    async fn ready(&mut self, deliveries: bool) {
+        let is_wanted = |event: &Event| deliveries || !matches!(event, Event::Delivery(_));
+        if self.taken.iter().any(is_wanted) {
             return;
         }
-        tokio::select! {
-            Some(event) = self.events.recv() => self.taken.push(event),
-            () = self.room.changed.notified() => {}
+        loop {
+            tokio::select! {
+                Some(event) = self.events.recv() => {
+                    let wanted = is_wanted(&event);
+                    self.taken.push_back(event);
+                    if wanted {
+                        return;
+                    }
+                }
+                () = self.room.changed.notified() => return,
+            }
         }
     }
 
+    async fn alarmed(&mut self) {
+        self.room.alarm.notified().await;
+    }
+
     fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
-        let mut bytes = 0;
-        while bytes < bytes_max
-            && let Ok(event) = self.events.try_recv()
-        {
-            if let Event::Delivery(delivery) = &event {
-                bytes += delivery.message.body.len();
-            }
-            self.taken.push(event);
+        while let Ok(event) = self.events.try_recv() {
+            self.taken.push_back(event);
         }
-        self.room
-            .drained
-            .fetch_add(self.taken.len(), Ordering::SeqCst);
-        std::mem::take(&mut self.taken)
+        let (mut drained, mut left) = (Vec::new(), VecDeque::new());
+        let mut bytes = 0;
+        for event in self.taken.drain(..) {
+            match &event {
+                Event::Delivery(_) if bytes >= bytes_max => left.push_back(event),
+                Event::Delivery(delivery) => {
+                    bytes += delivery.message.body.len().max(1);
+                    drained.push(event);
+                }
+                _ => drained.push(event),
+            }
+        }
+        self.taken = left;
+        self.room.drained.fetch_add(drained.len(), Ordering::SeqCst);
+        drained
     }
 
     fn end(self) {
@@ -219,6 +260,7 @@ impl Authenticate for FakeAuth {
             Proof::Header(b"Basic YW5uOnB3") => Ok("ann"),
             Proof::Header(b"Bearer often") => Err(NotBelieved::Throttled),
             Proof::Header(b"Bearer busy") => Err(NotBelieved::Busy),
+            Proof::Open(Credentials::Token(token)) if token == "rst_bob" => Ok("bob"),
             Proof::Open(Credentials::Password { user, password }) if password == "pw" => {
                 match user.as_str() {
                     "ann" => Ok("ann"),
@@ -226,9 +268,14 @@ impl Authenticate for FakeAuth {
                     _ => Err(NotBelieved::Wrong),
                 }
             }
-            Proof::Header(_) | Proof::Open(_) => Err(NotBelieved::Wrong),
+            Proof::Certificate(der) if der.windows(7).any(|it| it == b"press-7") => Ok("press-7"),
+            Proof::Header(_) | Proof::Open(_) | Proof::Certificate(_) => Err(NotBelieved::Wrong),
         };
-        let never = matches!(proof, Proof::Header(b"Bearer slow"));
+        let never = match proof {
+            Proof::Header(value) => value == b"Bearer slow",
+            Proof::Open(Credentials::Token(token)) => token == "slow",
+            _ => false,
+        };
         Box::pin(async move {
             if never {
                 std::future::pending::<()>().await;
@@ -236,6 +283,8 @@ impl Authenticate for FakeAuth {
             answer.map(|name| Principal {
                 name: Arc::from(name),
                 roles: Arc::from([]),
+                identity: Identity::User { password: None },
+                expires: None,
             })
         })
     }

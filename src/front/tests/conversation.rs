@@ -39,6 +39,7 @@ pub(super) fn delivery(offset: u64, body: Bytes) -> Event {
             expires: None,
             body,
             text: false,
+            ..Message::default()
         },
     }))
 }

@@ -189,7 +189,7 @@ async fn wrong_credentials_do_not_learn_which_realms_there_are() {
 
 #[tokio::test]
 async fn what_is_no_http_is_answered_with_400_at_most() {
-    check("\u{10}\u{2}\r\n\r\n", "400", &[]).await;
+    check("\u{1}\u{2}\r\n\r\n", "400", &[]).await;
     check(
         &with_header(&format!("X: {}", "x".repeat(20_000))),
         "431",

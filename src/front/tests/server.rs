@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use restante_proto::mbws::{Frame, Limits, SUBPROTOCOL, decode_binary, decode_text};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -18,8 +19,10 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::broker::{FakeAuth, FakeBroker, Inner};
-use crate::front::{Settings, serve};
-use crate::session::mbws;
+use crate::front::{Listener, Mqtt, Settings, Takes, serve};
+use crate::session::{mbws, mqtt};
+use crate::tls::tests::authority::{Authority, Folder};
+use crate::tls::{Certificates, ConnectOptions, Connector, Gate, Stream};
 
 /// Waits for what must come; `RESTANTE_TEST_PATIENCE` stretches the deadline, in seconds.
 pub(super) async fn within<F: Future>(future: F) -> F::Output {
@@ -32,6 +35,7 @@ pub(super) async fn within<F: Future>(future: F) -> F::Output {
 pub(super) fn settings() -> Settings {
     Settings {
         connections_max: 100,
+        unauthenticated_per_address: 100,
         origins: vec!["https://console.example".to_owned()],
         limits: Limits {
             frame_bytes_max: 256 * 1024,
@@ -48,6 +52,25 @@ pub(super) fn settings() -> Settings {
             open_within: Duration::from_secs(60),
             publish_rate: None,
         },
+        mqtt: Some(Mqtt {
+            paths: vec!["/mqtt".to_owned(), "/ws".to_owned()],
+            session: mqtt::Settings {
+                limits: restante_proto::mqtt::Limits {
+                    packet_bytes_max: 256 * 1024,
+                    ..restante_proto::mqtt::Limits::default()
+                },
+                receive_maximum: NonZeroU16::MAX,
+                topic_alias_max: 8,
+                keep_alive_max: None,
+                session_expiry_max: Duration::from_hours(1),
+                subscriptions_max: 100,
+                denied_publish: mqtt::DeniedPublish::Acknowledge,
+                connect_within: Duration::from_secs(60),
+                publish_rate: None,
+                window: 1000,
+                response_prefix: "responses".to_owned(),
+            },
+        }),
     }
 }
 
@@ -56,6 +79,8 @@ pub(super) struct Server {
     attached: mpsc::UnboundedReceiver<Inner>,
     shutdown: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    /// Where the clients come over TLS: whom they trust.
+    tls: Option<Folder>,
 }
 
 impl Server {
@@ -64,16 +89,46 @@ impl Server {
     }
 
     pub(super) async fn with(settings: Settings) -> Self {
+        Self::behind(Gate::plain(), settings).await
+    }
+
+    /// One that is reached over TLS.
+    pub(super) async fn over_tls(settings: Settings) -> Self {
+        let folder = Folder::new(&Authority::new("ca"));
+        let certificates = Certificates::load(&folder.tls()).unwrap();
+        let server = Self::behind(Gate::new(certificates, false), settings).await;
+        Server {
+            tls: Some(folder),
+            ..server
+        }
+    }
+
+    pub(super) async fn behind(gate: Gate, settings: Settings) -> Self {
+        Self::taking(Takes::All, gate, settings).await
+    }
+
+    pub(super) async fn taking(takes: Takes, gate: Gate, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (broker, attached) = FakeBroker::new();
         let (shutdown, down) = watch::channel(false);
-        let serving = serve(vec![listener], broker, Arc::new(FakeAuth), settings, down);
+        let serving = serve(
+            vec![Listener {
+                socket: listener,
+                gate,
+                takes,
+            }],
+            broker,
+            Arc::new(FakeAuth),
+            settings,
+            down,
+        );
         Server {
             address,
             attached,
             shutdown,
             serving: tokio::spawn(serving),
+            tls: None,
         }
     }
 
@@ -83,13 +138,47 @@ impl Server {
 
     /// Sends `head` and reads the answer's head, with what follows of a refusal.
     pub(super) async fn request(&self, head: &str) -> String {
-        let mut stream = self.connect().await;
-        stream.write_all(head.as_bytes()).await.unwrap();
-        within(answer(&mut stream)).await
+        let stream = self.connect().await;
+        request(stream.into(), head).await
+    }
+
+    /// The same, over TLS.
+    pub(super) async fn request_over_tls(&self, tls: &ConnectOptions, head: &str) -> String {
+        request(self.connect_over_tls(tls).await, head).await
+    }
+
+    pub(super) async fn connect_over_tls(&self, tls: &ConnectOptions) -> Stream {
+        let connector = Connector::load(tls).unwrap();
+        let stream = self.connect().await;
+        within(connector.connect("127.0.0.1", stream))
+            .await
+            .unwrap()
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Upgrades with these headers beside the usual ones.
     pub(super) async fn upgrade(&self, headers: &[(&'static str, &str)]) -> Client {
+        let stream = self.stream().await;
+        self.upgrade_on(stream, headers).await
+    }
+
+    /// A connection, encrypted where it is to be.
+    pub(super) async fn stream(&self) -> Stream {
+        match &self.tls {
+            Some(folder) => self.connect_over_tls(&folder.client()).await,
+            None => self.connect().await.into(),
+        }
+    }
+
+    /// The same, on a connection that is there.
+    pub(super) async fn upgrade_on(
+        &self,
+        stream: Stream,
+        headers: &[(&'static str, &str)],
+    ) -> Client {
         let mut request = format!("ws://{}/mbws", self.address)
             .into_client_request()
             .unwrap();
@@ -101,7 +190,6 @@ impl Server {
         for (name, value) in headers {
             given.insert(*name, HeaderValue::from_str(value).unwrap());
         }
-        let stream = self.connect().await;
         let upgraded = within(tokio_tungstenite::client_async(request, stream)).await;
         Client {
             ws: upgraded.unwrap().0,
@@ -139,8 +227,14 @@ impl Server {
     }
 }
 
+async fn request(mut stream: Stream, head: &str) -> String {
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    within(answer(&mut stream)).await
+}
+
 /// The head of an answer, and if it is no 101 all of it.
-pub(super) async fn answer(stream: &mut TcpStream) -> String {
+pub(super) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     while stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {
         let head_ended = bytes.windows(4).any(|end| end == b"\r\n\r\n");
@@ -152,7 +246,7 @@ pub(super) async fn answer(stream: &mut TcpStream) -> String {
 }
 
 pub(super) struct Client {
-    pub(super) ws: WebSocketStream<TcpStream>,
+    pub(super) ws: WebSocketStream<Stream>,
 }
 
 impl Client {

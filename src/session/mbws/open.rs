@@ -1,40 +1,15 @@
 //! What an `open` asks for, checked; and why it is not granted (MBWS.md §3).
 
-use std::fmt;
 use std::time::Duration;
 
 use restante_proto::mbws::{Code, Open, VERSION};
-use thiserror::Error;
 use uuid::Uuid;
 
 use crate::broker::{AttachError, SessionWish};
+use crate::session::{Credentials, NotAttached};
 
 /// Longest time between pings that a client may wish.
 const HEARTBEAT_MAX_SECONDS: u32 = 3600;
-
-/// Who a client says it is: in `Authorization` on the upgrade or in the fields of `open`.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A user's name and password.
-    Password {
-        /// The name.
-        user: String,
-        /// The password.
-        password: String,
-    },
-    /// A bearer token.
-    Token(String),
-}
-
-/// Names the user and gives no secret away.
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Credentials::Password { user, .. } => write!(f, "Password({user:?})"),
-            Credentials::Token(_) => f.write_str("Token"),
-        }
-    }
-}
 
 /// What the driver needs to attach a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,33 +22,14 @@ pub struct AttachWish {
     pub name: Option<String>,
 }
 
-/// Why a client was not attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum NotAttached {
-    /// There were no credentials, or they are wrong, or those of the upgrade and of `open` are two principals'.
-    #[error("no valid credentials")]
-    Unauthorized,
-    /// Too many wrong credentials from there of late.
-    #[error("too many attempts, try again later")]
-    Throttled,
-    /// The broker did not answer in time, or too many others wait.
-    #[error("the broker is busy, try again")]
-    Busy,
-    /// The broker refused.
-    #[error(transparent)]
-    Refused(#[from] AttachError),
-}
-
-impl NotAttached {
-    /// The code of the `error` that tells it.
-    pub(super) fn code(self) -> Code {
-        match self {
-            NotAttached::Unauthorized | NotAttached::Throttled => Code::Unauthorized,
-            NotAttached::Busy => Code::Internal,
-            NotAttached::Refused(AttachError::NoSession) => Code::NoSession,
-            NotAttached::Refused(AttachError::NotYours | AttachError::TooMany) => Code::Denied,
-            NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,
-        }
+/// The code of the `error` that tells why a client was not attached.
+pub(super) fn code(why: NotAttached) -> Code {
+    match why {
+        NotAttached::Unauthorized | NotAttached::Throttled => Code::Unauthorized,
+        NotAttached::Busy => Code::Internal,
+        NotAttached::Refused(AttachError::NoSession) => Code::NoSession,
+        NotAttached::Refused(AttachError::NotYours | AttachError::TooMany) => Code::Denied,
+        NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,
     }
 }
 
@@ -86,6 +42,7 @@ impl AttachWish {
         let session = SessionWish {
             id: open.session.as_deref().map(session_id).transpose()?,
             expiry: Duration::from_secs(open.expiry),
+            fresh: false,
         };
         Ok(AttachWish {
             credentials: credentials(open.user, open.password, open.token)?,

@@ -31,6 +31,7 @@ pub(super) fn publish(send: Send) -> Call {
         transient: send.transient,
         body: send.body.bytes,
         text: send.body.text,
+        ..NewMessage::default()
     }))
 }
 
@@ -65,6 +66,7 @@ pub(super) fn settle(settle: Settle) -> Call {
         released: settle.released,
         rejected: settle.rejected,
         reason: settle.reason,
+        releasing: Vec::new(),
     })
 }
 
@@ -83,6 +85,10 @@ pub(super) fn deliver(delivery: Delivery, wall: UnixMillis) -> Box<Deliver> {
         expires,
         body,
         text,
+        // For MQTT alone.
+        qos_bound: _,
+        ordered: _,
+        retained: _,
     } = delivery.message;
     Box::new(Deliver {
         consumer: delivery.consumer.as_ref().to_owned(),
@@ -114,7 +120,8 @@ pub(super) fn code(why: Refusal) -> Code {
         Refusal::Expired => Code::Expired,
         Refusal::BadAddress => Code::BadAddress,
         Refusal::BadFilter => Code::BadFilter,
-        Refusal::NoSuchConsumer => Code::NoSuchConsumer,
+        // No MBWS frame unsubscribes: never said here.
+        Refusal::NoSuchConsumer | Refusal::NoSuchSubscription => Code::NoSuchConsumer,
         Refusal::NoSuchDelivery => Code::NoSuchDelivery,
         Refusal::Rate => Code::Rate,
         Refusal::Unsupported => Code::Unsupported,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam_channel::Sender;
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     pub(crate) housekeeper: Housekeeper,
     pub(crate) failure: OnceLock<Arc<LogError>>,
     pub(crate) ended: Ended,
+    /// The writer takes nothing more.
+    pub(crate) over: AtomicBool,
+    /// How many are about to hand it something.
+    pub(crate) submitting: AtomicUsize,
 }
 
 /// What the writer is told.
@@ -73,11 +78,9 @@ impl<T: Send + 'static> Log<T> {
     /// `LogOptions::batches_max` batches wait, which a batch that holds a permit never meets.
     ///
     /// # Errors
-    /// [`Closed`]: the log was closed or has failed; the batch is dropped.
+    /// [`Closed`]: the log was closed or has failed; the batch is dropped. So is one that was taken and that the log's end overtakes.
     pub fn submit(&self, batch: DraftBatch<T>) -> Result<(), Closed> {
-        self.batches
-            .send(Message::Batch(batch))
-            .map_err(|_refused| Closed)
+        self.send(Message::Batch(batch))
     }
 
     /// Waits for room for `bytes`, to be given to a batch by [`DraftBatch::hold`].
@@ -193,10 +196,23 @@ impl<T: Send + 'static> Log<T> {
     /// [`LogError::Poisoned`]: the log had failed, or did now. [`LogError::ClosedWhileFull`].
     pub fn close(&self) -> Result<(), Arc<LogError>> {
         self.shared.housekeeper.call_off();
-        match self.batches.send(Message::Close) {
+        match self.send(Message::Close) {
             // Refused: it has ended already, or is about to.
-            Ok(()) | Err(_) => self.shared.ended.wait(),
+            Ok(()) | Err(Closed) => self.shared.ended.wait(),
         }
+    }
+
+    /// To the writer, which drops it if it takes nothing more.
+    fn send(&self, message: Message<T>) -> Result<(), Closed> {
+        let submitting = &self.shared.submitting;
+        submitting.fetch_add(1, Ordering::SeqCst);
+        // Counted first: either the writer waits for this, or this sees that it is over.
+        let sent = match self.shared.over.load(Ordering::SeqCst) {
+            true => Err(Closed),
+            false => self.batches.send(message).map_err(|_refused| Closed),
+        };
+        submitting.fetch_sub(1, Ordering::SeqCst);
+        sent
     }
 }
 
@@ -226,6 +242,8 @@ impl Shared {
             housekeeper,
             failure: OnceLock::new(),
             ended: Ended::default(),
+            over: AtomicBool::new(false),
+            submitting: AtomicUsize::new(0),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Always, each with a test of its name:
 //! - `a_failed_sync_is_final`: no mark moves after one; every later batch is refused; nothing is tried again.
 //! - `a_batch_is_never_split`: over two commits or two segments.
+//! - `what_the_writer_never_took_is_dropped_with_its_companion`: whoever waits for one hears of the end.
 //!
 //! Not here: making spares (housekeeper), waiting for room (permit).
 
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -304,6 +306,23 @@ impl<T, S: FnMut(Commit<T>)> Writer<T, S> {
         let salt = header.salt();
         self.shared.segments.write().insert(self.number, salt);
         Ok(Segment { file, path, salt })
+    }
+}
+
+impl<T, S> Drop for Writer<T, S> {
+    /// The channel keeps what is in it for as long as anybody may send, though nobody receives: so it is emptied, and nobody
+    /// may send any more once it is.
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        loop {
+            while self.waiting.try_recv().is_ok() {}
+            // Whoever began to send before that is let finish: with room in the channel it does not wait.
+            if self.shared.submitting.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            thread::yield_now();
+        }
+        while self.waiting.try_recv().is_ok() {}
     }
 }
 

@@ -113,6 +113,10 @@ impl StateStore for MemoryStore {
         Ok(inner.rows.get(key).cloned())
     }
 
+    fn salvage(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        Ok(self.inner.lock().rows.get(key).cloned())
+    }
+
     fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StateError> {
         let inner = self.inner.lock();
         inner.check()?;

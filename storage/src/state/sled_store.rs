@@ -67,6 +67,8 @@ pub struct SledStore {
     /// written twice.
     synced_blobs: Mutex<HashSet<OsString>>,
     broken: AtomicBool,
+    /// sled has panicked: it may wait for ever for what that thread was about to do, and is not called again.
+    lost: AtomicBool,
 }
 
 /// A store, and how it was come by.
@@ -121,6 +123,7 @@ impl SledStore {
             db_file,
             synced_blobs: Mutex::default(),
             broken: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         };
         Ok(Opened {
             store,
@@ -160,6 +163,9 @@ impl SledStore {
 
     /// The call's result; its failure breaks the store.
     fn or_broken<T>(&self, result: Result<T, StateError>) -> Result<T, StateError> {
+        if matches!(result, Err(StateError::Panicked { .. })) {
+            self.lost.store(true, Ordering::Release);
+        }
         if result.is_err() && !self.broken.swap(true, Ordering::AcqRel) {
             self.mark_broken();
         }
@@ -215,6 +221,16 @@ impl SledStore {
 impl StateStore for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         let db = self.db()?;
+        let row = self.or_broken(guarded("read a row", || db.get(key)))?;
+        Ok(row.map(|value| value.to_vec()))
+    }
+
+    fn salvage(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        // After an error, sled answers what it has in memory or on disk, or with that error again.
+        if self.lost.load(Ordering::Acquire) {
+            return Err(StateError::Broken);
+        }
+        let db = self.db.as_ref().ok_or(StateError::Broken)?;
         let row = self.or_broken(guarded("read a row", || db.get(key)))?;
         Ok(row.map(|value| value.to_vec()))
     }

@@ -1,9 +1,15 @@
 //! Spares, recycling, release, and a disk that is full.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, unbounded};
 use restante_storage::sim::{Fault, Keep, Op, SimDisk, Why};
-use restante_storage::{Disk, LogError, LogOptions, Lsn};
+use restante_storage::{
+    Commit, Disk, Draft, DraftBatch, Kind, Log, LogError, LogOptions, Lsn, Raw, UnixMillis,
+};
 
 use crate::world::{DIR, Outcome, SEGMENT_BYTES, World, body, open, open_with, small, wal};
 
@@ -179,6 +185,44 @@ fn closing_while_the_disk_is_full_gives_up_what_waits() {
     disk.set_capacity(None);
     let (_, found) = open(&disk).unwrap();
     assert_eq!(found.records.len(), 3);
+}
+
+#[test]
+fn what_the_writer_never_took_is_dropped_with_its_companion() {
+    let disk = SimDisk::new();
+    // One batch is a commit: the first waits for a segment, the others behind it.
+    let options = LogOptions {
+        commit_bytes_max: 1,
+        ..small()
+    };
+    let mut scan = Log::scan(Arc::new(disk.clone()), Path::new(DIR), options).unwrap();
+    scan.replay(scan.oldest(), &mut |_| {}).unwrap();
+    disk.set_capacity(Some(1));
+    let log = scan
+        .start(HashMap::new(), |_: Commit<Sender<()>>| {}, |_| {})
+        .unwrap();
+    let companions: Vec<_> = (0..3)
+        .map(|_| {
+            let (companion, dropped) = unbounded();
+            let mut batch = DraftBatch::new(log.limits(), companion);
+            let raw = Raw(&[]);
+            batch
+                .push(&Draft::new(Kind::Advance, UnixMillis::ZERO, &raw))
+                .unwrap();
+            log.submit(batch).unwrap();
+            dropped
+        })
+        .collect();
+    assert!(log.close().is_err());
+    for dropped in companions {
+        let heard = dropped.recv_timeout(Duration::from_secs(10));
+        assert_eq!(heard, Err(RecvTimeoutError::Disconnected));
+    }
+    let (companion, _) = unbounded();
+    assert!(
+        log.submit(DraftBatch::new(log.limits(), companion))
+            .is_err()
+    );
 }
 
 #[test]

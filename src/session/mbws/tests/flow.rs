@@ -136,6 +136,7 @@ fn who_is_ended_by_the_broker_is_told_why() {
     for (end, code, close_code) in [
         (End::TakenOver, Code::TakenOver, 4410),
         (End::ShuttingDown, Code::ShuttingDown, 1001),
+        (End::Kicked, Code::ShuttingDown, 1001),
         (End::LogFailed, Code::Internal, 1011),
     ] {
         let mut pair = Pair::running();

@@ -75,6 +75,7 @@ fn open_says_who_wants_which_session() {
             session: SessionWish {
                 id: Some(SESSION),
                 expiry: Duration::from_secs(60),
+                fresh: false,
             },
             name: Some("till 4".to_owned()),
         },
@@ -86,6 +87,7 @@ fn open_says_who_wants_which_session() {
             session: SessionWish {
                 id: None,
                 expiry: Duration::ZERO,
+                fresh: false,
             },
             name: None,
         },

@@ -42,6 +42,7 @@ pub(super) fn attached() -> Attached {
         confirmed: 0,
         failed: Vec::new(),
         expiry: Duration::ZERO,
+        mqtt: None,
     }
 }
 

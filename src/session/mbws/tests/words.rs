@@ -52,6 +52,7 @@ fn a_send_is_published() {
             transient: true,
             body: Bytes::new(),
             text: true,
+            ..NewMessage::default()
         })),
     );
 }
@@ -109,6 +110,7 @@ fn settle_and_cancel_are_called() {
             released: Ranges::from_iter([3]),
             rejected: Ranges::from_iter([4]),
             reason: Some("broken".to_owned()),
+            ..Settle::default()
         }),
     );
     let consumer = "c".to_owned();
@@ -156,7 +158,8 @@ fn every_refusal_has_a_code_that_ends_no_session() {
             code.close_code().is_none() || code == Code::Denied,
             "{code}"
         );
-        if refusal != Refusal::TooMany {
+        // The codes for many, and for what no frame of MBWS asks for, are others'.
+        if !matches!(refusal, Refusal::TooMany | Refusal::NoSuchSubscription) {
             assert_eq!(code.as_str(), refusal.as_str(), "refusal {seq}");
         }
     }
@@ -180,6 +183,7 @@ fn delivery(text: bool) -> Event {
             expires: Some(WALL.saturating_add(250)),
             body: Bytes::from_static(b"hi"),
             text,
+            ..Message::default()
         },
     }))
 }

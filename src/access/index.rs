@@ -1,0 +1,521 @@
+//! All rules in one trie, so that a decision costs a few look-ups, however many rules there are.
+//!
+//! ```text
+//! (role, realm) ─▶ root ─ orders ─▶ ○ ─ + ─▶ ○ ─ ${user} ─▶ ○      each ○: which rule allows or denies
+//!                    └─── # ─▶ ○                                    which verb there, by its number
+//! ```
+//!
+//! Each (role, realm) of a rule has a root of its own, with `*` for a role or realm like any other name. Every segment that
+//! some rule names has a number, looked up once for an address; edges of the trie are between numbers. So a match visits only
+//! nodes whose path fits the address: at most one for each way to read its segments as literal, `+` or placeholder.
+//!
+//! Rules are numbered by their names' order, and the lowest that decides is the one a verdict names: the answer and its
+//! reason depend on the documents alone.
+//!
+//! Always, each with a test of its name in `index::tests`:
+//! - `the_index_agrees_with_the_definition`: for any rules, principals, addresses and filters.
+//! - `a_placeholder_is_never_a_wildcard`.
+//! - `a_rule_that_cannot_be_read_denies_or_does_nothing`.
+//!
+//! Not here: who somebody is, and the role `admin`, which needs no rules (`snapshot`).
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::pattern::{Part, Pattern};
+use crate::engine::address::{escape_first_segment, escape_segment};
+use crate::registry::{Rule, Verb};
+use restante_admin_api::document::Effect;
+
+/// What stands for every role or realm in a rule.
+pub(super) const ANY: &str = "*";
+
+/// No node, no rule.
+const NONE: u32 = u32::MAX;
+
+/// The number of every segment that no rule names: it has no edges.
+const UNNAMED: u32 = 0;
+const ONE: u32 = 1;
+const REST: u32 = 2;
+const FIRST_LITERAL: u32 = 3;
+
+const VERBS: usize = Verb::ALL.len();
+
+/// Compiled rules; see the module's head. Never changes.
+#[derive(Default)]
+pub(super) struct Index {
+    /// The rules' names, by number.
+    names: Vec<Arc<str>>,
+    /// Numbers of segments.
+    segments: FxHashMap<Box<str>, u32>,
+    roles: FxHashMap<Box<str>, u32>,
+    realms: FxHashMap<Box<str>, u32>,
+    /// By role and realm.
+    roots: FxHashMap<u64, u32>,
+    /// By node and segment.
+    edges: FxHashMap<u64, u32>,
+    nodes: Vec<Node>,
+    ends: Vec<Ends>,
+}
+
+/// A point of the trie: some segments read.
+struct Node {
+    one: u32,
+    user: u32,
+    client: u32,
+    /// Rules whose filter ends here, and those whose filter ends here with `#`.
+    end: u32,
+    rest: u32,
+    /// The literal edges once more, to be listed: whether the segment is of a special space, and where it leads.
+    literals: Vec<(bool, u32)>,
+}
+
+impl Node {
+    fn new() -> Node {
+        Node {
+            one: NONE,
+            user: NONE,
+            client: NONE,
+            end: NONE,
+            rest: NONE,
+            literals: Vec::new(),
+        }
+    }
+}
+
+/// The lowest rule of each verb and effect.
+#[derive(Clone, Copy)]
+struct Ends {
+    deny: [u32; VERBS],
+    allow: [u32; VERBS],
+}
+
+impl Ends {
+    const NOTHING: Ends = Ends {
+        deny: [NONE; VERBS],
+        allow: [NONE; VERBS],
+    };
+}
+
+/// What a walk has found: the lowest rule that denies and the lowest that allows.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    deny: u32,
+    allow: u32,
+}
+
+/// Who asks, as far as rules look at it.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) roles: &'a [String],
+    pub(super) user: &'a str,
+    /// None, or empty: the client has none, and `${client}` matches nothing.
+    pub(super) client: Option<&'a str>,
+}
+
+/// What rules say, by a rule's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Allowed(u32),
+    Denied(u32),
+    Nothing,
+}
+
+/// A segment that was asked for.
+#[derive(Clone, Copy)]
+struct Segment<'a> {
+    number: u32,
+    text: &'a str,
+}
+
+type Segments<'a> = SmallVec<[Segment<'a>; 16]>;
+
+/// Whether `text`, the segment at `at`, says `name`. Most names are spelled as they are, and nothing is allocated for them.
+fn is_spelling(name: &str, at: usize, text: &str) -> bool {
+    // A spelling is never shorter.
+    text.len() >= name.len()
+        && match at {
+            0 => escape_first_segment(name) == text,
+            _ => escape_segment(name) == text,
+        }
+}
+
+impl Index {
+    /// Compiles rules, which come with their names, in the names' order.
+    ///
+    /// A rule whose filter cannot be read can have been stored only by a mistake of ours. One that allows does nothing then;
+    /// one that denies denies everything to its role in its realm.
+    pub(super) fn new<'a>(rules: impl IntoIterator<Item = (&'a str, &'a Rule)>) -> Index {
+        let mut index = Index::default();
+        index.segments.insert("+".into(), ONE);
+        index.segments.insert("#".into(), REST);
+        for (name, rule) in rules {
+            index.add(name, rule);
+        }
+        index
+    }
+
+    fn add(&mut self, name: &str, rule: &Rule) {
+        let Ok(number) = u32::try_from(self.names.len()) else {
+            return;
+        };
+        self.names.push(name.into());
+        match Pattern::parse(&rule.filter) {
+            Ok(pattern) => self.insert(rule, number, &pattern),
+            Err(error) => {
+                tracing::error!(rule = name, %error, "a rule's filter cannot be read: if it denies, it denies everything");
+                if rule.effect == Effect::Deny {
+                    // A filter has a segment at least: what ends at a root is this.
+                    let root = self.root(rule);
+                    self.end(rule, number, root, false);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, rule: &Rule, number: u32, pattern: &Pattern) {
+        let mut node = self.root(rule);
+        let mut rest = false;
+        for part in pattern.parts() {
+            match part {
+                Part::Rest => rest = true,
+                other => node = self.step(node, other),
+            }
+        }
+        self.end(rule, number, node, rest);
+    }
+
+    fn root(&mut self, rule: &Rule) -> u32 {
+        let role = numbered(&mut self.roles, &rule.role, 0);
+        let realm = numbered(&mut self.realms, &rule.realm, 0);
+        if let Some(root) = self.roots.get(&pair(role, realm)) {
+            return *root;
+        }
+        let root = self.node();
+        self.roots.insert(pair(role, realm), root);
+        root
+    }
+
+    /// Notes the rule where its filter ends.
+    fn end(&mut self, rule: &Rule, number: u32, node: u32, rest: bool) {
+        let ends = self.ends_of(node, rest);
+        let Some(ends) = self.ends.get_mut(ends as usize) else {
+            return;
+        };
+        let by_verb = match rule.effect {
+            Effect::Allow => &mut ends.allow,
+            Effect::Deny => &mut ends.deny,
+        };
+        for verb in &rule.verbs {
+            if let Some(lowest) = by_verb.get_mut(place(*verb)) {
+                *lowest = number.min(*lowest);
+            }
+        }
+    }
+
+    fn node(&mut self) -> u32 {
+        let number = u32::try_from(self.nodes.len()).unwrap_or(NONE);
+        self.nodes.push(Node::new());
+        number
+    }
+
+    /// The node behind `part`, made if it is not there.
+    fn step(&mut self, from: u32, part: Part<'_>) -> u32 {
+        if let Part::Literal(text) = part {
+            let segment = numbered(&mut self.segments, text, FIRST_LITERAL - REST);
+            if let Some(to) = self.edges.get(&pair(from, segment)) {
+                return *to;
+            }
+            let to = self.node();
+            self.edges.insert(pair(from, segment), to);
+            if let Some(node) = self.nodes.get_mut(from as usize) {
+                node.literals.push((text.starts_with(['$', '~']), to));
+            }
+            return to;
+        }
+        let new = u32::try_from(self.nodes.len()).unwrap_or(NONE);
+        let Some(node) = self.nodes.get_mut(from as usize) else {
+            return from;
+        };
+        let edge = match part {
+            Part::User => &mut node.user,
+            Part::Client => &mut node.client,
+            _ => &mut node.one,
+        };
+        if *edge == NONE {
+            *edge = new;
+            self.nodes.push(Node::new());
+            return new;
+        }
+        *edge
+    }
+
+    fn ends_of(&mut self, node: u32, rest: bool) -> u32 {
+        let new = u32::try_from(self.ends.len()).unwrap_or(NONE);
+        let Some(node) = self.nodes.get_mut(node as usize) else {
+            return NONE;
+        };
+        let ends = if rest { &mut node.rest } else { &mut node.end };
+        if *ends == NONE {
+            *ends = new;
+            self.ends.push(Ends::NOTHING);
+        }
+        *ends
+    }
+
+    /// The name of a rule.
+    pub(super) fn name(&self, rule: u32) -> Option<&Arc<str>> {
+        self.names.get(rule as usize)
+    }
+
+    /// What rules say to `verb` on an address, or on a filter: then all that it stands for must be allowed by one rule,
+    /// and none of it denied.
+    pub(super) fn ask(&self, asker: &Asker<'_>, verb: Verb, realm: &str, asked: &str) -> Said {
+        let mut segments = Segments::new();
+        let mut is_filter = false;
+        for text in asked.split('/') {
+            let number = self.segments.get(text).copied().unwrap_or(UNNAMED);
+            is_filter |= number == ONE || number == REST;
+            segments.push(Segment { number, text });
+        }
+        let walk = Walk {
+            index: self,
+            verb: place(verb),
+            user: asker.user,
+            client: asker.client.filter(|client| !client.is_empty()),
+            special: asked.starts_with(['$', '~']),
+        };
+        let mut found = Found {
+            deny: NONE,
+            allow: NONE,
+        };
+        let everywhere = self.realms.get(ANY);
+        let here = self
+            .realms
+            .get(realm)
+            .filter(|here| Some(*here) != everywhere);
+        let roles = asker.roles.iter().map(String::as_str).chain([ANY]);
+        for role in roles.filter_map(|role| self.roles.get(role)) {
+            for realm in here.iter().chain(everywhere.iter()) {
+                let Some(root) = self.roots.get(&pair(*role, **realm)) else {
+                    continue;
+                };
+                walk.deny_everything(*root, &mut found);
+                if is_filter {
+                    walk.covering(*root, 0, &segments, &mut found);
+                    walk.overlapping(*root, 0, &segments, &mut found);
+                } else {
+                    walk.address(*root, 0, &segments, &mut found);
+                }
+            }
+        }
+        match found {
+            Found {
+                deny: NONE,
+                allow: NONE,
+            } => Said::Nothing,
+            Found { deny: NONE, allow } => Said::Allowed(allow),
+            Found { deny, .. } => Said::Denied(deny),
+        }
+    }
+}
+
+/// The number of `name`, or the next one; the first is `offset`.
+fn numbered(numbers: &mut FxHashMap<Box<str>, u32>, name: &str, offset: u32) -> u32 {
+    if let Some(number) = numbers.get(name) {
+        return *number;
+    }
+    let number = u32::try_from(numbers.len())
+        .unwrap_or(NONE)
+        .saturating_add(offset);
+    numbers.insert(name.into(), number);
+    number
+}
+
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn place(verb: Verb) -> usize {
+    verb as usize
+}
+
+/// One question, on its way through the tries.
+struct Walk<'a> {
+    index: &'a Index,
+    verb: usize,
+    user: &'a str,
+    client: Option<&'a str>,
+    /// Whether what is asked for is in one of the spaces that a wildcard in front does not match.
+    special: bool,
+}
+
+impl Walk<'_> {
+    fn node(&self, node: u32) -> Option<&Node> {
+        self.index.nodes.get(node as usize)
+    }
+
+    fn ends(&self, ends: u32) -> Option<(u32, u32)> {
+        let ends = self.index.ends.get(ends as usize)?;
+        Some((*ends.deny.get(self.verb)?, *ends.allow.get(self.verb)?))
+    }
+
+    fn both(&self, ends: u32, found: &mut Found) {
+        if let Some((deny, allow)) = self.ends(ends) {
+            found.deny = found.deny.min(deny);
+            found.allow = found.allow.min(allow);
+        }
+    }
+
+    fn allow(&self, ends: u32, found: &mut Found) {
+        if let Some((_, allow)) = self.ends(ends) {
+            found.allow = found.allow.min(allow);
+        }
+    }
+
+    fn deny(&self, ends: u32, found: &mut Found) {
+        if let Some((deny, _)) = self.ends(ends) {
+            found.deny = found.deny.min(deny);
+        }
+    }
+
+    /// A rule that denies and cannot be read: see [`Index::new`].
+    fn deny_everything(&self, root: u32, found: &mut Found) {
+        if let Some(Node { end, .. }) = self.node(root)
+            && *end != NONE
+        {
+            self.deny(*end, found);
+        }
+    }
+
+    /// Whether a wildcard of a rule may stand at `at`.
+    fn wild_at(&self, at: usize) -> bool {
+        at > 0 || !self.special
+    }
+
+    /// The nodes that one literal segment leads to.
+    fn literal_steps(&self, node: &Node, from: u32, at: usize, segment: Segment<'_>) -> [u32; 4] {
+        let mut steps = [NONE; 4];
+        let [literal, one, user, client] = &mut steps;
+        if segment.number >= FIRST_LITERAL {
+            let to = self.index.edges.get(&pair(from, segment.number));
+            *literal = to.copied().unwrap_or(NONE);
+        }
+        if self.wild_at(at) {
+            *one = node.one;
+        }
+        if node.user != NONE && is_spelling(self.user, at, segment.text) {
+            *user = node.user;
+        }
+        if node.client != NONE
+            && let Some(id) = self.client
+            && is_spelling(id, at, segment.text)
+        {
+            *client = node.client;
+        }
+        steps
+    }
+
+    /// Rules that match an address.
+    fn address(&self, from: u32, at: usize, segments: &[Segment<'_>], found: &mut Found) {
+        let Some(node) = self.node(from) else {
+            return;
+        };
+        if node.rest != NONE && self.wild_at(at) {
+            self.both(node.rest, found);
+        }
+        let Some(segment) = segments.get(at) else {
+            return self.both(node.end, found);
+        };
+        for to in self.literal_steps(node, from, at, *segment) {
+            if to != NONE {
+                self.address(to, at + 1, segments, found);
+            }
+        }
+    }
+
+    /// Rules that match every address that a filter stands for; only what they allow is of interest.
+    fn covering(&self, from: u32, at: usize, segments: &[Segment<'_>], found: &mut Found) {
+        let Some(node) = self.node(from) else {
+            return;
+        };
+        if node.rest != NONE && self.wild_at(at) {
+            self.allow(node.rest, found);
+        }
+        match segments.get(at) {
+            None => self.allow(node.end, found),
+            Some(Segment { number: ONE, .. }) => self.covering(node.one, at + 1, segments, found),
+            // An address has a segment at least, so that `+/#` is all that `#` is.
+            Some(Segment { number: REST, .. }) if at == 0 => {
+                if let Some(next) = self.node(node.one) {
+                    self.allow(next.rest, found);
+                }
+            }
+            Some(Segment { number: REST, .. }) => {}
+            Some(segment) => {
+                for to in self.literal_steps(node, from, at, *segment) {
+                    self.covering(to, at + 1, segments, found);
+                }
+            }
+        }
+    }
+
+    /// Rules that match some address that a filter stands for; only what they deny is of interest.
+    fn overlapping(&self, from: u32, at: usize, segments: &[Segment<'_>], found: &mut Found) {
+        let Some(node) = self.node(from) else {
+            return;
+        };
+        if node.rest != NONE && self.wild_at(at) {
+            self.deny(node.rest, found);
+        }
+        match segments.get(at) {
+            None => self.deny(node.end, found),
+            Some(Segment { number: ONE, .. }) => {
+                for to in self.any_steps(node, at) {
+                    self.overlapping(to, at + 1, segments, found);
+                }
+            }
+            Some(Segment { number: REST, .. }) => {
+                if at > 0 {
+                    self.deny(node.end, found);
+                }
+                for to in self.any_steps(node, at) {
+                    self.below(to, at + 1, found);
+                }
+            }
+            Some(segment) => {
+                for to in self.literal_steps(node, from, at, *segment) {
+                    self.overlapping(to, at + 1, segments, found);
+                }
+            }
+        }
+    }
+
+    /// Everything below a node denies something of a `#`.
+    fn below(&self, from: u32, at: usize, found: &mut Found) {
+        let Some(node) = self.node(from) else {
+            return;
+        };
+        self.deny(node.end, found);
+        self.deny(node.rest, found);
+        for to in self.any_steps(node, at) {
+            self.below(to, at + 1, found);
+        }
+    }
+
+    /// The nodes that any one segment leads to; a wildcard in front asks for nothing in the special spaces.
+    fn any_steps<'n>(&self, node: &'n Node, at: usize) -> impl Iterator<Item = u32> + 'n {
+        let client = self.client.map_or(NONE, |_| node.client);
+        let literals = node.literals.iter();
+        literals
+            .filter(move |(special, _)| at > 0 || !special)
+            .map(|(_, to)| *to)
+            .chain([node.one, node.user, client])
+            .filter(|to| *to != NONE)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,549 @@
+//! What an attachment does for MQTT alone: subscriptions, the session's own queue, its listener, and the packet ids of QoS 2.
+//!
+//! ```text
+//! Subscribe ─▶ own queue there? ─▶ its consumer? ─▶ listener hears of the filter ─▶ record ─▶ Confirmed
+//!          └─ shared: the group's queue there? ─▶ a consumer of it ──────────────────┘
+//! ```
+//!
+//! What is missing is made first, one thing after the other; after each the call is tried again and finds it. The record comes
+//! last, so that what a session is told it has is there.
+//!
+//! What is sent to a session that outlives its socket comes from its own queue, as far as that keeps it, else from its listener, and
+//! never from both: a listener knows the queue that it stands beside, and is left out where that is among the takers
+//! (`publish.rs`). A session that ends with its socket has the listener alone.
+//!
+//! Always, with tests in `broker/tests/mqtt.rs`.
+//!
+//! Not here: packets, packet ids of deliveries, what is delivered with which quality of service (session).
+
+use std::sync::Arc;
+
+use restante_storage::payload::{self, Advance, DefineSession, Subscription};
+use restante_storage::{Kind, QueueId, SessionNo};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::admin::SHAPES_MAX;
+use super::attachment::{Attachment, ConsumerKind, Outcome};
+use super::call::{
+    Attach, LISTENER, MqttState, OWN_CONSUMER, Protocol, Subscribe, shared_consumer,
+};
+use super::core::Ask;
+use super::outbox::{Meter, Subscriber};
+use super::placing::{Landing, Placed};
+use super::publish::Care;
+use super::settings::{own_queue_name, shared_queue_name};
+use crate::engine::ConsumerId;
+use crate::engine::address::{Address, AddressLimits, Filter};
+use crate::message::NewMessage;
+use crate::refusal::Refusal;
+
+/// How often a group's queue is made anew, where the last one went just then.
+const TRIES_MAX: u32 = 8;
+
+/// The session's id of an MQTT client: the same for ever, and nobody else's in any realm.
+///
+/// A name-based UUID with SHA-256 (version 8, RFC 9562 appendix B.2).
+pub fn client_session(realm: &str, client: &str) -> Uuid {
+    /// The namespace: made once, at random.
+    const NAMESPACE: Uuid = Uuid::from_u128(0x5a0c_6f0e_9d1b_4c54_8a52_b1f2_6b0f_3c77);
+    let mut hash = Sha256::new();
+    hash.update(NAMESPACE.as_bytes());
+    // No realm has a zero byte in its name.
+    for part in [realm.as_bytes(), b"\0", client.as_bytes()] {
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// What an attachment knows of an MQTT session.
+#[derive(Debug)]
+pub(super) struct Mqtt {
+    /// The client's id.
+    pub(super) client: Arc<str>,
+    subscriptions: Vec<Known>,
+    listener: Option<Arc<Subscriber>>,
+    /// The session's own queue.
+    own: Option<QueueId>,
+    /// Subscriptions that do not want what the session sends itself.
+    n_no_local: usize,
+    /// The call for which the listener was made to hear of a filter, so that it is once.
+    listens_for: u64,
+    /// How often a queue was made for the call at hand.
+    tries: u32,
+}
+
+#[derive(Debug)]
+struct Known {
+    it: Subscription,
+    filter: Filter,
+}
+
+impl Mqtt {
+    /// For a client that speaks MQTT.
+    pub(super) fn new(wish: &Attach) -> Option<Box<Mqtt>> {
+        let client = wish.client.as_ref();
+        let client = client.filter(|_| wish.protocol == Protocol::Mqtt)?;
+        Some(Box::new(Mqtt {
+            client: Arc::clone(client),
+            subscriptions: Vec::new(),
+            listener: None,
+            own: None,
+            n_no_local: 0,
+            listens_for: 0,
+            tries: 0,
+        }))
+    }
+
+    fn find(&self, share: &str, filter: &str) -> Option<usize> {
+        let mut known = self.subscriptions.iter();
+        known.position(|known| known.it.share == share && known.it.filter == filter)
+    }
+
+    fn set(&mut self, it: Subscription, filter: Filter) {
+        let known = Known { it, filter };
+        match self.find(&known.it.share, &known.it.filter) {
+            Some(at) => {
+                if let Some(place) = self.subscriptions.get_mut(at) {
+                    *place = known;
+                }
+            }
+            None => self.subscriptions.push(known),
+        }
+        self.count_no_local();
+    }
+
+    fn count_no_local(&mut self) {
+        let no_local = self.subscriptions.iter().filter(|known| known.it.no_local);
+        self.n_no_local = no_local.count();
+    }
+
+    /// Whether all that the session subscribes to and that matches does not want what it sends itself.
+    fn keeps_from_itself(&self, address: &Address) -> bool {
+        let own = self.subscriptions.iter();
+        let mut matching = own
+            .filter(|known| known.it.share.is_empty() && known.filter.matches(address))
+            .peekable();
+        matching.peek().is_some() && matching.all(|known| known.it.no_local)
+    }
+
+    pub(super) fn state(&self, whole: Option<&DefineSession>) -> MqttState {
+        let packets = |ids: &[u32]| -> Vec<u16> {
+            let ids = ids.iter().copied();
+            ids.filter_map(|id| u16::try_from(id).ok()).collect()
+        };
+        let known = self.subscriptions.iter();
+        MqttState {
+            subscriptions: known.map(|known| known.it.clone()).collect(),
+            received: whole.map_or_else(Vec::new, |it| packets(&it.received)),
+            releasing: whole.map_or_else(Vec::new, |it| packets(&it.releasing)),
+        }
+    }
+
+    /// Filters that the listener hears of.
+    fn heard(&self) -> Vec<Filter> {
+        let heard = self.subscriptions.iter();
+        heard
+            .filter(|known| known.it.share.is_empty())
+            .map(|known| known.filter.clone())
+            .collect()
+    }
+}
+
+impl Attachment {
+    /// The client's id, where its protocol has one.
+    pub(super) fn client(&self) -> Option<&str> {
+        self.mqtt.as_ref().map(|mqtt| &*mqtt.client)
+    }
+
+    /// What a durable MQTT session goes on with.
+    pub(super) fn resume_mqtt(
+        &mut self,
+        whole: &DefineSession,
+        listener: Option<Arc<Subscriber>>,
+    ) -> Option<MqttState> {
+        let mqtt = self.mqtt.as_mut()?;
+        mqtt.own = (whole.queue > 0).then(|| QueueId::new(whole.queue));
+        for it in &whole.subscriptions {
+            // Checked when it began, against the limits of that day.
+            if let Ok(filter) = Filter::parse(&it.filter, AddressLimits::CEILING) {
+                mqtt.set(it.clone(), filter);
+            }
+        }
+        let state = mqtt.state(Some(whole));
+        if let Some(listener) = listener {
+            self.listen(listener);
+        }
+        Some(state)
+    }
+
+    /// It has a listener from now on.
+    fn listen(&mut self, listener: Arc<Subscriber>) {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return;
+        };
+        if let Some(own) = mqtt.own {
+            listener.stands_beside(own);
+        }
+        if mqtt.listener.is_none() {
+            mqtt.listener = Some(Arc::clone(&listener));
+            let kind = ConsumerKind::Listener {
+                subscriber: listener,
+            };
+            self.add(LISTENER.into(), kind, true, u64::MAX);
+        }
+    }
+
+    /// The listener hears of nothing any more.
+    pub(super) fn shut_listener(&self, listener: &Arc<Subscriber>) {
+        let filters = self.mqtt.as_ref().map_or_else(Vec::new, |it| it.heard());
+        self.unlisten(filters, listener, None);
+    }
+
+    /// `tag`: of the call that waits for it.
+    fn unlisten(&self, filters: Vec<Filter>, listener: &Arc<Subscriber>, tag: Option<u64>) {
+        self.shared.ask(Ask::Unlisten {
+            realm: Arc::clone(&self.realm),
+            filters,
+            listener: Arc::clone(listener),
+            answer: tag.map(|tag| (Arc::clone(&self.outbox), tag)),
+        });
+    }
+
+    /// Subscribes, once all that it takes is there.
+    pub(super) fn subscribe(&mut self, tag: u64, wish: &Subscribe) -> Outcome {
+        let share = wish.share.as_deref().unwrap_or_default();
+        let Some(mqtt) = &self.mqtt else {
+            return Outcome::Refused(Refusal::Unsupported);
+        };
+        let is_known = mqtt.find(share, &wish.filter).is_some();
+        let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max;
+        let Ok(filter) = Filter::parse(&wish.filter, self.shared.settings.address) else {
+            return Outcome::Refused(Refusal::BadFilter);
+        };
+        if !self.may_listen(&filter) {
+            return Outcome::Refused(Refusal::Denied);
+        }
+        if !is_known && (is_full || self.makes_too_many_shapes(&filter)) {
+            return Outcome::Refused(Refusal::TooMany);
+        }
+        let missing = match &wish.share {
+            Some(group) => self.lacks_of_group(tag, group, &wish.filter),
+            None => self.lacks_of_its_own(tag, wish.qos, &filter),
+        };
+        if let Some(outcome) = missing {
+            return outcome;
+        }
+        self.begin_subscription(tag, wish, filter)
+    }
+
+    /// Whether matching would cost too much with that filter, whoever binds it to what.
+    fn makes_too_many_shapes(&self, filter: &Filter) -> bool {
+        let routes = self.shared.routes.load();
+        let bound = routes.queues.get(&self.realm).map(|it| &it.bindings);
+        let heard = routes.topics.get(&self.realm);
+        bound.is_some_and(|it| it.shapes_with(filter) > SHAPES_MAX)
+            || heard.is_some_and(|it| it.shapes_with(filter) > SHAPES_MAX)
+    }
+
+    /// What a subscription of the session's own still lacks: what becomes of it then; none: nothing.
+    fn lacks_of_its_own(&mut self, tag: u64, qos: u8, filter: &Filter) -> Option<Outcome> {
+        if let (Some(session), 1..) = (self.session, qos) {
+            let own = self.mqtt.as_ref().and_then(|mqtt| mqtt.own);
+            let Some(own) = own.or_else(|| self.find_own_queue(session)) else {
+                return Some(self.make_own_queue(tag, session));
+            };
+            if !self.has_consumer_named(OWN_CONSUMER) {
+                return Some(self.ask_consumer(tag, OWN_CONSUMER.into(), own, false));
+            }
+        }
+        let mqtt = self.mqtt.as_mut()?;
+        let hears = mqtt.listens_for == tag || mqtt.find("", filter.as_str()).is_some();
+        if hears {
+            return None;
+        }
+        let listener = mqtt.listener.clone();
+        self.shared.ask(Ask::Listen {
+            realm: Arc::clone(&self.realm),
+            filter: filter.clone(),
+            listener,
+            outbox: Arc::clone(&self.outbox),
+            tag,
+        });
+        self.await_answer();
+        Some(Outcome::Waits)
+    }
+
+    /// The session's own queue, once it is in the routes.
+    fn find_own_queue(&mut self, session: SessionNo) -> Option<QueueId> {
+        let mqtt = self.mqtt.as_mut()?;
+        let name = own_queue_name(&mqtt.client);
+        let routes = self.shared.routes.load();
+        let handle = routes.queues.get(&self.realm)?.names.get(&*name)?;
+        let owner = handle.def.as_ref().map(|def| def.session);
+        let own = (owner == Some(session.get())).then_some(handle.id)?;
+        mqtt.own = Some(own);
+        if let Some(listener) = &mqtt.listener {
+            listener.stands_beside(own);
+        }
+        Some(own)
+    }
+
+    fn make_own_queue(&mut self, tag: u64, session: SessionNo) -> Outcome {
+        if self.declared_for == tag {
+            // The session has ended meanwhile, and with it the reason for a queue.
+            return Outcome::Refused(Refusal::NoRoute);
+        }
+        let client = self.mqtt.as_ref().map(|mqtt| Arc::clone(&mqtt.client));
+        let client = client.unwrap_or_default();
+        let settings = &self.shared.settings.mqtt;
+        let def = settings.own_queue(&self.realm, &client, session);
+        self.declare_queue(tag, &def)
+    }
+
+    /// As [`lacks_of_its_own`](Self::lacks_of_its_own), of a shared one.
+    fn lacks_of_group(&mut self, tag: u64, group: &str, filter: &str) -> Option<Outcome> {
+        let consumer = shared_consumer(group, filter);
+        if self.has_consumer_named(&consumer) {
+            return None;
+        }
+        let name = shared_queue_name(group, filter);
+        let routes = self.shared.routes.load();
+        let realm = routes.queues.get(&self.realm);
+        let handle = realm.and_then(|realm| realm.names.get(&*name));
+        Some(match handle.map(|handle| handle.id) {
+            Some(queue) => self.ask_consumer(tag, consumer.into(), queue, false),
+            None => self.make_shared_queue(tag, group, filter),
+        })
+    }
+
+    fn make_shared_queue(&mut self, tag: u64, group: &str, filter: &str) -> Outcome {
+        let tries = self.mqtt.as_mut().map_or(TRIES_MAX, |mqtt| {
+            mqtt.tries += 1;
+            mqtt.tries
+        });
+        if tries > TRIES_MAX || self.shared.room_for_queues(&self.realm) == 0 {
+            return Outcome::Refused(Refusal::TooMany);
+        }
+        let settings = &self.shared.settings.mqtt;
+        let def = settings.shared_queue(&self.realm, group, filter);
+        self.declare_queue(tag, &def)
+    }
+
+    /// The queue that a group shares has gone just then: another one is made.
+    pub(super) fn try_again_shared(&mut self, tag: u64, wish: &Subscribe) -> Option<Outcome> {
+        let group = wish.share.as_deref()?;
+        Some(self.make_shared_queue(tag, group, &wish.filter))
+    }
+
+    fn declare_queue(&mut self, tag: u64, def: &payload::DefineQueue) -> Outcome {
+        // A session's own queue is bounded by the number of sessions.
+        let reserved = match def.session {
+            0 => self.shared.reserve_queues(&self.realm, &[&def.name]),
+            _ => self.shared.reserve_in_any_case(&self.realm, &def.name),
+        };
+        self.define_queues(tag, reserved, std::slice::from_ref(def), Refusal::BadFilter)
+    }
+
+    /// The core has made a consumer that a subscription needs.
+    pub(super) fn subscription_consumes(
+        &mut self,
+        wish: &Subscribe,
+        id: ConsumerId,
+        queue: QueueId,
+        meter: Meter,
+    ) {
+        let name = match &wish.share {
+            Some(group) => shared_consumer(group, &wish.filter),
+            None => OWN_CONSUMER.to_owned(),
+        };
+        let kind = ConsumerKind::Queue {
+            id,
+            queue,
+            // Its subscriptions are looked at, and not their queues.
+            address: None,
+            meter,
+        };
+        self.add(name.into(), kind, false, 0);
+    }
+
+    /// The core has made the listener hear of a filter more.
+    pub(super) fn subscription_listens(&mut self, tag: u64, listener: Arc<Subscriber>) {
+        if let Some(mqtt) = self.mqtt.as_mut() {
+            mqtt.listens_for = tag;
+        }
+        self.listen(listener);
+    }
+
+    fn begin_subscription(&mut self, tag: u64, wish: &Subscribe, filter: Filter) -> Outcome {
+        let consumer = wish
+            .share
+            .as_ref()
+            .and_then(|group| self.queue_of(&shared_consumer(group, &wish.filter)));
+        let it = Subscription {
+            filter: wish.filter.clone(),
+            qos: u32::from(wish.qos),
+            no_local: wish.no_local,
+            retain_as_published: wish.retain_as_published,
+            retain_handling: u32::from(wish.retain_handling),
+            id: wish.id,
+            share: wish.share.clone().unwrap_or_default(),
+            queue: consumer.map_or(0, QueueId::get),
+        };
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return Outcome::Refused(Refusal::Unsupported);
+        };
+        mqtt.tries = 0;
+        mqtt.set(it.clone(), filter);
+        if self.session.is_none() {
+            return Outcome::Done;
+        }
+        let record = payload::Subscribe {
+            set: Some(it),
+            queue: self.own_queue(),
+            ..payload::Subscribe::default()
+        };
+        self.push(tag, Kind::Subscribe, &record);
+        Outcome::Logged
+    }
+
+    /// The session's own queue, as records name it.
+    pub(super) fn own_queue(&self) -> u64 {
+        let own = self.mqtt.as_ref().and_then(|mqtt| mqtt.own);
+        own.map_or(0, QueueId::get)
+    }
+
+    /// Ends a subscription.
+    pub(super) fn unsubscribe(&mut self, tag: u64, filter: &str, share: Option<&str>) -> Outcome {
+        let share = share.unwrap_or_default();
+        // Where there is a record, what is asked before is done before that is applied.
+        let hears = self.mqtt.as_ref().is_some_and(|it| it.listener.is_some());
+        let waits = hears && self.session.is_none() && share.is_empty();
+        if !self.drop_subscription(share, filter, waits.then_some(tag)) {
+            return Outcome::Refused(Refusal::NoSuchSubscription);
+        }
+        if waits {
+            self.await_answer();
+            return Outcome::Waits;
+        }
+        if self.session.is_none() {
+            return Outcome::Done;
+        }
+        let record = payload::Subscribe {
+            removed_filter: filter.to_owned(),
+            removed_share: share.to_owned(),
+            queue: self.own_queue(),
+            ..payload::Subscribe::default()
+        };
+        self.push(tag, Kind::Subscribe, &record);
+        Outcome::Logged
+    }
+
+    /// All of a subscription but its record goes; whether there was one. `tag`: of the call that waits until nothing more
+    /// comes of one that is not shared.
+    fn drop_subscription(&mut self, share: &str, filter: &str, tag: Option<u64>) -> bool {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return false;
+        };
+        let Some(at) = mqtt.find(share, filter) else {
+            return false;
+        };
+        let known = mqtt.subscriptions.remove(at);
+        mqtt.count_no_local();
+        if share.is_empty() {
+            if let Some(listener) = mqtt.listener.clone() {
+                self.unlisten(vec![known.filter], &listener, tag);
+            }
+        } else if let Some(consumer) = self.remove_consumer(&shared_consumer(share, filter)) {
+            self.shut(&consumer);
+        }
+        true
+    }
+
+    /// Subscriptions that the client may not have any more end. It is not told: MQTT has no packet for that.
+    pub(super) fn lose_subscriptions(&mut self, allowed: impl Fn(&Self, &str) -> bool) {
+        let known = self.mqtt.iter().flat_map(|mqtt| &mqtt.subscriptions);
+        let lost: Vec<(String, String)> = known
+            .filter(|known| !allowed(self, &known.it.filter))
+            .map(|known| (known.it.share.clone(), known.it.filter.clone()))
+            .collect();
+        for (share, filter) in lost {
+            tracing::info!(
+                realm = &*self.realm,
+                principal = &*self.principal.name,
+                client = self.client(),
+                filter,
+                share,
+                "the right to consume is gone: the subscription ends"
+            );
+            self.drop_subscription(&share, &filter, None);
+            self.shared.stats.refused(self.protocol, Refusal::Denied);
+            if let Some(session) = self.session {
+                let record = payload::Subscribe {
+                    removed_filter: filter,
+                    removed_share: share,
+                    session: session.get(),
+                    queue: self.own_queue(),
+                    ..payload::Subscribe::default()
+                };
+                self.push(0, Kind::Subscribe, &record);
+            }
+        }
+    }
+
+    /// A packet id needs no longer be remembered.
+    pub(super) fn forget(&mut self, tag: u64, advance: &Advance) -> Outcome {
+        if self.mqtt.is_none() {
+            return Outcome::Refused(Refusal::Unsupported);
+        }
+        if self.session.is_none() {
+            return Outcome::Done;
+        }
+        self.push(tag, Kind::Advance, advance);
+        Outcome::Logged
+    }
+
+    /// Publishes. The packet id of one with QoS 2 is to be remembered even where nobody keeps the message.
+    pub(super) fn publish_mqtt(&mut self, tag: u64, message: &NewMessage) -> Outcome {
+        let outcome = self.publish(tag, message);
+        let remember = self.session.is_some() && message.packet > 0;
+        if !remember || !matches!(outcome, Outcome::Done) {
+            return outcome;
+        }
+        let received = u32::from(message.packet);
+        let advance = Advance {
+            received,
+            ..Advance::default()
+        };
+        self.push(tag, Kind::Advance, &advance);
+        Outcome::Logged
+    }
+
+    /// What a publisher asks for a message, as far as it decides who takes it.
+    pub(super) fn care(&self, message: &NewMessage) -> Care {
+        match message.qos {
+            Some(0) => Care::Told(self.shared.settings.mqtt.queue_qos0_offline),
+            _ => Care::Kept,
+        }
+    }
+
+    /// Its own session is left out where all its subscriptions that match are no-local ones.
+    pub(super) fn leave_out_own(&self, placed: &mut Placed) {
+        let Some(mqtt) = self.mqtt.as_ref().filter(|mqtt| mqtt.n_no_local > 0) else {
+            return;
+        };
+        let (Placed::Lands(landings) | Placed::Makes { landings, .. }) = placed else {
+            return;
+        };
+        let limits = self.shared.settings.address;
+        for Landing { address, takers } in landings {
+            let parsed = Address::parse(address, limits);
+            if parsed.is_ok_and(|address| mqtt.keeps_from_itself(&address)) {
+                takers.leave_out_own(mqtt.own, mqtt.listener.as_deref());
+            }
+        }
+    }
+}

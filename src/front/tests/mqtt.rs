@@ -1,0 +1,7 @@
+//! MQTT through sockets: what tells it from the rest, its bytes over TCP and WebSocket, who is let in, its limits.
+
+mod client;
+mod limits;
+mod login;
+mod stream;
+mod told;

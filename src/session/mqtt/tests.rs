@@ -1,0 +1,9 @@
+//! Scripts: what the client says, what the broker says, what each must hear.
+
+mod deliver;
+mod ends;
+mod handshake;
+mod invariants;
+mod publish;
+mod rig;
+mod subscribe;
