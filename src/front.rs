@@ -20,6 +20,7 @@ mod newcomers;
 mod origin;
 mod port;
 mod pulse;
+mod ration;
 mod refused;
 mod request;
 mod socket;

@@ -162,6 +162,7 @@ impl Driver {
             Err(why) => (Err(why), None),
         };
         if let Ok(attached) = &attached {
+            self.socket.admit();
             self.id = Some(attached.session);
             let (realm, conn) = (&client.realm, client.conn);
             let (session, resumed) = (attached.session, attached.resumed);

@@ -186,6 +186,7 @@ impl Driver {
             self.id = Some(attached.session);
             self.open = Some(metrics::mqtt_connection(version));
             self.decoder.admit();
+            self.wire.admit();
             let (realm, conn) = (&client.realm, client.conn);
             let (session, resumed) = (attached.session, attached.resumed);
             info!(%realm, %conn, %session, peer = %client.peer, resumed, mqtt = version, "attached");

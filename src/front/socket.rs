@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
+use super::ration::{Rationed, STRANGER_BYTES_MAX};
 use crate::tls::Stream;
 
 /// Written when there is so much, flushed or not.
@@ -32,7 +33,7 @@ const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 /// One upgraded connection.
 pub(super) struct Socket {
-    ws: WebSocketStream<Stream>,
+    ws: WebSocketStream<Rationed>,
     /// Room for messages of one batch.
     encoded: BytesMut,
     /// Whether the peer takes no more for now: something waits in the write buffer.
@@ -98,7 +99,8 @@ impl Turn {
 }
 
 impl Socket {
-    /// On a connection that has been upgraded, after which `early` came. No message is longer than `bytes_max`.
+    /// On a connection that has been upgraded, after which `early` came. No message is longer than `bytes_max`, nor what comes
+    /// before the client is [admitted](Self::admit) than `STRANGER_BYTES_MAX`.
     ///
     /// Tungstenite keeps a buffer of `read_bytes`, and clears its free part before every read, so that a large one makes
     /// small messages slow: 8 KiB costs 14 KiB a connection and is three times as fast on many connections as the default
@@ -119,12 +121,18 @@ impl Socket {
             .max_frame_size(Some(bytes_max))
             .accept_unmasked_frames(false);
         let (early, role) = (early.to_vec(), Role::Server);
+        let stream = Rationed::new(stream, early.len());
         Socket {
             ws: WebSocketStream::from_partially_read(stream, early, role, Some(config)).await,
             encoded: BytesMut::new(),
             blocked: false,
             ended: false,
         }
+    }
+
+    /// It is known who the peer is: its messages may be as long as any.
+    pub(super) fn admit(&mut self) {
+        self.ws.get_mut().admit();
     }
 
     /// Whether the peer takes no more for now; a [`turn`](Self::turn) tells when it does.
@@ -147,13 +155,19 @@ impl Socket {
                 Err(_) => Turn::Heard(Heard::Gone),
             });
         }
-        if read {
-            return self
-                .ws
-                .poll_next_unpin(cx)
-                .map(|item| Turn::Heard(self.heard(item)));
+        if !read {
+            return Poll::Pending;
         }
-        Poll::Pending
+        match self.ws.poll_next_unpin(cx) {
+            Poll::Ready(item) => Poll::Ready(Turn::Heard(self.heard(item))),
+            Poll::Pending if self.ws.get_ref().is_exceeded() => {
+                self.ended = true;
+                let why =
+                    format!("more than {STRANGER_BYTES_MAX} bytes before the client is known");
+                Poll::Ready(Turn::Heard(Heard::Bad(Fault::TooBig, why)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     /// A message, if one is there already.
@@ -215,9 +229,13 @@ impl Socket {
 
     /// Reads on until the peer is gone; answers its close, if it sent one.
     pub(super) async fn see_out(mut self) {
-        while let Some(Ok(_)) = self.ws.next().await {}
+        // What a stranger sends beyond its ration is not taken in any more, only read past.
+        while !self.ws.get_ref().is_exceeded()
+            && let Some(Ok(_)) = self.ws.next().await
+        {}
         // TLS has an end of its own, without which the peer must take this for a connection that was cut.
         let mut stream = self.ws.into_inner();
+        stream.admit();
         let ended = stream.shutdown().await;
         if self.ended && ended.is_ok() {
             // After an error the WebSocket layer reads no more. What still comes is of no interest.
@@ -234,7 +252,7 @@ impl Socket {
     fn advance(
         &mut self,
         mut poll: impl FnMut(
-            &mut WebSocketStream<Stream>,
+            &mut WebSocketStream<Rationed>,
             &mut Context<'_>,
         ) -> Poll<Result<(), WsError>>,
     ) -> Result<(), WsError> {

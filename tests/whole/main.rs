@@ -11,6 +11,7 @@ mod readme;
 mod recovery;
 mod rights;
 mod script;
+mod secrets;
 mod server;
 mod tidy;
 mod tls;

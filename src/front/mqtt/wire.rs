@@ -69,6 +69,13 @@ impl Wire {
         }
     }
 
+    /// It is known who the peer is. Of TCP the decoder knows that.
+    pub(super) fn admit(&mut self) {
+        if let Wire::WebSocket(socket) = self {
+            socket.admit();
+        }
+    }
+
     /// Whether the peer takes no more for now; a [`turn`](Self::turn) tells when it does.
     pub(super) fn is_blocked(&self) -> bool {
         match self {

@@ -14,6 +14,7 @@ use super::conversation::{delivery, send};
 use super::server::{Server, answer, settings, within};
 use crate::broker::{Attachment, Broker, End, Event};
 use crate::front::Settings;
+use crate::front::ration::STRANGER_BYTES_MAX;
 use crate::session::mbws;
 use crate::tls::tests::authority::{Authority, Folder};
 use crate::tls::{Certificates, Gate};
@@ -212,6 +213,51 @@ async fn bad_messages_are_answered_with_their_code() {
         while let Some(asked) = within(inner.next()).await {
             assert_eq!(asked, Asked::Flush);
         }
+    }
+}
+
+/// The head of a message of 200,000 bytes, and so much of it that no stranger may send more.
+fn long_message() -> Vec<u8> {
+    let mut bytes = vec![0x82, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 0, 0, 0, 0];
+    bytes.resize(STRANGER_BYTES_MAX + 16 * 1024, 0);
+    bytes
+}
+
+#[tokio::test]
+async fn before_a_client_is_known_its_messages_are_short() {
+    for mut server in [Server::start().await, Server::over_tls(settings()).await] {
+        let mut client = server.upgrade(&[]).await;
+        client
+            .ws
+            .get_mut()
+            .write_all(&long_message())
+            .await
+            .unwrap();
+        client.ws.get_mut().flush().await.unwrap();
+        // The rest is not waited for.
+        client.expect_fatal("too-big", 1009).await;
+        // Of whom is known one such is taken.
+        let (mut client, mut inner) = server.attach().await;
+        let body = "x".repeat(200_000);
+        client.send(&format!("{}{body}", send(1))).await;
+        inner.expect_call(1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_behind_an_open_waits_until_its_client_is_known() {
+    let mut server = Server::start().await;
+    let mut client = server.upgrade(&[]).await;
+    client
+        .send("open\nversion:1\nuser:ann\npassword:pw\n\n")
+        .await;
+    let body = "x".repeat(STRANGER_BYTES_MAX);
+    for seq in 1..=3 {
+        client.send(&format!("{}{body}", send(seq))).await;
+    }
+    let mut inner = server.attached().await;
+    for seq in 1..=3 {
+        inner.expect_call(seq).await;
     }
 }
 

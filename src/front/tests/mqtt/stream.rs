@@ -14,6 +14,7 @@ use super::client::{
     BOTH, Client, Over, Wire, attach, bytes_of, connect_of, delivery, publish, subscribed,
 };
 use crate::broker::{Call, End, Event};
+use crate::front::ration::STRANGER_BYTES_MAX;
 use crate::front::{Mqtt, Settings};
 
 /// CONNECT and what may follow at once.
@@ -243,6 +244,19 @@ async fn before_a_connect_is_granted_packets_are_small() {
         client.send_bytes(b"\x10\x80\x80\x08\x00\x04MQTT\x05").await;
         client.expect_end(1009).await;
     }
+}
+
+#[tokio::test]
+async fn before_a_connect_is_granted_messages_are_short_too() {
+    let server = Server::start().await;
+    let mut client = Client::new(&server, Over::WebSocket).await;
+    // The head of a message of 200,000 bytes, and not all of it.
+    let mut bytes = vec![0x82, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 0, 0, 0, 0];
+    bytes.resize(STRANGER_BYTES_MAX + 16 * 1024, 0);
+    if let Wire::WebSocket(ws) = &mut client.wire {
+        ws.get_mut().write_all(&bytes).await.unwrap();
+    }
+    client.expect_end(1009).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,218 @@
+//! Nothing secret comes out again: passwords, tokens and their hashes are planted at every door, and looked for in all that
+//! the broker writes, shows and answers (`ops/SECURITY.md`, "Secrets that leak").
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+
+use crate::script::Script;
+use crate::server::Server;
+use crate::wait;
+
+const PASSWORD: &str = "canary-password-of-bob";
+const WRONG: &str = "canary-password-that-is-wrong";
+const BODY: &str = "canary-body";
+
+/// Sends bytes, and reads what comes until the peer has nothing more to say.
+fn talk(at: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(at).expect("a connection");
+    let deadline = Some(wait::deadline());
+    stream.set_read_timeout(deadline).expect("a timeout");
+    stream.write_all(bytes).expect("written");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn request(server: &Server, method: &str, path: &str, authorization: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: broker\r\nauthorization: {authorization}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    talk(server.admin(), head.as_bytes())
+}
+
+/// A CONNECT of MQTT 3.1.1, with which the broker is to end the connection.
+fn mqtt_connect(user: &str, password: &str) -> Vec<u8> {
+    let mut rest = b"\x00\x04MQTT\x04\xc2\x00\x3c".to_vec();
+    for text in ["watcher", user, password] {
+        rest.extend((text.len() as u16).to_be_bytes());
+        rest.extend(text.as_bytes());
+    }
+    let mut packet = vec![0x10, u8::try_from(rest.len()).expect("a short packet")];
+    packet.extend(rest);
+    packet
+}
+
+/// Tries `user` and `password`, which are wrong, at every door.
+fn try_everywhere(server: &Server, user: &str, password: &str) {
+    let basic = format!("Basic {}", base64(&format!("{user}:{password}")));
+    for authorization in [&basic, &format!("Bearer {password}")] {
+        let headers = format!("authorization: {authorization}\r\n");
+        assert!(Script::try_dial(server, &headers).is_err());
+        for path in ["/api/v1/whoami", "/metrics", "/no/such/path"] {
+            let answer = request(server, "GET", path, authorization, "");
+            assert!(answer.starts_with("HTTP/1.1 40"), "{path}: {answer}");
+        }
+    }
+    let mut script = Script::dial(server, "");
+    let fields = format!("version:1\naccept:text\nuser:{user}\npassword:{password}\n");
+    script.frame("open", &fields, "");
+    assert_eq!(script.end().code, "unauthorized");
+    talk(server.clients(), &mqtt_connect(user, password));
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// All that the admin API shows to an administrator: each GET of its own description.
+fn all_answers(server: &Server, token_id: &str) -> Vec<(String, String)> {
+    let description: Value =
+        serde_json::from_str(&server.get("/api/v1/openapi.json")).expect("JSON");
+    let bearer = format!("Bearer {}", server.token());
+    let first = |list: &str, field: &str| {
+        let list: Value = serde_json::from_str(&server.get(list)).expect("JSON");
+        list["items"][0][field].as_str().map(str::to_owned)
+    };
+    let session = first("/api/v1/sessions", "id").expect("a session");
+    let connection = first("/api/v1/connections", "id").expect("a connection");
+    let paths = description["paths"].as_object().expect("paths");
+    let gets = paths.iter().filter(|(_, it)| it.get("get").is_some());
+    gets.map(|(path, _)| {
+        let path = path
+            .replace("{realm}", "default")
+            .replace("{queue}", "orders")
+            .replace("{offset}", "1")
+            .replace("{user}", "bob")
+            .replace("{token}", token_id)
+            .replace("{role}", "admin")
+            .replace("{rule}", "orders")
+            .replace("{route}", "copy")
+            .replace("{session}", &session)
+            .replace("{connection}", &connection)
+            .replace("{file}", "viewer.js");
+        assert!(!path.contains('{'), "{path}: say what is to be put there");
+        let answer = request(server, "GET", &path, &bearer, "");
+        (path, answer)
+    })
+    .collect()
+}
+
+/// Runs `restante ARGS` as the administrator; what it printed.
+fn admin(server: &Server, args: &[&str]) -> String {
+    let url = server.admin_url();
+    let args = [args, &["--admin-url", &url]].concat();
+    let mut process = server.cli(&args);
+    let status = process.wait();
+    assert!(status.success(), "{args:?}: {}", process.stderr());
+    process.stdout()
+}
+
+/// All `NAME: VALUE` of that name in a file of definitions.
+fn values<'a>(definitions: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = definitions.lines().map(str::trim);
+    let values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    values.map(|it| it.trim_matches(['\'', '"'])).collect()
+}
+
+#[test]
+fn planted_secrets_come_out_nowhere() {
+    let mut server = Server::with(&[
+        ("RESTANTE_LOG_LEVEL", "restante=trace,debug"),
+        ("RESTANTE_ADMIN_METRICS_OPEN", "false"),
+    ]);
+    let file = server.file("bob.secret");
+    fs::write(&file, PASSWORD).expect("a file");
+    let file = file.display().to_string();
+    admin(&server, &["role", "add", "shop"]);
+    let rule = [
+        "rule",
+        "add",
+        "orders",
+        "--role",
+        "shop",
+        "--allow",
+        "send,consume",
+        "orders/#",
+    ];
+    admin(&server, &rule);
+    admin(&server, &["queue", "add", "orders"]);
+    admin(
+        &server,
+        &["route", "add", "copy", "orders/copy", "--to", "orders"],
+    );
+    admin(
+        &server,
+        &[
+            "user",
+            "add",
+            "bob",
+            "--role",
+            "shop",
+            "--new-password-file",
+            &file,
+        ],
+    );
+    let issued = admin(&server, &["token", "issue", "backend", "--role", "shop"]);
+    let token = issued.split_whitespace().find(|it| it.starts_with("rst_"));
+    let token = token.expect("a secret").to_owned();
+    let listed: Value = serde_json::from_str(&server.get("/api/v1/tokens?prefix=")).expect("JSON");
+    let items = listed["items"].as_array().expect("tokens");
+    let ours = items
+        .iter()
+        .find(|it| it["label"] == "backend")
+        .expect("it");
+    let token_id = ours["id"].as_str().expect("an id").to_owned();
+
+    // In and out with the right ones, at each door.
+    let mut bob = Script::dial(&server, "");
+    bob.hello(&format!("user:bob\npassword:{PASSWORD}\n"));
+    bob.send("orders", BODY);
+    bob.all_confirmed();
+    let mut backend = Script::dial(&server, "");
+    backend.hello(&format!("token:{token}\nexpiry:60\n"));
+    let mut over_mqtt = TcpStream::connect(server.clients()).expect("a connection");
+    over_mqtt
+        .write_all(&mqtt_connect("bob", PASSWORD))
+        .expect("written");
+    let mut connack = [0; 4];
+    over_mqtt.read_exact(&mut connack).expect("a CONNACK");
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    // And with wrong ones; among them what is nearly right.
+    try_everywhere(&server, "bob", WRONG);
+    try_everywhere(&server, "bob", &format!("{token}x"));
+    let bearer = format!("Bearer {}", server.token());
+    let bad = format!(r#"{{"password": "{WRONG}", "passwort": "{WRONG}"}}"#);
+    let refused = request(&server, "PUT", "/api/v1/users/bob", &bearer, &bad);
+    assert!(refused.starts_with("HTTP/1.1 4"), "{refused}");
+
+    let exported = admin(&server, &["definitions", "export", "--with-hashes"]);
+    let mut secrets = vec![PASSWORD, WRONG, &token];
+    secrets.extend(values(&exported, "password_hash"));
+    secrets.extend(values(&exported, "hash"));
+    assert!(secrets.len() > 4, "no hashes were found: {exported}");
+    let key = server.token();
+    secrets.push(&key);
+
+    let mut shown = all_answers(&server, &token_id);
+    assert!(shown.len() > 30, "{} answers", shown.len());
+    shown.push(("the refusal".to_owned(), refused));
+    server.terminate();
+    let log = server.log();
+    assert!(!log.contains(BODY), "a body is in the log");
+    shown.push(("the log".to_owned(), log));
+    for file in fs::read_dir(server.data().join("audit")).expect("the audit log") {
+        let path = file.expect("a file").path();
+        let text = fs::read_to_string(&path).expect("its text");
+        shown.push((path.display().to_string(), text));
+    }
+    for (place, text) in &shown {
+        let leaked = secrets.iter().find(|secret| text.contains(**secret));
+        assert!(leaked.is_none(), "{place} shows {leaked:?}: {text}");
+    }
+}
