@@ -77,11 +77,13 @@ fn all_answers(server: &Server, token_id: &str) -> Vec<(String, String)> {
     let bearer = format!("Bearer {}", server.token());
     let first = |list: &str, field: &str| {
         let list: Value = serde_json::from_str(&server.get(list)).expect("JSON");
-        list["items"][0][field].as_str().map(str::to_owned)
+        let value = list.pointer(&format!("/items/0/{field}"));
+        value.and_then(Value::as_str).map(str::to_owned)
     };
     let session = first("/api/v1/sessions", "id").expect("a session");
     let connection = first("/api/v1/connections", "id").expect("a connection");
-    let paths = description["paths"].as_object().expect("paths");
+    let paths = description.get("paths").and_then(Value::as_object);
+    let paths = paths.expect("paths");
     let gets = paths.iter().filter(|(_, it)| it.get("get").is_some());
     gets.map(|(path, _)| {
         let path = path
@@ -162,12 +164,13 @@ fn planted_secrets_come_out_nowhere() {
     let token = issued.split_whitespace().find(|it| it.starts_with("rst_"));
     let token = token.expect("a secret").to_owned();
     let listed: Value = serde_json::from_str(&server.get("/api/v1/tokens?prefix=")).expect("JSON");
-    let items = listed["items"].as_array().expect("tokens");
+    let items = listed.get("items").and_then(Value::as_array);
+    let items = items.expect("tokens");
     let ours = items
         .iter()
-        .find(|it| it["label"] == "backend")
-        .expect("it");
-    let token_id = ours["id"].as_str().expect("an id").to_owned();
+        .find(|it| it.get("label").is_some_and(|label| label == "backend"));
+    let token_id = ours.and_then(|it| it.get("id")?.as_str());
+    let token_id = token_id.expect("an id").to_owned();
 
     // In and out with the right ones, at each door.
     let mut bob = Script::dial(&server, "");
