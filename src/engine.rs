@@ -25,6 +25,7 @@ mod fold;
 mod handle;
 mod linger;
 mod queue;
+mod retained;
 pub mod routing;
 mod rows;
 mod segments;
@@ -49,6 +50,8 @@ pub use queue::{Bodies, Place};
 use queue::{Expiries, Queue};
 use restante_storage::payload::{DefineQueue, DefineSession};
 use restante_storage::{Lsn, Offset, QueueId, SessionNo, UnixMillis};
+use retained::Retained;
+pub use retained::{LookMax, RetainAgain, RetainedPage};
 use routing::Router;
 pub use rows::{CKPT_KEY, Checkpoint, Damage, Scan};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -112,6 +115,8 @@ pub struct Engine {
     config: BTreeMap<ConfigKey, ConfigValue>,
     /// Waiting messages by the segment of their record.
     segments: Segments,
+    /// Messages that are kept at their addresses.
+    retained: Retained,
 
     // Derived from it.
     routes: BTreeMap<Arc<str>, RealmRoutes>,
@@ -176,6 +181,7 @@ impl Engine {
             sessions: FxHashMap::default(),
             config: BTreeMap::new(),
             segments: Segments::new(segment_bytes),
+            retained: Retained::new(segment_bytes),
             routes: BTreeMap::new(),
             routes_changed: true,
             session_ids: BTreeMap::new(),
@@ -263,6 +269,7 @@ impl Engine {
 
     /// The broker has let go of a durable session's socket; it ends at `at` unless somebody goes on with it.
     pub fn detach(&mut self, session: SessionNo, at: UnixMillis) {
+        self.leave_recall(session);
         if self.sessions.contains_key(&session) {
             self.detached.insert(session, at);
         }

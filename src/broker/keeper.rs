@@ -24,7 +24,7 @@ use super::publish::{Care, Takers};
 use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::engine::address::{Address, Space};
-use crate::engine::{Errand, Move, Place};
+use crate::engine::{Errand, Move, Place, RetainAgain};
 
 /// How often it looks for what is due by the clock.
 const TICK: Duration = Duration::from_millis(250);
@@ -153,6 +153,8 @@ impl Scribe {
             }
             Errand::Queue(it) => self.define_queue(&it, it.id),
             Errand::Session(it) => self.push(Kind::DefineSession, &it),
+            Errand::Unretain(it) => self.push(Kind::Retain, &it),
+            Errand::Retain(it) => self.retain_again(&it),
             // If there is no time for it now, the next checkpoint asks again.
             Errand::Config(keys) => {
                 self.shared.changes.try_send(Order::Rewrite(keys)).ok();
@@ -164,6 +166,37 @@ impl Scribe {
                 }
             }
         }
+    }
+
+    /// A message that is kept at its address is written again. If it cannot be read now, it is asked for again.
+    fn retain_again(&mut self, it: &RetainAgain) {
+        let bytes = match self.shared.reader().read(it.lsn, it.bytes) {
+            Ok(bytes) => bytes,
+            Err(error) if is_damage(&error) => {
+                tracing::error!(realm = %it.realm, address = %it.address, lsn = %it.lsn, %error, "a retained message is lost");
+                return self.push(Kind::Retain, &it.lost());
+            }
+            Err(ReadError::Gone(_)) => return, // it went meanwhile
+            Err(error) => {
+                tracing::warn!(lsn = %it.lsn, %error, "a retained message cannot be read now");
+                return;
+            }
+        };
+        let record = RecordRef::parse(&bytes).ok();
+        let envelope = record.and_then(|it| Envelope::decode(it.envelope()).ok());
+        let (Some(record), Some(mut envelope)) = (record, envelope) else {
+            return;
+        };
+        // Who else had it, and whose frame it was, is told by the first record.
+        envelope.routed.clear();
+        envelope.received = 0;
+        (envelope.retain_of, envelope.as_of) = (it.revision.get(), it.as_of.get());
+        self.push_draft(&Draft {
+            priority: record.priority(),
+            expires: record.expires(),
+            body: record.body(),
+            ..Draft::new(Kind::Retain, record.time(), &envelope)
+        });
     }
 
     fn define_queue(&mut self, def: &restante_storage::payload::DefineQueue, id: u64) {

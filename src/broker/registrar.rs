@@ -120,6 +120,17 @@ struct Late {
     documents: Vec<(DocumentId, Option<Document>)>,
 }
 
+/// Realms whose retained messages go: those that are removed, and those that are made, for what was on its way when the last
+/// of that name went.
+fn forgets(present: &Registry, change: &Change) -> Vec<String> {
+    let documents = change.documents.iter();
+    let comes_or_goes = documents.filter(|(id, document)| {
+        let is_realm = id.kind == DocumentKind::Realm && id.name != DEFAULT_REALM;
+        is_realm && document.is_some() != present.documents.contains_key(id)
+    });
+    comes_or_goes.map(|(id, _)| id.name.clone()).collect()
+}
+
 impl Registrar {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Registrar {
@@ -200,6 +211,7 @@ impl Registrar {
             entries: entries.collect(),
             queues: change.queues.clone(),
             gone: change.gone.clone(),
+            forgets: forgets(&present, change),
         });
         if matches!(written, Err(ChangeError::Unsettled))
             && let Some(late) = &mut *self.late.lock()

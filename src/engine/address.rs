@@ -255,11 +255,16 @@ impl Filter {
     ///
     /// Plain on purpose: it is what [`Router`](super::routing::Router) is tested against, and good for one filter at a time.
     pub fn matches(&self, address: &Address) -> bool {
+        self.matches_text(address.as_str())
+    }
+
+    /// The same of a text that was an address before.
+    pub(super) fn matches_text(&self, address: &str) -> bool {
         let first_is_wild = self.0.starts_with(['+', '#']);
-        if first_is_wild && address.space() != Space::Ordinary {
+        if first_is_wild && address.starts_with(['$', '~']) {
             return false;
         }
-        let mut segments = address.segments();
+        let mut segments = address.split('/');
         for wanted in self.segments() {
             let found = match wanted {
                 FilterSegment::Rest => return true,

@@ -64,6 +64,11 @@ impl Engine {
         for entry in config.entries {
             self.set_config(record.lsn(), entry);
         }
+        for realm in config.forgets {
+            let past_is_gone = self.past.is_gone();
+            self.retained
+                .forget_realm(&realm, record.lsn(), past_is_gone);
+        }
         for gone in config.gone {
             self.delete_queue(gone);
         }

@@ -3,13 +3,15 @@
 
 mod rewrites;
 
-use restante_storage::payload::{DefineQueue, DefineSession, DeleteQueue, EndSession, Settle};
+use restante_storage::payload::{
+    DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Settle,
+};
 use restante_storage::{Offset, QueueId, SessionNo, UnixMillis};
 
 use super::chunk::Cause;
 use super::queue::{CLAIMED, Place};
 use super::session::Session;
-use super::{ConfigKey, Engine, is_transient};
+use super::{ConfigKey, Engine, RetainAgain, is_transient};
 
 /// A record that the engine wants written.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,10 @@ pub enum Errand {
     Config(Vec<ConfigKey>),
     /// A queue is to go (kind `DeleteQueue`).
     Delete(DeleteQueue),
+    /// A message that is kept at its address is to be written again, so that its segment may go (kind `Retain`).
+    Retain(RetainAgain),
+    /// One has expired (kind `Retain`, without a body).
+    Unretain(Envelope),
 }
 
 /// A message on its way to the dead-letter address.
@@ -70,6 +76,7 @@ impl Engine {
         self.move_errands(limit, &mut errands);
         self.end_errands(now, limit, &mut errands);
         self.linger_errands(now, &mut errands);
+        self.retained_errands(now, limit.saturating_sub(errands.len()), &mut errands);
         errands
     }
 

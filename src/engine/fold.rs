@@ -9,6 +9,7 @@
 mod messages;
 mod past;
 mod queues;
+mod retained;
 mod sessions;
 mod subscriptions;
 
@@ -40,6 +41,7 @@ impl Engine {
         let fresh = self.take_frame(record);
         let refusal = match record.kind() {
             Kind::Enqueue => self.enqueue(record, fresh),
+            Kind::Retain => self.retain(record, fresh),
             _ if !fresh => None,
             Kind::Settle => self.settle(record),
             Kind::DefineQueue => self.define_queue(record),
@@ -53,6 +55,7 @@ impl Engine {
             Kind::Advance => self.advance(record),
             Kind::Subscribe => self.subscribe(record),
             Kind::Config => self.configure(record),
+            Kind::Recall => self.recall(record),
             Kind::SegmentEnd => None,
         };
         if let (Some(origin), Some(refusal)) = (record.origin(), refusal) {
@@ -64,6 +67,7 @@ impl Engine {
     /// The past is over: what was met but never defined belongs to queues and sessions that are gone.
     pub fn finish_replay(&mut self, now: UnixMillis) {
         self.past = Past::Over;
+        self.retained.past_is_over();
         let undefined: Vec<QueueId> = self
             .queues
             .values()

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Rows (FORMAT.md, "State store"): `m/ckpt`, `q/` queues, `i/` pages that say which chunks a queue has, `b/` their
-//! references, `a/` what became of those, `s/` sessions, `c/` documents, `g/` waiting messages by segment.
+//! references, `a/` what became of those, `s/` sessions, `c/` documents, `g/` waiting messages by segment, `r/` messages kept at
+//! their addresses.
 //!
 //! Each row that is not a chunk's is covered by a sum in `m/ckpt`, each chunk's by checksums in its `i/` page: a state
 //! store that lost or mixed rows is found out and rebuilt from the log.
@@ -53,6 +54,11 @@ pub(super) struct Dirty {
 }
 
 impl Dirty {
+    /// How many checkpoints were made since the store was begun.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// From where on the log was needed at that checkpoint.
     pub(super) fn needed_at(&self, checkpoint: Lsn) -> Option<Lsn> {
         let mut latest_first = self.needed.iter().rev();
@@ -170,7 +176,9 @@ impl Engine {
             let value = self.segments.row(page);
             self.summed(&mut rows, key(b"g/", page), value);
         }
+        self.retained_rows(&mut rows);
         rows.push((CKPT_KEY.to_vec(), Some(self.checkpoint_row(node))));
+        self.retained.checkpointed(self.dirty.generation);
         self.remember_needed(self.applied);
         Checkpoint {
             lsn: self.applied,
@@ -232,6 +240,19 @@ impl Engine {
             self.summed(rows, page_key(id, page), None);
         }
         self.summed(rows, key(b"q/", id.get()), None);
+    }
+
+    /// Of messages that are kept there may be millions: what the sum has of each follows from what the state store has, and is not
+    /// in memory.
+    fn retained_rows(&mut self, rows: &mut Rows) {
+        for (key, old, new) in self.retained.take_changed() {
+            let sum = |row: Option<&Vec<u8>>| row.map_or(0, |row| row_sum(&key, row));
+            let (stored, now) = (sum(old.as_ref()), sum(new.as_ref()));
+            self.dirty.sum = self.dirty.sum.wrapping_sub(stored).wrapping_add(now);
+            if old != new {
+                rows.push((key, new));
+            }
+        }
     }
 
     fn summed(&mut self, rows: &mut Rows, key: Vec<u8>, value: Option<Vec<u8>>) {

@@ -9,6 +9,7 @@ mod definitions;
 mod giving_up;
 mod model;
 mod random;
+mod retained;
 mod rig;
 mod script;
 mod sessions;

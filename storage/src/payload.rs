@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-/// What stands beside a message's body (kind `Enqueue`). The body itself follows outside, neither copied nor re-encoded.
+/// What stands beside a message's body (kinds `Enqueue` and `Retain`). The body itself follows outside, neither copied nor re-encoded.
 #[derive(Clone, PartialEq, Message)]
 pub struct Envelope {
     /// The address that it was sent to, after routing by the sender's session.
@@ -56,6 +56,71 @@ pub struct Envelope {
     /// The packet id of the QoS 2 publish that it came with: its session, the record's origin, has received it; 0: none.
     #[prost(uint32, tag = "16")]
     pub received: u32,
+    /// The realm in which it is kept at its address (kind `Retain`); else empty.
+    #[prost(string, tag = "17")]
+    pub realm: String,
+    /// For one that is written again or goes (kind `Retain`): the LSN of the record that it was first kept with. It counts only
+    /// if that is what is kept there. 0: whatever is kept.
+    #[prost(uint64, tag = "18")]
+    pub retain_of: u64,
+    /// For one that is written again: the LSN as of which it was kept. 0 otherwise.
+    #[prost(uint64, tag = "19")]
+    pub as_of: u64,
+}
+
+/// What the engine reads of an [`Envelope`] of kind `Retain`: the same bytes, without the cost of the rest.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Retained {
+    /// As in [`Envelope`].
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// As in [`Envelope`].
+    #[prost(string, tag = "17")]
+    pub realm: String,
+    /// As in [`Envelope`].
+    #[prost(uint64, tag = "18")]
+    pub retain_of: u64,
+    /// As in [`Envelope`].
+    #[prost(uint64, tag = "19")]
+    pub as_of: u64,
+}
+
+/// Messages that are kept at their addresses, for a session's own queue (kind `Recall`): the `n`th has the record's `n`th
+/// target. One that is not kept any more is left out.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Recall {
+    /// The session's number.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// The realm.
+    #[prost(string, tag = "2")]
+    pub realm: String,
+    /// The LSN as of which all of them were kept.
+    #[prost(uint64, tag = "3")]
+    pub as_of: u64,
+    /// The messages.
+    #[prost(message, repeated, tag = "4")]
+    pub messages: Vec<Recalled>,
+}
+
+/// A message that is kept at its address.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Recalled {
+    /// The address.
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// The LSN of the record that it was first kept with.
+    #[prost(uint64, tag = "2")]
+    pub revision: u64,
+    /// The LSN of its record.
+    #[prost(uint64, tag = "3")]
+    pub lsn: u64,
+    /// Bytes of that.
+    #[prost(uint32, tag = "4")]
+    pub bytes: u32,
+    /// When it is worthless, in Unix milliseconds; 0: never.
+    #[prost(uint64, tag = "5")]
+    pub expires: u64,
 }
 
 /// A name and a value.
@@ -418,6 +483,10 @@ pub struct Config {
     /// Queues that go (a target of the record).
     #[prost(message, repeated, tag = "3")]
     pub gone: Vec<DeleteQueue>,
+    /// Realms whose retained messages go: those that are removed, and those that are made, as late ones may have come since
+    /// the last of that name went.
+    #[prost(string, repeated, tag = "4")]
+    pub forgets: Vec<String>,
 }
 
 /// A document: the engine keeps it and knows nothing of what it says.

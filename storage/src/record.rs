@@ -72,6 +72,10 @@ pub enum Kind {
     Config = 12,
     /// A durable session's subscription begins, changes or ends.
     Subscribe = 13,
+    /// A message as `Enqueue` has it that is also kept at its address, in place of the one before.
+    Retain = 14,
+    /// Messages that are kept at their addresses, for a session's own queue.
+    Recall = 15,
     /// The rest of this segment is unused. Written by the log itself, never seen by a visitor or a sink.
     SegmentEnd = 255,
 }
@@ -93,6 +97,8 @@ impl Kind {
             11 => Kind::Advance,
             12 => Kind::Config,
             13 => Kind::Subscribe,
+            14 => Kind::Retain,
+            15 => Kind::Recall,
             255 => Kind::SegmentEnd,
             _ => return None,
         })
@@ -108,7 +114,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stamp {
-    /// Gives each target its queue's next offset and counts on (`Enqueue`).
+    /// Gives each target its queue's next offset and counts on (`Enqueue`, `Retain`, `Recall`).
     Take = 1,
     /// Writes each queue's next offset and does not count on (`DefineQueue` written again, so that numbers are never
     /// reused).

@@ -713,7 +713,7 @@ impl Run {
                     self.write(vec![Entry::new(Kind::DefineSession, it, Intent::Again)])?;
                 }
                 Errand::Config(keys) => self.configure_again(&keys)?,
-                Errand::End(_) | Errand::Delete(_) => {}
+                Errand::End(_) | Errand::Delete(_) | Errand::Retain(_) | Errand::Unretain(_) => {}
             }
         }
         Ok(())

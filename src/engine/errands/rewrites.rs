@@ -23,14 +23,17 @@ impl Engine {
         homes
             .chain(self.config.values().map(|it| it.home))
             .chain(self.segments.first_live())
+            .chain(self.retained.needed())
             .fold(self.applied, Lsn::min)
     }
 
-    /// Definitions that alone keep the log from letting go of its oldest segments, which begin at `oldest`: to be
+    /// Definitions and kept messages that alone keep the log from letting go of its oldest segments, which begin at `oldest`: to be
     /// written again. Each is given once, and must get to the log.
     pub fn take_rewrites(&mut self, oldest: Lsn, checkpointed: Lsn, limit: usize) -> Vec<Errand> {
         let first_live = self.segments.first_live();
-        let could_go_to = first_live.map_or(checkpointed, |lsn| lsn.min(checkpointed));
+        let retained = self.retained.could_go_to(self.applied);
+        let holds = first_live.into_iter().chain(retained);
+        let could_go_to = holds.fold(checkpointed, Lsn::min);
         let boundary = self.segments.floor(could_go_to);
         if boundary <= oldest {
             return Vec::new();
@@ -68,6 +71,9 @@ impl Engine {
                 rewrites.push(Errand::Session(def));
             }
         }
+        let left = limit.saturating_sub(rewrites.len());
+        let old = self.retained.sweep(boundary, self.applied, left);
+        rewrites.extend(old.into_iter().map(Errand::Retain));
         rewrites
     }
 }

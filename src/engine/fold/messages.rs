@@ -13,10 +13,10 @@ use crate::engine::{Engine, is_transient};
 use crate::refusal::Refusal;
 
 /// A queue, and what of the engine a message's change also changes.
-struct Desk<'a> {
-    queue: &'a mut Queue,
+pub(super) struct Desk<'a> {
+    pub(super) queue: &'a mut Queue,
     bodies: &'a dyn Bodies,
-    expiries: &'a mut Expiries,
+    pub(super) expiries: &'a mut Expiries,
     segments: &'a mut Segments,
     dying: &'a mut BTreeSet<(QueueId, Offset)>,
     given_up: &'a mut Vec<(QueueId, Offset, Cause)>,
@@ -116,7 +116,7 @@ impl Engine {
         }
     }
 
-    fn desk(&mut self, id: QueueId) -> Option<Desk<'_>> {
+    pub(super) fn desk(&mut self, id: QueueId) -> Option<Desk<'_>> {
         self.admit_queue(id);
         Some(Desk {
             queue: self.queues.get_mut(&id)?,
@@ -135,7 +135,7 @@ impl Engine {
 
 impl Desk<'_> {
     /// The queue has changed: the next checkpoint and the next dispatch look at it.
-    fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         let Queue {
             id, listed, live, ..
         } = &mut *self.queue;
@@ -147,7 +147,7 @@ impl Desk<'_> {
         }
     }
 
-    fn push(&mut self, offset: Offset, it: Ref) {
+    pub(super) fn push(&mut self, offset: Offset, it: Ref) {
         self.queue.push(offset, it, self.bodies, self.expiries);
         self.segments.add(it.lsn);
     }

@@ -81,6 +81,7 @@ impl Engine {
         let number = SessionNo::new(decode::<EndSession>(record).session);
         self.past.end(number);
         self.detached.remove(&number);
+        self.leave_recall(number);
         let mut session = self.sessions.remove(&number)?;
         if session.list() {
             self.dirty.sessions.push(number);

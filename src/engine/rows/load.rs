@@ -13,7 +13,10 @@ use crate::engine::session::Session;
 use crate::engine::{Bodies, Engine};
 
 /// The prefixes of rows that the sum covers, in the order in which they are to be read.
-const SUMMED: [&[u8; 2]; 5] = [b"q/", b"i/", b"s/", b"c/", b"g/"];
+const SUMMED: [&[u8; 2]; 6] = [b"q/", b"i/", b"s/", b"c/", b"g/", b"r/"];
+
+/// Of these the sum's parts are not kept in memory.
+const RETAINED: &[u8; 2] = b"r/";
 
 /// Calls its second argument with key and value of every row whose key begins with the first.
 pub type Scan<'a> = dyn FnMut(&[u8], &mut dyn FnMut(&[u8], &[u8])) + 'a;
@@ -64,7 +67,9 @@ impl Engine {
         let mut result = Ok(());
         scan(prefix, &mut |key, value| {
             let sum = row_sum(key, value);
-            self.dirty.sums.insert(key.to_vec(), sum);
+            if prefix != RETAINED {
+                self.dirty.sums.insert(key.to_vec(), sum);
+            }
             self.dirty.sum = self.dirty.sum.wrapping_add(sum);
             if result.is_ok() {
                 result = self.load_row(prefix, key, value, get).ok_or(Damage::Row);
@@ -82,6 +87,9 @@ impl Engine {
     ) -> Option<()> {
         if prefix == b"c/" {
             return self.load_config(value);
+        }
+        if prefix == RETAINED {
+            return self.retained.load(key, value);
         }
         let mut numbers = key.get(2..)?;
         let first = take_u64(&mut numbers)?;

@@ -37,6 +37,7 @@ impl Engine {
                     .map(|row| (document.row_key(), row)),
             );
         }
+        rows.extend(self.retained.rows());
         for page in self.segments.pages() {
             let row = self.segments.row(page);
             rows.extend(row.map(|row| (key(b"g/", page), row)));

@@ -57,6 +57,7 @@ fn one_record_changes_documents_and_queues_together() {
             },
             queue("second"),
         ],
+        forgets: Vec::new(),
         gone: vec![DeleteQueue {
             queue: old.get(),
             realm: REALM.to_owned(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use restante_storage::payload::{
-    Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Failure, Settle,
-    Subscribe,
+    Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Failure, Recall,
+    Retained, Settle, Subscribe,
 };
 use restante_storage::{Kind, RecordRef, SessionNo};
 
@@ -37,6 +37,8 @@ pub(super) struct Model {
     queues: BTreeMap<u64, (String, BTreeMap<u64, Waiting>)>,
     /// What MQTT sessions keep.
     kept: BTreeMap<u64, Kept>,
+    /// The revision of what is kept, by address.
+    pub(super) retained: BTreeMap<String, u64>,
     /// Sessions: their last frames, and those that were refused.
     sessions: BTreeMap<u64, (u64, Vec<Failure>)>,
 }
@@ -63,6 +65,11 @@ impl Model {
     fn effect(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         match record.kind() {
             Kind::Enqueue => self.enqueue(record),
+            Kind::Retain => {
+                self.enqueue(record);
+                self.retain(record);
+            }
+            Kind::Recall => self.recall(record),
             Kind::Settle => return self.settle(&Settle::decode(record.envelope()).unwrap()),
             Kind::DefineQueue => self.define(record),
             Kind::DeleteQueue => {
@@ -105,7 +112,7 @@ impl Model {
         };
         match record.kind() {
             Kind::Subscribe => kept.subscribe(subscribe()),
-            Kind::Enqueue => {
+            Kind::Enqueue | Kind::Retain => {
                 let it = Envelope::decode(record.envelope()).unwrap();
                 kept.received
                     .extend((it.received > 0).then_some(it.received));
@@ -143,6 +150,27 @@ impl Model {
         for (queue, offset) in record.targets() {
             if let Some((_, waiting)) = self.queues.get_mut(&queue.get()) {
                 waiting.insert(offset.get(), (record.lsn().get(), 0, false));
+            }
+        }
+    }
+
+    fn retain(&mut self, record: &RecordRef<'_>) {
+        let it = Retained::decode(record.envelope()).unwrap();
+        let kept = self.retained.get(&it.address).copied();
+        match (record.body().is_empty(), it.retain_of) {
+            (false, 0) => drop(self.retained.insert(it.address, record.lsn().get())),
+            (true, of) if of == 0 || kept == Some(of) => drop(self.retained.remove(&it.address)),
+            _ => {} // written again, or too late
+        }
+    }
+
+    fn recall(&mut self, record: &RecordRef<'_>) {
+        let it = Recall::decode(record.envelope()).unwrap();
+        for ((queue, offset), it) in record.targets().zip(it.messages) {
+            if self.retained.get(&it.address) == Some(&it.revision)
+                && let Some((_, waiting)) = self.queues.get_mut(&queue.get())
+            {
+                waiting.insert(offset.get(), (it.lsn, 0, false));
             }
         }
     }

@@ -137,6 +137,7 @@ fn assert_same_queues(rig: &mut Rig, model: &Model) {
     let live = &mut rig.engine;
     assert_eq!(rebuilt.pending(), live.pending(), "{oldest:?}");
     assert_eq!(definitions(&rebuilt), definitions(live), "{oldest:?}");
+    assert_eq!(rebuilt.all_retained(), live.all_retained(), "{oldest:?}");
     let mut numbers: Vec<_> = rebuilt.sessions.keys().collect();
     numbers.sort_unstable();
     let mut known: Vec<_> = live.sessions.keys().collect();

@@ -4,7 +4,8 @@ mod store;
 
 use restante_storage::payload::{
     Advance, Binding, Cancel, Config, ConfigEntry, Consume, DefineQueue, DefineSession,
-    DeleteQueue, EndSession, Envelope, MQTT, SessionConsumer, Settle, Subscribe, Subscription,
+    DeleteQueue, EndSession, Envelope, MQTT, Recall, SessionConsumer, Settle, Subscribe,
+    Subscription,
 };
 use restante_storage::sim::Tape;
 use restante_storage::{
@@ -14,7 +15,9 @@ use restante_storage::{
 pub(super) use store::{Rows, Store, durable_rows};
 use uuid::Uuid;
 
-use crate::engine::{ConfigKey, ConsumerId, Effect, Engine, Errand, Move, is_transient};
+use crate::engine::{
+    ConfigKey, ConsumerId, Effect, Engine, Errand, LookMax, Move, RetainAgain, is_transient,
+};
 use crate::refusal::Refusal;
 
 /// Small, so that a log has many: 4 KiB of records each.
@@ -175,6 +178,57 @@ impl Rig {
             ..Draft::new(Kind::Enqueue, self.time(), &envelope)
         };
         self.append(&draft).0
+    }
+
+    /// A message that is kept at `address`; without a body, what is kept there goes.
+    pub(super) fn retain(&mut self, address: &str, targets: &[QueueId], body: &[u8]) -> Lsn {
+        self.retain_until(address, targets, body, None)
+    }
+
+    pub(super) fn retain_until(
+        &mut self,
+        address: &str,
+        targets: &[QueueId],
+        body: &[u8],
+        expires: Option<u64>,
+    ) -> Lsn {
+        let envelope = Envelope {
+            address: address.into(),
+            realm: REALM.into(),
+            ..Envelope::default()
+        };
+        let draft = Draft {
+            targets,
+            expires: expires.map(UnixMillis::new),
+            body,
+            ..Draft::new(Kind::Retain, self.time(), &envelope)
+        };
+        self.append(&draft).0
+    }
+
+    /// What is kept and matches is listed for a session's own queue; what the record about it says.
+    pub(super) fn list(&mut self, session: SessionNo, filter: &str) -> Recall {
+        let filter = filter.parse().unwrap();
+        let max = LookMax {
+            looked: 100,
+            found: 100,
+        };
+        let (now, engine) = (self.time(), &mut self.engine);
+        let page = engine.list_for_recall(session, REALM, &filter, None, now, max);
+        Recall {
+            session: session.get(),
+            realm: REALM.into(),
+            as_of: page.as_of.get(),
+            messages: page.found,
+        }
+    }
+
+    pub(super) fn recall(&mut self, own: QueueId, it: &Recall) {
+        let targets = vec![own; it.messages.len()];
+        self.append(&Draft {
+            targets: &targets,
+            ..Draft::new(Kind::Recall, self.time(), it)
+        });
     }
 
     pub(super) fn settle(
@@ -397,7 +451,26 @@ impl Rig {
             Errand::Session(it) => drop(self.write(Kind::DefineSession, None, it)),
             Errand::Config(keys) => self.write_config_again(keys),
             Errand::Delete(it) => drop(self.write(Kind::DeleteQueue, None, it)),
+            Errand::Retain(it) => self.retain_again(it),
+            Errand::Unretain(it) => drop(self.write(Kind::Retain, None, it)),
         }
+    }
+
+    /// As the scribe does it: the same message once more.
+    fn retain_again(&mut self, it: &RetainAgain) {
+        let found = self.tape.records(it.lsn).next();
+        let Some(record) = found.filter(|record| record.lsn() == it.lsn) else {
+            return; // it went meanwhile, and its segment with it
+        };
+        assert_eq!(record.len_bytes(), it.bytes);
+        let mut envelope: Envelope = prost::Message::decode(record.envelope()).unwrap();
+        (envelope.retain_of, envelope.as_of) = (it.revision.get(), it.as_of.get());
+        let (time, expires, body) = (record.time(), record.expires(), record.body().to_vec());
+        self.append(&Draft {
+            expires,
+            body: &body,
+            ..Draft::new(Kind::Retain, time, &envelope)
+        });
     }
 
     /// As the registrar does it.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use restante_storage::payload::{Advance, DefineQueue, Envelope, Paused, Settle, Subscription};
+use restante_storage::payload::{
+    Advance, DefineQueue, Envelope, Paused, Recall, Settle, Subscription,
+};
 use restante_storage::{Draft, Kind, Lsn, Offset, QueueId, SessionNo, Source};
 
 use super::model::Model;
@@ -52,6 +54,8 @@ pub(super) struct Script {
     late: Vec<Errand>,
     /// What an administrator has claimed and not dealt with yet.
     claims: Vec<(QueueId, Vec<Offset>)>,
+    /// What was listed for own queues, and is not in the log yet.
+    listed: Vec<(QueueId, Recall)>,
     next_uuid: u128,
     /// The latest session of each MQTT client, and whose each is.
     clients: [Option<SessionNo>; 2],
@@ -74,6 +78,7 @@ impl Script {
             consumers: Vec::new(),
             late: Vec::new(),
             claims: Vec::new(),
+            listed: Vec::new(),
             next_uuid: 1,
             clients: [None; 2],
             of_client: BTreeMap::new(),
@@ -101,7 +106,7 @@ impl Script {
 
     /// One random operation and what follows from it.
     pub(super) fn step(&mut self) {
-        match self.dice.roll(54) {
+        match self.dice.roll(63) {
             0 => self.define(),
             1 => self.delete(),
             2 => self.change_definition(),
@@ -124,6 +129,9 @@ impl Script {
             42..=44 => self.dispose(),
             45..=49 => self.subscriptions(),
             50..=52 => self.packets(),
+            54..=58 => self.retain(),
+            59 | 60 => self.list_retained(),
+            61 | 62 => self.recall(),
             _ => drop(self.rig.errands()),
         }
         self.rig.deliveries();
@@ -212,6 +220,37 @@ impl Script {
             .then(|| self.rig.now + self.dice.roll(3000));
         let origin = self.origin();
         self.rig.enqueue_to(&targets, expires, origin);
+    }
+
+    fn retain(&mut self) {
+        let n = self.dice.roll(3);
+        let targets: Vec<QueueId> = (0..n).map(|_| self.queue()).collect();
+        let address = self.dice.pick(&["x", "x/y", "y", "z"]).unwrap();
+        let body: &[u8] = if self.dice.one_in(4) { b"" } else { b"kept" };
+        let soon = self.rig.now + self.dice.roll(3000);
+        let expires = self.dice.one_in(4).then_some(soon);
+        self.rig.retain_until(address, &targets, body, expires);
+    }
+
+    /// As a SUBSCRIBE does it: one at a time.
+    fn list_retained(&mut self) {
+        let filter = self.dice.pick(&["#", "x/#", "y"]).unwrap();
+        let Some((session, _)) = self.dice.pick(&self.sessions) else {
+            return;
+        };
+        let own = self.rig.engine.session(session).map_or(0, |it| it.queue);
+        let is_open = self.listed.iter().any(|it| it.1.session == session.get());
+        if own > 0 && !is_open {
+            let listed = self.rig.list(session, filter);
+            self.listed.push((QueueId::new(own), listed));
+        }
+    }
+
+    /// What was listed for own queues comes to them.
+    fn recall(&mut self) {
+        for (own, listed) in std::mem::take(&mut self.listed) {
+            self.rig.recall(own, &listed);
+        }
     }
 
     fn enqueue_many(&mut self) {
@@ -442,6 +481,7 @@ impl Script {
     }
 
     fn pause(&mut self) {
+        self.recall(); // what a client had asked for is on its way
         if let Some((session, _)) = self.dice.pick(&self.sessions) {
             let soon = self.rig.time().saturating_add(self.dice.roll(4000));
             self.rig.engine.detach(session, soon);
@@ -540,6 +580,7 @@ impl Script {
         self.rig.restart();
         self.claims.clear();
         self.consumers.clear();
+        self.listed.clear();
         self.late.clear();
         let known = |it: &(SessionNo, u64)| self.rig.engine.session(it.0).is_some();
         self.sessions.retain(known);
@@ -580,6 +621,11 @@ impl Script {
     /// What must hold of the live part at any time.
     pub(super) fn check_live(&self) {
         self.check_kept();
+        let retained = self.rig.engine.all_retained().into_iter();
+        let retained: BTreeMap<String, u64> = retained
+            .map(|(it, kept)| (it, kept.revision.get()))
+            .collect();
+        assert_eq!(retained, self.model.retained);
         for queue in self.rig.engine.queues.values() {
             self.check_willing(queue);
             for offset in &queue.live.in_flight.offsets().collect::<Vec<_>>() {

@@ -89,6 +89,8 @@ fn rows() -> (Rig, Rows) {
     let session = rig.session(1, 1000);
     rig.write_consume(session, 1, "x", queue);
     rig.advance(session, 2, 3);
+    rig.retain_until("a", &[], b"1", Some(rig.now + 1_000_000));
+    rig.retain("b", &[], b"1");
     rig.checkpoint();
     let rows = rig.store.rows();
     (rig, rows)
@@ -112,7 +114,7 @@ fn is_noticed(rows: Rows) -> bool {
 fn a_damaged_row_is_found_out() {
     let (_, rows) = rows();
     let kinds: std::collections::BTreeSet<&[u8]> = rows.keys().map(|key| &key[..2]).collect();
-    assert_eq!(kinds.len(), 7, "{kinds:?}");
+    assert_eq!(kinds.len(), 8, "{kinds:?}");
     for (key, value) in &rows {
         let step = value.len() / 50 + 1;
         for at in (0..value.len()).step_by(step) {
@@ -146,6 +148,7 @@ fn a_row_of_another_checkpoint_is_found_out() {
     rig.enqueue(queue, 1);
     rig.settle(queue, |it| it.released = vec![3, 3]);
     rig.advance(session, 3, 0);
+    rig.retain("b", &[], b"2");
     rig.checkpoint();
     let newer = rig.store.rows();
     for (key, value) in &older {

@@ -29,7 +29,7 @@ fn fields() -> impl Strategy<Value = Fields> {
     );
     let targets = prop::collection::vec(0_u64..4, 0..9);
     (
-        1_u8..=13,
+        1_u8..=15,
         any::<u8>(),
         any::<u64>(),
         sections,
@@ -189,7 +189,7 @@ fn a_record_with_another_salt_or_place_is_refused() {
 fn an_unknown_kind_or_flag_is_told_from_damage() {
     let mut bytes = segment_end(Lsn::new(8), Lsn::new(8), salt());
     for (at, with, what) in [
-        (32, 14, Damage::Kind(14)),
+        (32, 16, Damage::Kind(16)),
         (32, 0, Damage::Kind(0)),
         (33, 16, Damage::Flags(16)),
         (35, 1, Damage::Flags(1)),

@@ -227,7 +227,7 @@ fn what_a_newer_version_wrote_is_refused_even_at_the_tail() {
         "the checksum is made as FORMAT.md says"
     );
     for (at, value, expected) in [
-        (32, 14, Damage::Kind(14)),
+        (32, 16, Damage::Kind(16)),
         (33, 0x80, Damage::Flags(0x80)),
         (35, 3, Damage::Flags(3)),
     ] {

@@ -8,6 +8,7 @@ use restante_storage::{Kind, Lsn, Offset, QueueId};
 
 use super::super::model::Pending;
 use super::{NODE, Rig, SEGMENT_BYTES};
+use crate::engine::retained::Kept;
 use crate::engine::{Bodies, CKPT_KEY, Damage, Engine, Errand, Place};
 
 /// The rows of a state store.
@@ -142,6 +143,11 @@ pub(in crate::engine::tests) fn durable_rows(rows: &Rows) -> Rows {
 }
 
 impl Engine {
+    /// All that is kept at addresses.
+    pub(in crate::engine::tests) fn all_retained(&self) -> BTreeMap<String, Kept> {
+        self.retained.all()
+    }
+
     /// What waits, whatever chunks and histories look like: queue name to (offset, LSN, failed attempts, dying).
     pub(in crate::engine::tests) fn pending(&mut self) -> Pending {
         let bodies = &*self.bodies;
