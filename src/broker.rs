@@ -121,6 +121,8 @@ pub(crate) struct Shared {
     n_attached: AtomicUsize,
     /// Sessions that outlive their sockets, as of the last round of the core.
     n_sessions: AtomicUsize,
+    /// Messages that are kept at their addresses, likewise.
+    n_retained: AtomicUsize,
     keeper_bell: Sender<()>,
     /// Held while what the engine wants written is fetched and handed to the log.
     errands: Mutex<()>,
@@ -529,6 +531,11 @@ impl Broker {
     /// Sessions that outlive their connections.
     pub fn n_sessions(&self) -> usize {
         self.shared.n_sessions.load(Ordering::Relaxed)
+    }
+
+    /// Messages that are kept at their addresses.
+    pub fn n_retained(&self) -> usize {
+        self.shared.n_retained.load(Ordering::Relaxed)
     }
 
     /// How many clients are attached.

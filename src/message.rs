@@ -37,7 +37,7 @@ pub struct NewMessage {
     /// The packet id of a QoS 2 publish, which the broker remembers until it is [forgotten](crate::broker::Call::Forget); 0:
     /// none.
     pub packet: u16,
-    /// Whether the sender wants it retained. Nothing follows from it yet.
+    /// Whether the sender wants it kept at its address, for those who subscribe later. Of MQTT's clients only.
     pub retain: bool,
     /// The application's own properties in their order, where `properties` alone would lose order or doubles; else empty.
     pub ordered: Vec<(String, String)>,
@@ -80,4 +80,6 @@ pub struct Message {
     pub ordered: Vec<(String, String)>,
     /// Whether it is told because it was retained, and not because it was sent just now.
     pub retained: bool,
+    /// Whether its sender wanted it retained.
+    pub retain: bool,
 }

@@ -367,6 +367,12 @@ impl Attachment {
         Ok(index)
     }
 
+    /// Hands the batch to the log, to try the call at hand again when that is applied.
+    pub(super) fn again(&mut self) -> Outcome {
+        self.flush();
+        Outcome::Again(self.serial)
+    }
+
     pub(super) fn extras(&mut self, index: usize, extras: Extras) {
         self.batch.companion_mut().extras.push((index, extras));
     }
@@ -488,15 +494,19 @@ impl Attachment {
     /// waits.
     pub fn drain(&mut self, bytes_max: usize) -> Vec<Event> {
         let mut events = std::mem::take(&mut self.events);
-        let (applied, answers, cancelled) = self.outbox.put(|waiting| {
+        let (applied, answers, cancelled, told) = self.outbox.put(|waiting| {
             self.failed.append(&mut waiting.failed);
             self.rights_changed |= std::mem::take(&mut waiting.rights_changed);
             (
                 waiting.applied,
                 std::mem::take(&mut waiting.answers),
                 std::mem::take(&mut waiting.cancelled),
+                waiting.told.take(),
             )
         });
+        if let Some(next) = told {
+            self.has_told(next);
+        }
         for answer in answers {
             self.answered(answer.tag, answer.made);
         }
@@ -530,6 +540,7 @@ impl Attachment {
         // What the broker settles itself needs room in the log too.
         if !self.ended && self.stalled.is_none() && end != Some(End::Revoked) && bytes_max > 0 {
             self.deliver(bytes_max, &mut events);
+            self.go_on_telling();
         }
         if let Some(end) = end
             && !self.ended
@@ -886,6 +897,9 @@ impl Attachment {
                 self.deferred.pop_front();
                 self.finish(tag, None);
             }
+            Ok(Made::Room) => self.has_room_to_retain(tag),
+            // A subscription's, and so not of this call.
+            Ok(Made::Retained(_)) => {}
             Ok(Made::Consumer(id, queue, meter)) => self.has_consumer(tag, id, queue, meter),
             Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
                 self.subscribed(tag, subscriber);
@@ -913,7 +927,8 @@ impl Attachment {
             Ok(Made::Listener(listener) | Made::Subscriber(listener)) => {
                 return self.subscription_listens(tag, listener);
             }
-            Ok(Made::Queue(_) | Made::Nothing) => return,
+            Ok(Made::Retained(page)) => return self.has_listed(page),
+            Ok(Made::Queue(_) | Made::Nothing | Made::Room) => return,
             Err(Refusal::NoRoute) => match self.try_again_shared(tag, wish) {
                 Some(Outcome::Again(serial)) => {
                     self.waits = Some(Waits::Applied(serial));

@@ -196,7 +196,7 @@ pub struct Subscribe {
     pub no_local: bool,
     /// Whether the retain flag of what it gets is as it was sent. Kept for the session; means nothing to the broker.
     pub retain_as_published: bool,
-    /// What is to become of retained messages (MQTT 5.0 §3.8.3.1). Kept for the session; means nothing to the broker yet.
+    /// Whether it is told of what is retained (MQTT 5.0 §3.8.3.1): 0 always, 1 if it is new, 2 never. Not together with `share`.
     pub retain_handling: u8,
     /// The subscription's identifier; 0: none. Kept for the session; means nothing to the broker.
     pub id: u32,

@@ -34,7 +34,9 @@ use super::outbox::{Answer, Made, Meter, Outbox, Parcel, Subscriber};
 use super::{Routes, Shared, now};
 use crate::engine::address::{AddressLimits, Filter};
 use crate::engine::routing::Router;
-use crate::engine::{Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, Resumed};
+use crate::engine::{
+    Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, LookMax, Resumed,
+};
 use crate::refusal::Refusal;
 
 /// What comes back with a batch of records.
@@ -166,6 +168,31 @@ pub(super) enum Ask {
         listener: Arc<Subscriber>,
         /// Whose call waits for it.
         answer: Option<(Arc<Outbox>, u64)>,
+    },
+    /// What is kept and matches, behind that address, is to be recalled for a session's own queue.
+    Retained {
+        session: SessionNo,
+        realm: Arc<str>,
+        filter: Filter,
+        after: Option<Arc<str>>,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    /// What was listed so is not recalled.
+    LeaveRecall(SessionNo),
+    /// What is kept and matches, behind that address, is told to a listener.
+    Tell {
+        realm: Arc<str>,
+        filter: Filter,
+        after: Option<Arc<str>>,
+        listener: Arc<Subscriber>,
+    },
+    /// As many messages are kept as may be: whether this address has one, which another may replace.
+    HasRetained {
+        realm: Arc<str>,
+        address: String,
+        outbox: Arc<Outbox>,
+        tag: u64,
     },
     Find {
         uuid: Uuid,
@@ -300,6 +327,8 @@ impl Core {
         }
         let n_sessions = self.engine.n_sessions();
         self.shared.n_sessions.store(n_sessions, Ordering::Relaxed);
+        let n_retained = self.engine.n_retained();
+        self.shared.n_retained.store(n_retained, Ordering::Relaxed);
         self.shared.set_applied(self.engine.applied());
         for (outbox, serial) in std::mem::take(&mut self.applied) {
             outbox.put(|waiting| waiting.applied = serial);
@@ -408,6 +437,41 @@ impl Core {
                 if let Some((outbox, tag)) = answer {
                     self.answer(&outbox, tag, Ok(Made::Nothing));
                 }
+            }
+            Ask::Retained {
+                session,
+                realm,
+                filter,
+                after,
+                outbox,
+                tag,
+            } => {
+                let after = after.as_deref();
+                let engine = &mut self.engine;
+                let page = engine.list_for_recall(session, &realm, &filter, after, now(), PAGE);
+                self.answer(&outbox, tag, Ok(Made::Retained(page)));
+            }
+            Ask::LeaveRecall(session) => self.engine.leave_recall(session),
+            Ask::Tell {
+                realm,
+                filter,
+                after,
+                listener,
+            } => {
+                let after = after.as_deref();
+                let page = self.engine.retained(&realm, &filter, after, now(), PAGE);
+                listener.tell(page);
+                self.ring_later(listener.outbox());
+            }
+            Ask::HasRetained {
+                realm,
+                address,
+                outbox,
+                tag,
+            } => {
+                let is_there = self.engine.is_retained(&realm, &address);
+                let made = is_there.then_some(Made::Room).ok_or(Refusal::TooMany);
+                self.answer(&outbox, tag, made);
             }
             Ask::Find { uuid, reply } => {
                 reply.send(self.find(uuid)).ok();
@@ -652,7 +716,8 @@ impl Core {
                 Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
                     self.unbind(realm, filter, &subscriber);
                 }
-                Ok(Made::Consumer(..) | Made::Nothing) | Err(_) => {}
+                Ok(Made::Consumer(..) | Made::Nothing | Made::Retained(_) | Made::Room)
+                | Err(_) => {}
             }
         }
     }
@@ -850,5 +915,10 @@ fn is_unused(session: &DefineSession) -> bool {
     session.seq == 0 && session.queue == 0 && session.subscriptions.is_empty()
 }
 
+/// What one look at retained messages may cost: others wait meanwhile.
+const PAGE: LookMax = LookMax {
+    looked: 1024,
+    found: 256,
+};
 /// Definitions written again after one checkpoint.
 const REWRITES_MAX: usize = 4096;

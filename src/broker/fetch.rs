@@ -9,7 +9,7 @@ use std::future::pending;
 use bytes::Bytes;
 use prost::Message as _;
 use restante_storage::payload::Envelope;
-use restante_storage::{LogError, LogReader, Lsn, QueueId, ReadError, RecordRef, UnixMillis};
+use restante_storage::{Kind, LogError, LogReader, Lsn, QueueId, ReadError, RecordRef, UnixMillis};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -176,10 +176,11 @@ fn size(place: &Place) -> usize {
 
 fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Delivery, Missing>) {
     let delivery = bytes.and_then(|bytes| {
-        let message = message(&bytes, parcel.queue).ok_or_else(|| {
+        let mut message = message(&bytes, parcel.queue).ok_or_else(|| {
             tracing::error!(offset = %parcel.offset, "a stored message does not decode");
             Missing::Damaged
         })?;
+        message.retained = message.retain && is_recalled(&bytes, &parcel);
         Ok(Delivery {
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
@@ -188,6 +189,18 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
         })
     });
     (parcel, delivery)
+}
+
+/// Whether what was retained is told of because it was: it did not come to that place when it was sent.
+fn is_recalled(bytes: &Bytes, parcel: &Parcel) -> bool {
+    match (&parcel.place, parcel.queue) {
+        (Place::Memory(_), _) => false,
+        (Place::Log { .. }, None) => true,
+        (Place::Log { .. }, Some(queue)) => RecordRef::parse(bytes).is_ok_and(|record| {
+            let mut targets = record.targets();
+            !targets.any(|it| it == (queue, parcel.offset))
+        }),
+    }
 }
 
 fn missing(error: &ReadError, parcel: &Parcel) -> Missing {
@@ -247,7 +260,8 @@ pub(super) fn message(bytes: &Bytes, queue: Option<QueueId>) -> Option<Message> 
             .into_iter()
             .map(|pair| (pair.name, pair.value))
             .collect(),
-        retained: envelope.retained,
+        retained: false,
+        retain: record.kind() == Kind::Retain,
     })
 }
 

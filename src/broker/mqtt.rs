@@ -12,14 +12,18 @@
 //! never from both: a listener knows the queue that it stands beside, and is left out where that is among the takers
 //! (`publish.rs`). A session that ends with its socket has the listener alone.
 //!
+//! What is retained comes to the own queue before its subscription is confirmed, by reference, or is told to the listener after.
+//!
 //! Always, with tests in `broker/tests/mqtt.rs`.
 //!
 //! Not here: packets, packet ids of deliveries, what is delivered with which quality of service (session).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use restante_storage::payload::{self, Advance, DefineSession, Subscription};
-use restante_storage::{Kind, QueueId, SessionNo};
+use restante_storage::payload::{self, Advance, DefineSession, Recalled, Subscription};
+use restante_storage::{Draft, Kind, Lsn, QueueId, SessionNo};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -29,15 +33,18 @@ use super::call::{
     Attach, LISTENER, MqttState, OWN_CONSUMER, Protocol, Subscribe, shared_consumer,
 };
 use super::core::Ask;
+use super::now;
 use super::outbox::{Meter, Subscriber};
 use super::placing::{Landing, Placed};
 use super::publish::Care;
 use super::settings::{own_queue_name, shared_queue_name};
-use crate::engine::ConsumerId;
 use crate::engine::address::{Address, AddressLimits, Filter};
+use crate::engine::{ConsumerId, RetainedPage};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 
+/// Deliveries that may wait for a client when it is told of more that is retained.
+const FEW_PARCELS: usize = 64;
 /// How often a group's queue is made anew, where the last one went just then.
 const TRIES_MAX: u32 = 8;
 
@@ -74,6 +81,32 @@ pub(super) struct Mqtt {
     listens_for: u64,
     /// How often a queue was made for the call at hand.
     tries: u32,
+    /// The call for which a message may be retained, past the limit, in place of another.
+    room_for: u64,
+    /// Of a subscription that begins: what is retained comes to the own queue.
+    recall: Option<Recalling>,
+    /// Of subscriptions that have begun: what is retained is told to the listener.
+    telling: VecDeque<Telling>,
+    /// Whether the core was asked for the first one's next page.
+    asked: bool,
+}
+
+/// How far a subscription's call has got with what is retained.
+#[derive(Debug)]
+struct Recalling {
+    tag: u64,
+    filter: Filter,
+    after: Option<Arc<str>>,
+    /// What the core has listed, and is not written.
+    page: Option<RetainedPage>,
+    is_last: bool,
+}
+
+/// How far a listener has been told of what is retained.
+#[derive(Debug)]
+struct Telling {
+    filter: Filter,
+    after: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -95,6 +128,10 @@ impl Mqtt {
             n_no_local: 0,
             listens_for: 0,
             tries: 0,
+            room_for: 0,
+            recall: None,
+            telling: VecDeque::new(),
+            asked: false,
         }))
     }
 
@@ -119,6 +156,15 @@ impl Mqtt {
     fn count_no_local(&mut self) {
         let no_local = self.subscriptions.iter().filter(|known| known.it.no_local);
         self.n_no_local = no_local.count();
+    }
+
+    /// The listener is to be told of what is retained and matches.
+    fn tell(&mut self, filter: Filter) {
+        // The first of them may be under way, and must begin anew then.
+        if self.telling.iter().skip(1).all(|it| it.filter != filter) {
+            let after = None;
+            self.telling.push_back(Telling { filter, after });
+        }
     }
 
     /// Whether all that the session subscribes to and that matches does not want what it sends itself.
@@ -219,6 +265,9 @@ impl Attachment {
         let Some(mqtt) = &self.mqtt else {
             return Outcome::Refused(Refusal::Unsupported);
         };
+        if mqtt.recall.as_ref().is_some_and(|it| it.tag == tag) {
+            return self.go_on_recalling();
+        }
         let is_known = mqtt.find(share, &wish.filter).is_some();
         let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max;
         let Ok(filter) = Filter::parse(&wish.filter, self.shared.settings.address) else {
@@ -397,7 +446,26 @@ impl Attachment {
             return Outcome::Refused(Refusal::Unsupported);
         };
         mqtt.tries = 0;
-        mqtt.set(it.clone(), filter);
+        let is_new = mqtt.find(&it.share, &it.filter).is_none();
+        let wants_retained = it.share.is_empty()
+            && match wish.retain_handling {
+                0 => true,
+                1 => is_new,
+                _ => false,
+            };
+        mqtt.set(it.clone(), filter.clone());
+        let comes_to_queue = self.session.is_some() && wish.qos > 0;
+        if wants_retained && comes_to_queue {
+            mqtt.recall = Some(Recalling {
+                tag,
+                filter,
+                after: None,
+                page: None,
+                is_last: false,
+            });
+        } else if wants_retained {
+            mqtt.tell(filter);
+        }
         if self.session.is_none() {
             return Outcome::Done;
         }
@@ -407,7 +475,168 @@ impl Attachment {
             ..payload::Subscribe::default()
         };
         self.push(tag, Kind::Subscribe, &record);
+        if wants_retained && comes_to_queue {
+            // Only when the queue is bound: what is retained from then on comes live.
+            return self.again();
+        }
         Outcome::Logged
+    }
+
+    /// A subscription's record is applied: what is retained comes to the own queue, page by page, as far as that has room.
+    fn go_on_recalling(&mut self) -> Outcome {
+        let (Some(session), Some(mqtt)) = (self.session, self.mqtt.as_mut()) else {
+            return Outcome::Refused(Refusal::Unsupported);
+        };
+        let own = mqtt.own.unwrap_or_default();
+        let Some(mut recall) = mqtt.recall.take() else {
+            return Outcome::Done;
+        };
+        if mqtt.find("", recall.filter.as_str()).is_none() {
+            // The right to it is gone since.
+            self.shared.ask(Ask::LeaveRecall(session));
+            return Outcome::Refused(Refusal::Denied);
+        }
+        if let Some(page) = recall.page.take() {
+            (recall.after, recall.is_last) = (page.next.clone(), page.next.is_none());
+            if !page.found.is_empty() {
+                mqtt.recall = Some(recall);
+                self.push_recall(session, own, page.as_of, &page.found);
+                return self.again();
+            }
+        }
+        if recall.is_last {
+            return Outcome::Done;
+        }
+        let routes = self.shared.routes.load();
+        let realm = routes.queues.get(&self.realm);
+        let queue = realm.and_then(|realm| realm.numbers.get(&own));
+        if queue.is_none_or(|queue| queue.is_full()) {
+            tracing::info!(
+                realm = &*self.realm,
+                client = self.client(),
+                filter = recall.filter.as_str(),
+                "the session is full: it is told of no more that is retained"
+            );
+            return Outcome::Done;
+        }
+        self.shared.ask(Ask::Retained {
+            session,
+            realm: Arc::clone(&self.realm),
+            filter: recall.filter.clone(),
+            after: recall.after.clone(),
+            outbox: Arc::clone(&self.outbox),
+            tag: recall.tag,
+        });
+        if let Some(mqtt) = self.mqtt.as_mut() {
+            mqtt.recall = Some(recall);
+        }
+        self.await_answer();
+        Outcome::Waits
+    }
+
+    /// The core has listed what is retained: the call is tried again, and finds it.
+    pub(super) fn has_listed(&mut self, page: RetainedPage) {
+        let recall = self.mqtt.as_mut().and_then(|mqtt| mqtt.recall.as_mut());
+        if let Some(recall) = recall {
+            recall.page = Some(page);
+        }
+    }
+
+    fn push_recall(&mut self, session: SessionNo, own: QueueId, as_of: Lsn, found: &[Recalled]) {
+        let record = payload::Recall {
+            session: session.get(),
+            realm: self.realm.to_string(),
+            as_of: as_of.get(),
+            messages: found.to_vec(),
+        };
+        let targets = vec![own; found.len()];
+        let draft = Draft {
+            targets: &targets,
+            ..Draft::new(Kind::Recall, now(), &record)
+        };
+        if let Err(refused) = self.push_draft(0, &draft) {
+            // Very long addresses in very short segments.
+            let (first, second) = found.split_at(found.len() / 2);
+            if first.is_empty() {
+                tracing::error!(%refused, "a record that must fit did not");
+                return;
+            }
+            self.push_recall(session, own, as_of, first);
+            self.push_recall(session, own, as_of, second);
+        }
+    }
+
+    /// The listener was told of a page of what is retained.
+    pub(super) fn has_told(&mut self, next: Option<Arc<str>>) {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return;
+        };
+        mqtt.asked = false;
+        match (next, mqtt.telling.front_mut()) {
+            (Some(next), Some(telling)) => telling.after = Some(next),
+            _ => drop(mqtt.telling.pop_front()),
+        }
+    }
+
+    /// Asks for more of what is retained for the listener, once little waits for the client.
+    pub(super) fn go_on_telling(&mut self) {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return;
+        };
+        if mqtt.asked || mqtt.telling.is_empty() {
+            return;
+        }
+        while let Some(next) = mqtt.telling.front()
+            && mqtt.find("", next.filter.as_str()).is_none()
+        {
+            mqtt.telling.pop_front();
+        }
+        let (Some(next), Some(listener)) = (mqtt.telling.front(), &mqtt.listener) else {
+            return;
+        };
+        if self.outbox.put(|waiting| waiting.parcels.len()) > FEW_PARCELS {
+            return;
+        }
+        self.shared.ask(Ask::Tell {
+            realm: Arc::clone(&self.realm),
+            filter: next.filter.clone(),
+            after: next.after.clone(),
+            listener: Arc::clone(listener),
+        });
+        mqtt.asked = true;
+    }
+
+    /// Whether a message may be retained, as far as the limit goes: what becomes of its call if that is not known or not so.
+    pub(super) fn lacks_room_to_retain(
+        &mut self,
+        tag: u64,
+        message: &NewMessage,
+        address: &Address,
+    ) -> Option<Outcome> {
+        let n_retained = self.shared.n_retained.load(Ordering::Relaxed);
+        let has_room = n_retained < self.shared.settings.mqtt.retained_max;
+        let asked = self.mqtt.as_ref().is_some_and(|it| it.room_for == tag);
+        if self.shared.is_disk_full() {
+            return Some(Outcome::Refused(Refusal::Full));
+        }
+        if has_room || asked || message.body.is_empty() {
+            return None;
+        }
+        self.shared.ask(Ask::HasRetained {
+            realm: Arc::clone(&self.realm),
+            address: address.as_str().to_owned(),
+            outbox: Arc::clone(&self.outbox),
+            tag,
+        });
+        self.await_answer();
+        Some(Outcome::Waits)
+    }
+
+    /// It replaces another one. The call is tried again.
+    pub(super) fn has_room_to_retain(&mut self, tag: u64) {
+        if let Some(mqtt) = self.mqtt.as_mut() {
+            mqtt.room_for = tag;
+        }
     }
 
     /// The session's own queue, as records name it.

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use restante_storage::{Offset, QueueId};
+use restante_storage::{Lsn, Offset, QueueId};
 use tokio::sync::Notify;
 
 use super::call::End;
 use super::card::Card;
-use crate::engine::{ConsumerId, Place, QueueHandle};
+use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
 use crate::refusal::Refusal;
 
 /// Parcels of topics that may wait in one outbox; what comes on top is dropped and counted.
@@ -60,6 +60,10 @@ pub(super) enum Made {
     Listener(Arc<Subscriber>),
     /// Nothing: what was to go is gone.
     Nothing,
+    /// Messages that are kept at their addresses.
+    Retained(RetainedPage),
+    /// Room for one of those.
+    Room,
 }
 
 /// How many deliveries a consumer's client has said that it may be sent, whatever the engine was told so far.
@@ -78,6 +82,8 @@ pub(super) struct Waiting {
     pub(super) cancelled: Vec<(ConsumerId, Arc<str>)>,
     /// Documents have changed: the client's rights are to be looked at.
     pub(super) rights_changed: bool,
+    /// A page of retained messages was told to the listener: behind which address the next one begins, if there is one.
+    pub(super) told: Option<Option<Arc<str>>>,
     pub(super) end: Option<End>,
 }
 
@@ -267,6 +273,27 @@ impl Subscriber {
             });
             true
         })
+    }
+
+    /// Tells it of messages that are kept in the log, whatever room there is: whoever asks for them sees to that.
+    pub(super) fn tell(&self, page: RetainedPage) {
+        self.outbox.put(|waiting| {
+            for it in page.found {
+                let sent = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+                waiting.parcels.push_back(Parcel {
+                    consumer: self.id,
+                    name: Arc::clone(&self.name),
+                    queue: None,
+                    offset: Offset::new(sent),
+                    attempt: 1,
+                    place: Place::Log {
+                        lsn: Lsn::new(it.lsn),
+                        bytes: it.bytes,
+                    },
+                });
+            }
+            waiting.told = Some(page.next);
+        });
     }
 
     pub(super) fn outbox(&self) -> &Arc<Outbox> {

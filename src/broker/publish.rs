@@ -244,6 +244,10 @@ impl Attachment {
             message,
             id,
         };
+        let retains = message.retain && message.qos.is_some() && address.space() == Space::Ordinary;
+        if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, &address) {
+            return outcome;
+        }
         let may_make = self.may_make_queue(tag, &address);
         let care = self.care(message);
         let mut placed = self
@@ -251,7 +255,12 @@ impl Attachment {
             .place(&self.realm, &address, &sent, may_make, care, None);
         self.leave_out_own(&mut placed);
         if message.qos.is_some() && matches!(placed, Placed::NoRoute) {
-            return self.landed_nowhere(tag);
+            if !retains {
+                return self.landed_nowhere(tag);
+            }
+            let takers = Takers::default();
+            let address = address.as_str().to_owned();
+            placed = Placed::Lands(SmallVec::from_iter([Landing { address, takers }]));
         }
         if let Some(why) = self.shared.refuses(&self.realm, &placed) {
             return Outcome::Refused(why);
@@ -270,14 +279,14 @@ impl Attachment {
         if n_shed > 0 {
             self.shared.stats.shed(n_shed);
         }
-        if landings.iter().all(|it| it.takers.come_to_nothing()) {
+        if !retains && landings.iter().all(|it| it.takers.come_to_nothing()) {
             if message.qos.is_some() {
                 return self.landed_nowhere(tag);
             }
             self.landed = Landed::Dropped;
             return Outcome::Done;
         }
-        let outcome = self.store(tag, message, uuid, landings);
+        let outcome = self.store(tag, message, uuid, landings, retains);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.landed = match outcome {
                 Outcome::Logged => Landed::Stored,
@@ -346,19 +355,27 @@ impl Attachment {
         }
     }
 
-    /// Writes the message for all durable queues at once, with those who take it beside them; or hands it over.
+    /// Writes the message for all durable queues at once, with those who take it beside them; or hands it over. One that is
+    /// retained is kept at the address where it lands, or lands first.
     fn store(
         &mut self,
         tag: u64,
         message: &NewMessage,
         uuid: Option<Uuid>,
         landings: SmallVec<[Landing; 1]>,
+        retains: bool,
     ) -> Outcome {
         let mut landings = landings.into_iter();
         let Some(first) = landings.next() else {
             return Outcome::Done;
         };
         let mut envelope = self.envelope(first.address, message, uuid);
+        let kind = if retains {
+            envelope.realm = self.realm.to_string();
+            Kind::Retain
+        } else {
+            Kind::Enqueue
+        };
         let Takers {
             mut durable,
             transient,
@@ -370,11 +387,11 @@ impl Attachment {
             priority: message.priority,
             expires: message.ttl_ms.map(|ttl| time.saturating_add(ttl)),
             body: &message.body,
-            ..Draft::new(Kind::Enqueue, time, &())
+            ..Draft::new(kind, time, &())
         };
         let others = self.elsewhere(&draft, &mut envelope, &mut durable, landings);
         draft.envelope = &envelope;
-        if durable.is_empty() {
+        if durable.is_empty() && !retains {
             self.hand_over(&draft, transient, &topics);
             for other in others {
                 self.hand_over_record(&draft, other.record, other.queues, &other.topics);

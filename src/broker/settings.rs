@@ -64,6 +64,8 @@ pub struct MqttSettings {
     pub share_linger: Duration,
     /// Subscriptions of one session.
     pub subscriptions_max: usize,
+    /// Messages that are kept at their addresses, in all realms.
+    pub retained_max: usize,
 }
 
 impl Settings {
@@ -140,6 +142,7 @@ impl MqttSettings {
             queue_qos0_offline: mqtt.queue_qos0_offline,
             share_linger: mqtt.share_linger,
             subscriptions_max: mqtt.subscriptions_max,
+            retained_max: mqtt.retained_max,
         }
     }
 

@@ -231,6 +231,7 @@ fn shared(settings: Settings, registry: Registry) -> (Arc<Shared>, Ends) {
         clients: Mutex::default(),
         n_attached: AtomicUsize::new(0),
         n_sessions: AtomicUsize::new(0),
+        n_retained: AtomicUsize::new(0),
         keeper_bell,
         errands: Mutex::default(),
         changes,

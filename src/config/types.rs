@@ -186,6 +186,8 @@ pub struct Mqtt {
     pub denied_publish: DeniedPublish,
     /// Subscriptions of a session.
     pub subscriptions_max: usize,
+    /// Retained messages.
+    pub retained_max: usize,
 }
 
 /// What becomes of a publish that is denied, where the protocol has no word for it (MQTT 3.x).
@@ -410,6 +412,7 @@ fn mqtt(s: &Settings) -> Mqtt {
             _ => DeniedPublish::Acknowledge,
         },
         subscriptions_max: count(s, "mqtt.subscriptions-max"),
+        retained_max: count(s, "mqtt.retained-max"),
     }
 }
 

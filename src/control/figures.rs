@@ -61,6 +61,7 @@ impl Controller {
         let marks = self.broker.marks();
         let (segments, bytes) = self.broker.log_size();
         metrics::gauge!("restante_sessions_attached").set(self.broker.n_attached() as f64);
+        metrics::gauge!("restante_retained_messages").set(self.broker.n_retained() as f64);
         metrics::gauge!("restante_log_durable_lsn").set(marks.durable.get() as f64);
         metrics::gauge!("restante_log_applied_lsn").set(marks.applied.get() as f64);
         metrics::gauge!("restante_log_segments").set(segments as f64);

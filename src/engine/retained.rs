@@ -501,12 +501,11 @@ impl Engine {
             _ => Bound::Included(first.as_str()),
         };
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut n_looked = 0;
-        for (address, kept) in addresses.range::<str, _>((from, end)) {
+        let in_range = addresses.range::<str, _>((from, end));
+        for (n_looked, (address, kept)) in in_range.enumerate() {
             if n_looked >= max.looked || page.found.len() >= max.found {
                 return page;
             }
-            n_looked += 1;
             if filter.matches_text(address) {
                 page.find(address, Some(kept), now);
             }

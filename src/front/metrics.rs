@@ -43,9 +43,6 @@ impl Metrics {
                 counter!("restante_mqtt_dropped_total", "reason" => reason).increment(n.into());
             }
         }
-        if tally.retain_ignored > 0 {
-            counter!("restante_mqtt_retain_ignored_total").increment(tally.retain_ignored.into());
-        }
     }
 }
 

@@ -18,6 +18,7 @@ const PINGRESP: u8 = 0xd0;
 const DISCONNECT: u8 = 0xe0;
 const QOS_1: u8 = 0x02;
 const DUP: u8 = 0x08;
+const RETAIN: u8 = 0x01;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Over {
@@ -213,6 +214,30 @@ fn what_is_published_to_an_absent_session_survives_kill_9() {
         let (mut reader, goes_on) = Client::connect(&server, over, "reader", true);
         assert!(!goes_on, "a clean session begins anew");
         reader.expect_nothing();
+        server.terminate();
+    }
+}
+
+#[test]
+fn what_is_retained_survives_kill_9() {
+    for over in [Over::Tcp, Over::WebSocket] {
+        let mut server = Server::start();
+        let (mut writer, _) = Client::connect(&server, over, "writer", true);
+        for payload in ["old", "new"] {
+            let mut body = string("state/door");
+            body.extend([0, 1]);
+            body.extend(payload.as_bytes());
+            writer.send(PUBLISH | QOS_1 | RETAIN, &body);
+            assert_eq!(writer.expect(PUBACK).1, [0, 1]);
+        }
+        server.crash();
+        for clean in [true, false] {
+            let (mut reader, _) = Client::connect(&server, over, "reader", clean);
+            reader.subscribe("state/#");
+            let (flags, _, payload) = reader.message_of("state/door");
+            assert_eq!((flags, payload.as_str()), (QOS_1 | RETAIN, "new"));
+            reader.goodbye();
+        }
         server.terminate();
     }
 }

@@ -1025,3 +1025,164 @@ async fn administrators_see_who_is_there_and_what_for() {
     broker.end_session(&b.id).await.unwrap();
     assert_eq!(plain.end().await, End::Kicked);
 }
+
+fn retain(address: &str, qos: u8, body: &str) -> Call {
+    let Call::Publish(mut message) = publish(address, qos, body) else {
+        unreachable!()
+    };
+    message.retain = true;
+    Call::Publish(message)
+}
+
+fn handling(filter: &str, qos: u8, retain_handling: u8) -> Call {
+    Call::Subscribe(Subscribe {
+        filter: filter.to_owned(),
+        qos,
+        retain_handling,
+        ..Subscribe::default()
+    })
+}
+
+impl It {
+    async fn retain(&mut self, address: &str, qos: u8, body: &str) {
+        self.done(retain(address, qos, body)).await;
+        assert_eq!(self.inner.landed(), Landed::Stored);
+    }
+
+    /// The next `n` messages: consumer, body, and whether they are told because they were retained.
+    async fn told(&mut self, n: usize) -> Vec<(String, String, bool)> {
+        let mut told = Vec::new();
+        for _ in 0..n {
+            let got = self.next_delivery().await;
+            let retained = got.message.retained;
+            told.push((got.consumer.to_string(), text(&got.message), retained));
+        }
+        told.sort_unstable();
+        told
+    }
+}
+
+fn told(all: &[(&str, &str, bool)]) -> Vec<(String, String, bool)> {
+    let all = all.iter();
+    all.map(|(consumer, body, retained)| (consumer.to_string(), body.to_string(), *retained))
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_retained_is_told_to_those_who_subscribe_later_and_after_a_restart() {
+    let house = house();
+    let mut from = It::new(&house, "from", 0).await;
+    for (address, qos, body) in [
+        ("a/x", 0, "1"),
+        ("a/y", 1, "2"),
+        ("a/y", 2, "3"),
+        ("b", 1, "4"),
+    ] {
+        from.retain(address, qos, body).await;
+    }
+    from.retain("b", 1, "").await;
+    drop(from);
+    let house = house.restarted();
+    assert_eq!(house.started.broker.n_retained(), 2);
+    let expected = |consumer| told(&[(consumer, "1", true), (consumer, "3", true)]);
+    // A session that ends with its socket, one that does not want more than QoS 0, and one that keeps messages.
+    let mut plain = It::new(&house, "plain", 0).await;
+    plain.subscribe("a/+", 1).await;
+    assert_eq!(plain.told(2).await, expected("t"));
+    let mut least = It::new(&house, "least", 60).await;
+    least.subscribe("a/#", 0).await;
+    assert_eq!(least.told(2).await, expected("t"));
+    let mut kept = It::new(&house, "kept", 60).await;
+    kept.subscribe("#", 1).await;
+    kept.credit(9);
+    assert_eq!(kept.told(2).await, expected("q"));
+    drop((plain, least, kept));
+    let house = house.without_state().restarted();
+    let mut kept = It::new(&house, "kept", 60).await;
+    kept.credit(9);
+    assert_eq!(kept.told(2).await, expected("q"), "it was not settled");
+    // What comes live is not told because it was retained.
+    let mut from = It::new(&house, "from", 0).await;
+    from.retain("a/x", 1, "5").await;
+    assert_eq!(kept.told(1).await, told(&[("q", "5", false)]));
+}
+
+#[tokio::test]
+async fn the_way_of_handling_what_is_retained_is_the_subscriptions() {
+    let house = house();
+    let mut from = It::new(&house, "from", 0).await;
+    from.retain("a", 1, "1").await;
+    for expiry in [0, 60] {
+        let consumer = if expiry == 0 { "t" } else { "q" };
+        let mut it = It::new(&house, &format!("c{expiry}"), expiry).await;
+        it.credit(9);
+        it.done(handling("a", 1, 2)).await;
+        it.credit(9);
+        it.done(handling("a", 1, 1)).await;
+        from.done(publish("a", 1, "live")).await;
+        assert_eq!(it.told(1).await, told(&[(consumer, "live", false)]));
+        it.done(handling("a", 1, 0)).await;
+        assert_eq!(it.told(1).await, told(&[(consumer, "1", true)]));
+        it.done(Call::Unsubscribe {
+            filter: "a".to_owned(),
+            share: None,
+        })
+        .await;
+        it.done(handling("a", 1, 1)).await;
+        assert_eq!(it.told(1).await, told(&[(consumer, "1", true)]));
+        it.done(share("g", "a")).await;
+        from.done(publish("a", 1, "live")).await;
+        let group = shared_consumer("g", "a");
+        it.inner.credit(&group, 9);
+        let expected = [(consumer, "live", false), (group.as_str(), "live", false)];
+        let mut expected = told(&expected);
+        expected.sort_unstable();
+        assert_eq!(it.told(2).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn more_than_one_page_of_what_is_retained_is_told() {
+    let house = house();
+    let mut from = It::new(&house, "from", 0).await;
+    for n in 0..600 {
+        from.retain(&format!("a/{n}"), 1, "1").await;
+    }
+    for (id, expiry) in [("plain", 0), ("kept", 60)] {
+        let mut it = It::new(&house, id, expiry).await;
+        it.subscribe("a/#", 1).await;
+        it.credit(1000);
+        assert!(it.told(600).await.iter().all(|it| it.2));
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_retained_than_the_limit_allows() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house_in(folder, LogOptions::default(), |settings| {
+        settings.mqtt.retained_max = 1;
+    });
+    let mut it = It::new(&house, "a", 0).await;
+    it.retain("a", 1, "1").await;
+    assert_eq!(it.call(retain("b", 1, "1")).await, Some(Refusal::TooMany));
+    it.retain("a", 1, "2").await;
+    it.retain("a", 1, "").await;
+    it.retain("b", 1, "1").await;
+    assert_eq!(house.started.broker.n_retained(), 1);
+}
+
+#[tokio::test]
+async fn messages_of_other_doors_are_not_retained() {
+    let house = house();
+    let broker = &house.started.broker;
+    let (mut mbws, _) = broker.attach(wish(None, 0)).await.unwrap();
+    let message = NewMessage {
+        address: "a".to_owned(),
+        retain: true,
+        ..NewMessage::default()
+    };
+    mbws.call(1, Call::Publish(Box::new(message)));
+    mbws.flush();
+    assert_eq!(until(&mut mbws, 1).await.0, []);
+    assert_eq!(broker.n_retained(), 0);
+}

@@ -89,6 +89,7 @@ pub(super) fn deliver(delivery: Delivery, wall: UnixMillis) -> Box<Deliver> {
         qos_bound: _,
         ordered: _,
         retained: _,
+        retain: _,
     } = delivery.message;
     Box::new(Deliver {
         consumer: delivery.consumer.as_ref().to_owned(),

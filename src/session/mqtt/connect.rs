@@ -125,8 +125,6 @@ impl Wanted {
         ConnackProperties {
             session_expiry_secs: expiry_differs.then_some(expiry_secs),
             receive_maximum: Some(settings.receive_maximum).filter(|it| *it != NonZeroU16::MAX),
-            // No retained message is kept, so that none is to be sent.
-            retain_available: Some(false),
             maximum_packet_size: settings.limits.packet_bytes_max.try_into().ok(),
             assigned_client_id: self.assigned_id(),
             topic_alias_maximum: Some(settings.topic_alias_max).filter(|it| *it > 0),

@@ -254,7 +254,7 @@ impl Session {
         } = delivery;
         let origin = Origin::of(&consumer);
         let is_again = attempt > 1;
-        let Some((qos, ids)) = self.wanted(&origin, &message, is_again) else {
+        let Some((qos, ids, as_published)) = self.wanted(&origin, &message, is_again) else {
             self.tally.unwanted += 1;
             return self.is_done_with(&origin, offset);
         };
@@ -262,10 +262,12 @@ impl Session {
         if !is_again && expires.is_some_and(|expires| expires <= wall) {
             return self.is_done_with(&origin, offset);
         }
-        let Some(publish) = translate::deliver(message, qos, is_again, ids) else {
+        let retain = message.retained || (message.retain && as_published);
+        let Some(mut publish) = translate::deliver(message, qos, is_again, ids) else {
             self.tally.unspeakable += 1;
             return self.is_done_with(&origin, offset);
         };
+        publish.retain = retain;
         let mut outgoing = Box::new(Outgoing { publish, expires });
         outgoing.stamp(wall);
         if self.is_too_large(&mut outgoing) {
@@ -285,19 +287,19 @@ impl Session {
         self.send_waiting();
     }
 
-    /// With which QoS a delivery goes out, and for which subscriptions. None: for none any more, and it was not begun with.
+    /// With which QoS a delivery goes out, for which subscriptions, and whether RETAIN is as its sender has set it. None: for none any more, and it was not begun with.
     fn wanted(
         &self,
         origin: &Origin,
         message: &Message,
         is_again: bool,
-    ) -> Option<(Qos, Vec<SubscriptionId>)> {
+    ) -> Option<(Qos, Vec<SubscriptionId>, bool)> {
         let bound = message.qos_bound.and_then(Qos::from_u8);
         let bound = bound.unwrap_or(Qos::ExactlyOnce);
         match self.subscriptions.matching(origin, &message.address) {
-            Some(matching) => Some((bound.min(matching.qos), matching.ids)),
+            Some(it) => Some((bound.min(it.qos), it.ids, it.retain_as_published)),
             // What the client may have begun to receive is completed [MQTT-3.10.4-3].
-            None if is_again => Some((bound.min(Qos::AtLeastOnce), Vec::new())),
+            None if is_again => Some((bound.min(Qos::AtLeastOnce), Vec::new(), false)),
             None => None,
         }
     }

@@ -79,11 +79,6 @@ impl Inbound {
 
 impl Session {
     pub(super) fn publish(&mut self, now: Instant, publish: Publish) {
-        if publish.retain && self.is_v5() {
-            let why = "retained messages are not kept here, as CONNACK has said";
-            return self.fail(ReasonCode::RetainNotSupported, why);
-        }
-        self.tally.retain_ignored += u32::from(publish.retain);
         let Some(address) = self.address_of(&publish) else {
             return;
         };

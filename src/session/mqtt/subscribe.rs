@@ -25,6 +25,7 @@ use crate::refusal::Refusal;
 pub(super) struct Granted {
     pub(super) qos: Qos,
     id: Option<SubscriptionId>,
+    retain_as_published: bool,
     /// Which change it came with.
     serial: u64,
 }
@@ -64,6 +65,8 @@ pub(super) struct Matching {
     pub(super) qos: Qos,
     /// The identifiers, each once, ascending.
     pub(super) ids: Vec<SubscriptionId>,
+    /// Whether any of them wants RETAIN as it was sent.
+    pub(super) retain_as_published: bool,
 }
 
 impl Subscriptions {
@@ -76,6 +79,7 @@ impl Subscriptions {
             let granted = Granted {
                 qos: qos.unwrap_or_default(),
                 id: SubscriptionId::new(it.id),
+                retain_as_published: it.retain_as_published,
                 serial: 0,
             };
             self.set(&Key { filter, share }, Some(granted));
@@ -142,6 +146,7 @@ impl Subscriptions {
             return Some(Matching {
                 qos: granted.qos,
                 ids: granted.id.into_iter().collect(),
+                retain_as_published: granted.retain_as_published,
             });
         }
         let mut matching: Option<Matching> = None;
@@ -151,6 +156,7 @@ impl Subscriptions {
             let matching = matching.get_or_insert_default();
             matching.qos = matching.qos.max(granted.qos);
             matching.ids.extend(granted.id);
+            matching.retain_as_published |= granted.retain_as_published;
         }
         if let Some(matching) = &mut matching {
             matching.ids.sort_unstable();
@@ -272,7 +278,12 @@ impl Session {
             id: id.map_or(0, SubscriptionId::get),
         });
         let serial = self.subscriptions.next_serial();
-        let granted = Granted { qos, id, serial };
+        let granted = Granted {
+            qos,
+            id,
+            retain_as_published: subscription.retain_as_published,
+            serial,
+        };
         if is_new && let Some(consumer) = key.consumer() {
             self.outbound.begins_consumer(consumer);
         }
@@ -420,6 +431,7 @@ mod tests {
         Granted {
             qos: Qos::from_u8(qos).unwrap(),
             id: SubscriptionId::new(id),
+            retain_as_published: false,
             serial: 0,
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn publish(publish: Publish, address: String, remembered: u16) -> Box
         text: properties.payload_format == Some(PayloadFormat::Utf8),
         qos: Some(publish.qos as u8),
         packet: remembered,
-        retain: false,
+        retain: publish.retain,
         ordered,
     })
 }

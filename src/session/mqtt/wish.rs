@@ -96,8 +96,6 @@ pub struct Tally {
     pub unspeakable: u32,
     /// Deliveries that no subscription wanted any more.
     pub unwanted: u32,
-    /// Publishes of 3.x clients whose retain flag was passed over.
-    pub retain_ignored: u32,
     /// Publishes of 3.x clients that were acknowledged and dropped.
     pub acknowledged_and_dropped: u32,
 }

@@ -342,6 +342,35 @@ fn a_retained_message_has_the_flag_and_a_live_one_has_not() {
 }
 
 #[test]
+fn the_flag_is_as_published_where_a_subscription_wants_it_so() {
+    for retain_as_published in [false, true] {
+        let mut rig = Rig::durable(Version::V5);
+        let mut asks = subscribe(9999, &[("#", QOS1)]);
+        for subscription in &mut asks.subscriptions {
+            subscription.retain_as_published = retain_as_published;
+        }
+        rig.client(Packet::Subscribe(asks));
+        let tag = rig.expect_call().0;
+        rig.confirm(tag);
+        while rig.session.poll_call().is_some() {}
+        rig.expect_one();
+        for (n, retain) in [(1, false), (2, true)] {
+            rig.deliver(
+                "q",
+                n,
+                1,
+                Message {
+                    retain,
+                    ..message("a")
+                },
+            );
+            let got = rig.expect_publish().retain;
+            assert_eq!(got, retain && retain_as_published);
+        }
+    }
+}
+
+#[test]
 fn what_is_larger_than_the_client_takes_counts_as_sent() {
     let mut rig = with(|asks| asks.properties.maximum_packet_size = NonZeroU32::new(100));
     let of = |n| Message {

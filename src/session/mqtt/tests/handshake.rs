@@ -175,7 +175,6 @@ fn connack_tells_what_a_5_0_client_would_not_assume() {
     let (_, connack) = Rig::new().start(connect(Version::V5), attached());
     let usual = ConnackProperties {
         receive_maximum: NonZeroU16::new(8),
-        retain_available: Some(false),
         maximum_packet_size: NonZeroU32::new(4096),
         topic_alias_maximum: Some(4),
         ..ConnackProperties::default()

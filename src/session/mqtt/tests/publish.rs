@@ -504,19 +504,16 @@ fn a_payload_that_is_not_the_text_it_is_said_to_be_is_refused() {
 }
 
 #[test]
-fn a_retained_publish_is_refused_as_long_as_none_is_kept() {
-    let retained = Publish {
-        retain: true,
-        ..publish(QOS1, 3)
-    };
-    let mut rig = Rig::running(Version::V5);
-    rig.client(Packet::Publish(retained.clone()));
-    rig.expect_fatal(ReasonCode::RetainNotSupported);
-    for version in [Version::V31, Version::V311] {
-        let mut rig = Rig::running(version);
-        rig.client(Packet::Publish(retained.clone()));
-        assert!(!expect_published(&mut rig).1.retain);
-        assert_eq!(rig.session.take_tally().retain_ignored, 1);
+fn the_retain_flag_of_a_publish_gets_to_the_broker() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for retain in [false, true] {
+            let mut rig = Rig::running(version);
+            rig.client(Packet::Publish(Publish {
+                retain,
+                ..publish(QOS1, 3)
+            }));
+            assert_eq!(expect_published(&mut rig).1.retain, retain);
+        }
     }
 }
 
