@@ -37,6 +37,7 @@ use crate::access::Principal;
 use crate::engine::address::{Address, Filter};
 use crate::engine::{ConsumerId, QueueHandle, is_transient};
 use crate::refusal::Refusal;
+use crate::registry::Verb;
 use crate::trace;
 
 /// Bytes of records after which a batch goes to the log by itself.
@@ -575,7 +576,7 @@ impl Attachment {
             let Some(consumer) = known.filter(|it| it.id() == parcel.consumer) else {
                 continue;
             };
-            let delivery = match delivery {
+            let mut delivery = match delivery {
                 Ok(delivery) => delivery,
                 Err(why) => {
                     if let Some(queue) = parcel.queue {
@@ -593,6 +594,11 @@ impl Attachment {
             };
             consumer.drained += 1;
             n_delivered += 1;
+            if let Some(mqtt) = self.mqtt.as_ref().filter(|_| delivery.attempt > 1) {
+                let (verb, address) = (Verb::Consume, delivery.message.address.as_str());
+                let (who, client) = (&self.principal, Some(&*mqtt.client));
+                delivery.barred = !self.shared.allows(who, client, verb, &self.realm, address);
+            }
             let time = delivery.message.time;
             oldest = Some(oldest.map_or(time, |oldest: UnixMillis| oldest.min(time)));
             if tells {
@@ -762,7 +768,7 @@ impl Attachment {
             .temporary
             .values()
             .any(|handle| *handle.name == *address.as_str());
-        if !own_temporary && !self.may(crate::registry::Verb::Consume, &address) {
+        if !own_temporary && !self.may(Verb::Consume, &address) {
             return Outcome::Refused(Refusal::Denied);
         }
         let routes = self.shared.routes.load();
@@ -1022,6 +1028,15 @@ impl Attachment {
     /// Has the session hear of something.
     pub(super) fn say(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// The session hears that the right to a subscription is gone, as it was after the last call that was run.
+    pub(super) fn say_unsubscribed(&mut self, share: &str, filter: &str) {
+        self.say(Event::Unsubscribed {
+            filter: filter.to_owned(),
+            share: (!share.is_empty()).then(|| share.to_owned()),
+            upto: self.called,
+        });
     }
 
     pub(super) fn add(

@@ -184,6 +184,7 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
             attempt: parcel.attempt,
+            barred: false,
             message,
         })
     });

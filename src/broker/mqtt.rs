@@ -463,7 +463,8 @@ impl Attachment {
         true
     }
 
-    /// Subscriptions that the client may not have any more end. It is not told: MQTT has no packet for that.
+    /// Subscriptions that the client may not have any more end. The session hears of it ahead of all deliveries, so that
+    /// none of what is on its way goes out any more; the client does not: MQTT has no packet for that.
     pub(super) fn lose_subscriptions(&mut self, allowed: impl Fn(&Self, &str) -> bool) {
         let known = self.mqtt.iter().flat_map(|mqtt| &mqtt.subscriptions);
         let lost: Vec<(String, String)> = known
@@ -481,6 +482,7 @@ impl Attachment {
             );
             self.drop_subscription(&share, &filter, None);
             self.shared.stats.refused(self.protocol, Refusal::Denied);
+            self.say_unsubscribed(&share, &filter);
             if let Some(session) = self.session {
                 let record = payload::Subscribe {
                     removed_filter: filter,

@@ -196,7 +196,10 @@ async fn confirmed(client: &mut Attachment) -> Result<Result<Landed, Refusal>, C
                 // What was sent before is still confirmed.
                 Event::Ended(End::ShuttingDown) => {}
                 Event::Ended(_) => return Err(ControlError::ShuttingDown),
-                Event::Confirmed { .. } | Event::Delivery(_) | Event::Cancelled { .. } => {}
+                Event::Confirmed { .. }
+                | Event::Delivery(_)
+                | Event::Cancelled { .. }
+                | Event::Unsubscribed { .. } => {}
             }
         }
         client.ready().await;

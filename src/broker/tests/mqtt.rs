@@ -965,6 +965,61 @@ async fn a_subscription_ends_with_the_right_to_it() {
     }
 }
 
+/// What a client is told until `n` more messages have come: the filters whose right is gone (`-`), and messages, with `!`
+/// where the client may not go on with them.
+async fn told(it: &mut It, n: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut come = 0;
+    while come < n {
+        for event in it.inner.drain(1 << 20) {
+            match event {
+                Event::Unsubscribed { filter, upto, .. } => {
+                    assert_eq!(upto, it.tag);
+                    told.push(format!("-{filter}"));
+                }
+                Event::Delivery(it) => {
+                    come += 1;
+                    let barred = if it.barred { "!" } else { "" };
+                    told.push(format!("{}{barred}", text(&it.message)));
+                }
+                _ => {}
+            }
+        }
+        if come < n {
+            let ready = tokio::time::timeout(Duration::from_secs(10), it.inner.ready());
+            ready.await.expect("it comes");
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_subscription_goes_with_the_right_to_it() {
+    let house = house();
+    let broker = &house.started.broker;
+    set_all(broker, vec![user(), allow("a", "a"), allow("b", "b")]).await;
+    let mut it = It::attach(&house, ada(60)).await;
+    for filter in ["a", "b"] {
+        it.subscribe(filter, 1).await;
+    }
+    for (address, body) in [("a", "1"), ("a", "2"), ("b", "3")] {
+        assert_eq!(it.publish(address, 1, body).await, Landed::Stored);
+    }
+    it.credit(1);
+    assert_eq!(told(&mut it, 1).await, ["1"]);
+    set_all(broker, vec![(document(DocumentKind::Rule, "a"), None)]).await;
+    it.credit(9);
+    // The session hears of it first, and lets go of what nothing else wants.
+    assert_eq!(told(&mut it, 2).await, ["-a", "2", "3"]);
+    it.done(unsubscribe("b", None)).await;
+    it.leaves(&house).await;
+    // All of it comes again. What was on its way at an UNSUBSCRIBE may be completed, for the right is still there.
+    let mut it = It::attach(&house, ada(60)).await;
+    assert_eq!(kept(&it), []);
+    it.credit(9);
+    assert_eq!(told(&mut it, 3).await, ["1!", "2!", "3"]);
+}
+
 #[tokio::test]
 async fn administrators_leave_a_sessions_own_queue_to_it() {
     let house = house();
