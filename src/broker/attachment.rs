@@ -917,7 +917,7 @@ impl Attachment {
                 return self.subscription_consumes(wish, id, queue, meter);
             }
             Ok(Made::Listener(listener) | Made::Subscriber(listener)) => {
-                return self.subscription_listens(tag, listener);
+                return self.subscription_listens(tag, wish, listener);
             }
             Ok(Made::Queue(_) | Made::Nothing) => return,
             Err(Refusal::NoRoute) => match self.try_again_shared(tag, wish) {
@@ -931,6 +931,7 @@ impl Attachment {
             Err(refusal) => refusal,
         };
         self.deferred.pop_front();
+        self.unhear(tag);
         self.finish(tag, Some(refusal));
     }
 

@@ -70,8 +70,8 @@ pub(super) struct Mqtt {
     own: Option<QueueId>,
     /// Subscriptions that do not want what the session sends itself.
     n_no_local: usize,
-    /// The call for which the listener was made to hear of a filter, so that it is once.
-    listens_for: u64,
+    /// What the listener was made to hear of for a call that has not begun its subscription yet: its tag, and the filter.
+    ahead: Option<(u64, Filter)>,
     /// How often a queue was made for the call at hand.
     tries: u32,
 }
@@ -93,7 +93,7 @@ impl Mqtt {
             listener: None,
             own: None,
             n_no_local: 0,
-            listens_for: 0,
+            ahead: None,
             tries: 0,
         }))
     }
@@ -146,10 +146,10 @@ impl Mqtt {
     /// Filters that the listener hears of.
     fn heard(&self) -> Vec<Filter> {
         let heard = self.subscriptions.iter();
-        heard
-            .filter(|known| known.it.share.is_empty())
-            .map(|known| known.filter.clone())
-            .collect()
+        let heard = heard.filter(|known| known.it.share.is_empty());
+        let heard = heard.map(|known| &known.filter);
+        let ahead = self.ahead.iter().map(|(_, filter)| filter);
+        heard.chain(ahead).cloned().collect()
     }
 }
 
@@ -215,6 +215,27 @@ impl Attachment {
 
     /// Subscribes, once all that it takes is there.
     pub(super) fn subscribe(&mut self, tag: u64, wish: &Subscribe) -> Outcome {
+        let outcome = self.try_to_subscribe(tag, wish);
+        if matches!(outcome, Outcome::Refused(_)) {
+            self.unhear(tag);
+        }
+        outcome
+    }
+
+    /// That call is refused after all: the listener does not hear of its filter any more.
+    pub(super) fn unhear(&mut self, tag: u64) {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return;
+        };
+        let Some((_, filter)) = mqtt.ahead.take_if(|(of, _)| *of == tag) else {
+            return;
+        };
+        if let Some(listener) = mqtt.listener.clone() {
+            self.unlisten(vec![filter], &listener, None);
+        }
+    }
+
+    fn try_to_subscribe(&mut self, tag: u64, wish: &Subscribe) -> Outcome {
         let share = wish.share.as_deref().unwrap_or_default();
         let Some(mqtt) = &self.mqtt else {
             return Outcome::Refused(Refusal::Unsupported);
@@ -261,8 +282,8 @@ impl Attachment {
             }
         }
         let mqtt = self.mqtt.as_mut()?;
-        let hears = mqtt.listens_for == tag || mqtt.find("", filter.as_str()).is_some();
-        if hears {
+        let is_ahead = mqtt.ahead.as_ref().is_some_and(|(of, _)| *of == tag);
+        if is_ahead || mqtt.find("", filter.as_str()).is_some() {
             return None;
         }
         let listener = mqtt.listener.clone();
@@ -371,9 +392,15 @@ impl Attachment {
     }
 
     /// The core has made the listener hear of a filter more.
-    pub(super) fn subscription_listens(&mut self, tag: u64, listener: Arc<Subscriber>) {
-        if let Some(mqtt) = self.mqtt.as_mut() {
-            mqtt.listens_for = tag;
+    pub(super) fn subscription_listens(
+        &mut self,
+        tag: u64,
+        wish: &Subscribe,
+        listener: Arc<Subscriber>,
+    ) {
+        let filter = Filter::parse(&wish.filter, self.shared.settings.address);
+        if let (Some(mqtt), Ok(filter)) = (self.mqtt.as_mut(), filter) {
+            mqtt.ahead = Some((tag, filter));
         }
         self.listen(listener);
     }
@@ -397,6 +424,8 @@ impl Attachment {
             return Outcome::Refused(Refusal::Unsupported);
         };
         mqtt.tries = 0;
+        // From here on it is among the subscriptions.
+        mqtt.ahead = None;
         mqtt.set(it.clone(), filter);
         if self.session.is_none() {
             return Outcome::Done;

@@ -1021,6 +1021,28 @@ async fn what_is_kept_for_a_subscription_goes_with_the_right_to_it() {
 }
 
 #[tokio::test]
+async fn what_a_refused_subscribe_was_made_to_hear_of_is_unheard() {
+    let house = house();
+    let broker = &house.started.broker;
+    set_all(broker, vec![user(), allow("a", "a")]).await;
+    for expiry in [0, 60] {
+        set_all(broker, vec![allow("a", "a")]).await;
+        let mut it = It::attach(&house, ada(expiry)).await;
+        it.tag += 1;
+        it.inner.call(it.tag, subscribe("a", 0));
+        // The core has made its listener by then, and it does not know yet.
+        set_all(broker, vec![(document(DocumentKind::Rule, "a"), None)]).await;
+        let (refused, _) = until(&mut it.inner, it.tag).await;
+        assert_eq!(refused, [(it.tag, Refusal::Denied)]);
+        wait(&house, async || {
+            let routes = broker.shared.routes.load();
+            routes.topics.values().all(|it| it.is_empty())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn administrators_leave_a_sessions_own_queue_to_it() {
     let house = house();
     let broker = &house.started.broker;
