@@ -48,7 +48,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::access::{self, AuthError, Authenticator, Credentials, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
-use crate::broker::{self, Broker, Change, Started};
+use crate::broker::{self, Broker, Change, Protocol, Started};
 use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
@@ -734,12 +734,12 @@ struct Door {
 }
 
 impl Authenticate for Door {
-    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr) -> Answer<'a> {
+    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr, protocol: Protocol) -> Answer<'a> {
         Box::pin(async move {
             let credentials = match proof {
                 Proof::Certificate(der) => {
                     let verified = verified(self.auth.certificate(der, peer.ip()));
-                    self.tell(peer, None, &verified);
+                    self.tell(peer, protocol, None, &verified);
                     return verified;
                 }
                 Proof::Header(value) => Credentials::from_header(value),
@@ -754,7 +754,7 @@ impl Authenticate for Door {
                 Ok(credentials) => verified(self.auth.verify(credentials, peer.ip()).await),
                 Err(_) => Err(NotBelieved::Wrong),
             };
-            self.tell(peer, tried, &verified);
+            self.tell(peer, protocol, tried, &verified);
             verified
         })
     }
@@ -764,6 +764,7 @@ impl Door {
     fn tell(
         &self,
         peer: SocketAddr,
+        protocol: Protocol,
         tried: Option<String>,
         verified: &Result<Principal, NotBelieved>,
     ) {
@@ -779,7 +780,7 @@ impl Door {
         self.denials.denied(&Denied {
             principal: "",
             peer,
-            door: "mbws",
+            door: protocol.as_str(),
             verb: "log-in",
             realm: "",
             address: &peer.ip().to_string(),
