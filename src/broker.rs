@@ -76,7 +76,7 @@ pub use explain::Explained;
 pub use mqtt::client_session;
 use outbox::{Outbox, Subscriber};
 pub use registrar::{Change, ChangeError};
-pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings};
+pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};
 use stats::Stats;
 
