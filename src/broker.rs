@@ -75,6 +75,7 @@ use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
 pub use explain::Explained;
 pub use mqtt::client_session;
 use outbox::{Outbox, Subscriber};
+pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};
 pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};

@@ -126,6 +126,11 @@ impl Takers {
         self.topics.retain(|it| Some(&**it) != listener);
     }
 
+    /// Whether that queue drops it because it is full.
+    pub(super) fn sheds(&self, queue: QueueId) -> bool {
+        self.shed.contains(&queue)
+    }
+
     /// How many queues drop it because they are full.
     pub(super) fn n_shed(&self) -> u64 {
         self.shed.len() as u64
@@ -204,14 +209,20 @@ impl Shared {
         realm: &str,
         address: &Address,
     ) -> bool {
-        match (address.space(), verb) {
-            (Space::Ordinary, _) => {
-                let access = self.access.load();
-                access.allows(who, client, verb, realm, address.as_str())
-            }
-            (Space::Temporary, Verb::Send) => true,
-            (Space::Temporary | Space::Broker, _) => false,
-        }
+        let address = address.as_str();
+        decided_by_space(verb, address)
+            .unwrap_or_else(|| self.allows(who, client, verb, realm, address))
+    }
+}
+
+/// What is decided for clients by the space that an address or a filter is in, whoever they are; none: rules decide.
+///
+/// A temporary address is known only to those who were told of it: that is the right to send there.
+pub fn decided_by_space(verb: Verb, asked: &str) -> Option<bool> {
+    match (asked.as_bytes().first(), verb) {
+        (Some(b'~'), Verb::Send) => Some(true),
+        (Some(b'~' | b'$'), _) => Some(false),
+        _ => None,
     }
 }
 
@@ -482,8 +493,7 @@ impl Attachment {
         }
     }
 
-    /// The one decision for an address. A temporary address is known only to those who were told of it: that is the
-    /// right to send there, and its own session's to consume from it.
+    /// The one decision for an address; a temporary one is its own session's to consume from.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
         let allowed = self
             .shared
@@ -497,10 +507,10 @@ impl Attachment {
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
-        let allowed = !asked.starts_with(['~', '$'])
-            && self
-                .shared
-                .allows(&self.principal, self.client(), verb, &self.realm, asked);
+        let allowed = decided_by_space(verb, asked).unwrap_or_else(|| {
+            let (who, client) = (&self.principal, self.client());
+            self.shared.allows(who, client, verb, &self.realm, asked)
+        });
         if !allowed {
             self.tell_denied(verb, asked);
         }

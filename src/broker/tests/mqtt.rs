@@ -673,6 +673,30 @@ async fn a_queue_that_is_full_drops_and_the_publisher_goes_on() {
     assert_eq!(landed, [Landed::Stored, Landed::Stored, Landed::Nowhere]);
     // MBWS makes no queue in its place.
     let (mut mbws, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    for (client, outcome) in [(None, Landed::Dropped), (Some("b"), Landed::Nowhere)] {
+        let message = NewMessage {
+            address: "x".to_owned(),
+            ..NewMessage::default()
+        };
+        let broker = &house.started.broker;
+        let said = broker.explain(&mbws.principal, client, DEFAULT_REALM, &message);
+        assert_eq!(said.outcome, Ok(outcome), "it is explained so");
+        let shed = said.landings.iter().flat_map(|it| &it.queues);
+        let shed: Vec<_> = shed.map(|it| (it.queue.as_str(), it.takes)).collect();
+        assert_eq!(shed, [("$mqtt/a", false)]);
+        // A client of MQTT has no queue made for it.
+        let nobodys = NewMessage {
+            address: "nobody/s".to_owned(),
+            ..message
+        };
+        let said = broker.explain(&mbws.principal, client, DEFAULT_REALM, &nobodys);
+        let makes = client.is_none();
+        let wanted = if makes { Landed::Stored } else { outcome };
+        assert_eq!(
+            (said.outcome, said.landings.len()),
+            (Ok(wanted), usize::from(makes))
+        );
+    }
     mbws.call(1, send("x", 3));
     mbws.flush();
     assert_eq!(until(&mut mbws, 1).await.0, []);
