@@ -81,7 +81,7 @@ impl Engine {
         get: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<()> {
         if prefix == b"c/" {
-            return self.load_config(value);
+            return self.load_config(key, value);
         }
         let mut numbers = key.get(2..)?;
         let first = take_u64(&mut numbers)?;
