@@ -179,3 +179,19 @@ fn a_store_of_another_log_is_refused_and_an_empty_one_is_none() {
     assert_eq!(load(super::rig::NODE, 1 << 20), Some(Damage::Foreign));
     assert!(Store::default().load().unwrap().is_none());
 }
+
+#[test]
+fn a_queue_pays_for_a_message_and_not_for_who_else_has_it() {
+    let mut rig = Rig::new();
+    let alone = rig.define("alone");
+    rig.enqueue(alone, 1);
+    let bytes = |rig: &Rig, id| rig.engine.queues.get(&id).unwrap().bytes;
+    let price = bytes(&rig, alone);
+    let crowd: Vec<QueueId> = (0..40).map(|n| rig.define(&format!("q{n}"))).collect();
+    rig.enqueue_to(&crowd, None, None);
+    for queue in &crowd {
+        assert_eq!(bytes(&rig, *queue), price);
+        assert_eq!(rig.accept(*queue, 1, 1), None);
+        assert_eq!(bytes(&rig, *queue), 0);
+    }
+}
