@@ -137,6 +137,8 @@ pub struct Engine {
     /// Of those that are dying: a record is being written that says what becomes of them.
     moving: FxHashSet<(QueueId, Offset)>,
     dropped: Vec<(QueueId, Cause)>,
+    /// Queues that are gone, with the chunks that their segments still count.
+    buried: Vec<Queue>,
     /// Sessions that nobody is attached to, and when they end.
     detached: BTreeMap<SessionNo, UnixMillis>,
     /// Queues that go when nobody has consumed from them for a while, and nobody does: when that is over, once it is known.
@@ -193,6 +195,7 @@ impl Engine {
             given_up: Vec::new(),
             moving: FxHashSet::default(),
             dropped: Vec::new(),
+            buried: Vec::new(),
             detached: BTreeMap::new(),
             idle: BTreeMap::new(),
             dirty: rows::Dirty::default(),

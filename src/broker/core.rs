@@ -192,6 +192,8 @@ pub(super) enum Ask {
         reply: Sender<Vec<Errand>>,
     },
     MoveFailed(QueueId, Offset),
+    /// A slice of what is to be done before a checkpoint; whether there is more.
+    Dig(Sender<bool>),
     Checkpoint {
         node: Uuid,
         reply: Sender<Checkpoint>,
@@ -431,6 +433,9 @@ impl Core {
                 reply.send(self.engine.take_errands(now(), limit)).ok();
             }
             Ask::MoveFailed(queue, offset) => self.engine.move_failed(queue, offset),
+            Ask::Dig(reply) => {
+                reply.send(self.engine.dig(DUG_AT_ONCE)).ok();
+            }
             Ask::Checkpoint { node, reply } => {
                 reply.send(self.engine.checkpoint(node)).ok();
             }
@@ -850,5 +855,7 @@ fn is_unused(session: &DefineSession) -> bool {
     session.seq == 0 && session.queue == 0 && session.subscriptions.is_empty()
 }
 
+/// Chunks of queues that are gone that one ask looks at.
+const DUG_AT_ONCE: usize = 16;
 /// Definitions written again after one checkpoint.
 const REWRITES_MAX: usize = 4096;

@@ -55,6 +55,8 @@ pub struct Move {
     pub failed: u32,
 }
 
+/// Chunks of queues that are gone that one call looks at: each may be a read of the state store.
+const DUG_MAX: usize = 16;
 /// Offsets that one record may name: bounds the record.
 const OFFSETS_MAX: usize = 4096;
 
@@ -70,12 +72,16 @@ impl Engine {
         self.move_errands(limit, &mut errands);
         self.end_errands(now, limit, &mut errands);
         self.linger_errands(now, &mut errands);
+        self.dig(DUG_MAX);
         errands
     }
 
     /// Whether there is anything to be written that does not merely wait for its time.
     pub fn has_errands(&self) -> bool {
-        !self.lost.is_empty() || !self.given_up.is_empty() || self.dying.len() > self.moving.len()
+        !self.lost.is_empty()
+            || !self.given_up.is_empty()
+            || self.dying.len() > self.moving.len()
+            || !self.buried.is_empty()
     }
 
     /// How many messages were dropped since the last call, by queue and why.
