@@ -616,18 +616,26 @@ impl Core {
 
     /// Nobody came for the session that was given to `outbox`: as if its socket had been lost at once.
     fn abandon(&mut self, number: SessionNo, outbox: &Arc<Outbox>) {
+        let current = self.sessions.get(&number);
+        if !current.is_some_and(|current| Arc::ptr_eq(current, outbox)) {
+            return; // its session goes on elsewhere, or never was its own
+        }
         let Some(session) = self.engine.session(number) else {
             return;
         };
         if let Some(topics) = self.topics.get_mut(session.realm.as_str()) {
-            let bound: Vec<(Filter, Arc<Subscriber>)> = topics
-                .iter()
-                .filter(|(_, subscriber)| Arc::ptr_eq(subscriber.outbox(), outbox))
-                .map(|(filter, subscriber)| (filter, Arc::clone(subscriber)))
-                .collect();
-            for (filter, subscriber) in bound {
-                topics.unbind(&filter, &subscriber);
-                self.topics_changed = true;
+            let consumed = session.consumers.iter().map(|it| &it.filter);
+            let own = session.subscriptions.iter();
+            let subscribed = own.filter(|it| it.share.is_empty()).map(|it| &it.filter);
+            let filters = consumed.filter(|it| !it.is_empty()).chain(subscribed);
+            for filter in filters.filter_map(|it| Filter::parse(it, AddressLimits::CEILING).ok()) {
+                let bound = topics.bound_to(&filter);
+                let of_it = bound.filter(|it| Arc::ptr_eq(it.outbox(), outbox));
+                let of_it: SmallVec<[Arc<Subscriber>; 1]> = of_it.cloned().collect();
+                for subscriber in &of_it {
+                    topics.unbind(&filter, subscriber);
+                    self.topics_changed = true;
+                }
             }
         }
         self.detach(number, outbox, now().saturating_add(session.expiry_ms));
