@@ -187,7 +187,9 @@ pub(super) enum Ask {
         filter: Option<Filter>,
         outbox: Arc<Outbox>,
     },
+    /// `due`: those by the clock as well.
     Errands {
+        due: bool,
         limit: usize,
         reply: Sender<Vec<Errand>>,
     },
@@ -429,8 +431,12 @@ impl Core {
                 filter,
                 outbox,
             } => self.undo(&realm, filter.as_ref(), &outbox),
-            Ask::Errands { limit, reply } => {
-                reply.send(self.engine.take_errands(now(), limit)).ok();
+            Ask::Errands { due, limit, reply } => {
+                let errands = match due {
+                    true => self.engine.take_errands(now(), limit),
+                    false => self.engine.take_news(now(), limit),
+                };
+                reply.send(errands).ok();
             }
             Ask::MoveFailed(queue, offset) => self.engine.move_failed(queue, offset),
             Ask::Dig(reply) => {
