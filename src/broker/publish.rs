@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use restante_storage::payload::{Envelope, Pair};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -18,8 +19,8 @@ use super::outbox::Subscriber;
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
 use crate::access::Principal;
-use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter, Space};
+use crate::engine::{ConsumerId, QueueHandle};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 use crate::registry::Verb;
@@ -163,25 +164,27 @@ impl Takers {
         self.have_no_queue() && !self.has_listeners()
     }
 
-    pub(super) fn leave_out(&mut self, others: &Takers) {
-        self.durable.retain(|id| !others.durable.contains(id));
-        self.transient.retain(|id| !others.transient.contains(id));
-        self.shed.retain(|id| !others.shed.contains(id));
-        self.topics.retain(|it| !others.topics.contains(it));
+    /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
+    pub(super) fn leave_out(&mut self, seen: &mut Seen) {
+        self.durable.retain(|id| seen.durable.insert(*id));
+        self.transient.retain(|id| seen.transient.insert(*id));
+        self.shed.retain(|id| seen.shed.insert(*id));
+        self.topics.retain(|it| seen.topics.insert(it.id()));
     }
 
-    /// Leaves out listeners whose session has it from its own queue, one of these (ascending), under another address.
-    pub(super) fn leave_out_kept(&mut self, kept: &[QueueId]) {
-        self.topics
-            .retain(|it| kept.binary_search(&it.queue()).is_err());
+    /// Leaves out listeners whose session has it from its own queue under another address.
+    pub(super) fn leave_out_kept(&mut self, seen: &Seen) {
+        self.topics.retain(|it| !seen.durable.contains(&it.queue()));
     }
+}
 
-    pub(super) fn extend(&mut self, others: &Takers) {
-        self.durable.extend_from_slice(&others.durable);
-        self.transient.extend_from_slice(&others.transient);
-        self.shed.extend_from_slice(&others.shed);
-        self.topics.extend_from_slice(&others.topics);
-    }
+/// Who takes a message at the addresses that were looked at.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    durable: FxHashSet<QueueId>,
+    transient: FxHashSet<QueueId>,
+    shed: FxHashSet<QueueId>,
+    topics: FxHashSet<ConsumerId>,
 }
 
 impl Shared {

@@ -80,7 +80,7 @@ impl Engine {
     pub(super) fn end_session(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
         let number = SessionNo::new(decode::<EndSession>(record).session);
         self.past.end(number);
-        self.detached.remove(&number);
+        self.detached.remove(number);
         let mut session = self.sessions.remove(&number)?;
         if session.list() {
             self.dirty.sessions.push(number);
