@@ -64,7 +64,7 @@ use crate::engine::RealmRoutes;
 use crate::engine::routing::Router;
 use crate::registry::{DocumentKind, Registry, Verb};
 use crate::routes::{self, RouteTables};
-pub use admin::{AdminError, QueueChange};
+pub use admin::{AdminError, Disposed, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
     Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,

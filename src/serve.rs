@@ -836,6 +836,7 @@ mod tests {
         let accounted = audit::Accounted {
             upto: Some(9),
             revisions: [12].into(),
+            together_upto: 0,
         };
         let found = found_at_start(&registry, &accounted);
         let found: Vec<_> = found.iter().map(|it| (&*it.target, it.revision)).collect();
