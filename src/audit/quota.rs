@@ -39,7 +39,7 @@ impl Quota {
         &self,
         now: UnixMillis,
         mut entry: AuditEntry,
-    ) -> Result<AuditEntry, AuditEntry> {
+    ) -> Result<AuditEntry, Box<AuditEntry>> {
         let mut of = self.of.lock();
         if of.len() >= PRINCIPALS_MAX {
             of.retain(|_, spent| !spent.is_over(now));
@@ -51,7 +51,7 @@ impl Quota {
             *spent = Spent::new(now);
         }
         if spent.lines >= LINES_MAX {
-            return Err(entry);
+            return Err(Box::new(entry));
         }
         spent.lines += 1;
         let bytes = [&entry.before, &entry.after].map(|it| it.as_ref().map_or(0, len_bytes));
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    fn len_of(granted: Result<AuditEntry, AuditEntry>) -> Option<usize> {
+    fn len_of(granted: Result<AuditEntry, Box<AuditEntry>>) -> Option<usize> {
         granted.ok()?.after.as_ref().map(len_bytes)
     }
 
