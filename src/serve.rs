@@ -92,6 +92,7 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         print!("{}", first_password(password.expose()));
     }
     imported?;
+    started.broker.settle_rights();
     let auth = Authenticator::new(
         started.broker.access().clone(),
         &broker::access_settings(config),
@@ -837,6 +838,7 @@ mod tests {
         let accounted = audit::Accounted {
             upto: Some(9),
             revisions: [12].into(),
+            together_upto: 0,
         };
         let found = found_at_start(&registry, &accounted);
         let found: Vec<_> = found.iter().map(|it| (&*it.target, it.revision)).collect();

@@ -382,7 +382,9 @@ impl Inner {
             }
             (principal, stored) => {
                 let (known, enabled) = (stored.is_some(), principal.is_some());
-                debug!(?user, %peer, known, enabled, "a log-in was refused");
+                // A name that nobody has may be a password in the wrong place.
+                let name = if known { user.as_str() } else { "(unknown)" };
+                debug!(user = name, %peer, enabled, "a log-in was refused");
                 self.peers.charge(now, peer);
                 self.accounts.charge(now, user);
                 Err(AuthError::Refused)

@@ -696,6 +696,10 @@ impl Core {
     }
 
     fn add_consumer(&mut self, wish: NewConsumer) {
+        // Its session has gone to another socket, which must not find a consumer that it did not ask for.
+        if wish.outbox.is_closed() {
+            return self.answer(&wish.outbox, wish.tag, Err(Refusal::NoRoute));
+        }
         let session = wish.session.map(|number| (number, wish.name.to_string()));
         let result = self
             .engine

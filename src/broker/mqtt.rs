@@ -59,6 +59,14 @@ pub fn client_session(realm: &str, client: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// About how many bytes a subscription has in the record of its session; a shared one also has a consumer there.
+fn weight(share: &str, filter: &str) -> usize {
+    /// Numbers, and the fields' own.
+    const REST: usize = 40;
+    let one = share.len() + filter.len() + REST;
+    if share.is_empty() { one } else { 2 * one }
+}
+
 /// What an attachment knows of an MQTT session.
 #[derive(Debug)]
 pub(super) struct Mqtt {
@@ -114,6 +122,12 @@ impl Mqtt {
             None => self.subscriptions.push(known),
         }
         self.count_no_local();
+    }
+
+    /// About how many bytes its subscriptions have where a session is written down whole.
+    fn weight(&self) -> usize {
+        let weights = self.subscriptions.iter();
+        weights.map(|it| weight(&it.it.share, &it.it.filter)).sum()
     }
 
     fn count_no_local(&mut self) {
@@ -222,6 +236,12 @@ impl Attachment {
         outcome
     }
 
+    /// For so many bytes of subscriptions there is room in the record that a session is written down with, beside all else; and in
+    /// that of its own queue, which has their filters.
+    fn room(&self) -> usize {
+        self.shared.log().limits().record_bytes_max / 2
+    }
+
     /// That call is refused after all: the listener does not hear of its filter any more.
     pub(super) fn unhear(&mut self, tag: u64) {
         let Some(mqtt) = self.mqtt.as_mut() else {
@@ -241,7 +261,8 @@ impl Attachment {
             return Outcome::Refused(Refusal::Unsupported);
         };
         let is_known = mqtt.find(share, &wish.filter).is_some();
-        let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max;
+        let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max
+            || self.session.is_some() && mqtt.weight() + weight(share, &wish.filter) > self.room();
         let Ok(filter) = Filter::parse(&wish.filter, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadFilter);
         };

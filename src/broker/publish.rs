@@ -21,7 +21,7 @@ use super::{Routes, Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
-use crate::message::NewMessage;
+use crate::message::{NewMessage, is_reserved_property};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::routes::Sent;
@@ -338,11 +338,16 @@ impl Attachment {
         may && ordinary && self.declared_for != tag
     }
 
+    /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
     fn envelope(&self, address: String, message: &NewMessage, uuid: Option<Uuid>) -> Envelope {
         let reply_to = message
             .reply_to
             .as_ref()
             .map(|to| self.own_temporary(to).unwrap_or_else(|| to.clone()));
+        let is_theirs = |name: &str| !is_reserved_property(name);
+        let mut properties = message.properties.clone();
+        properties.retain(|name, _| is_theirs(name));
+        let ordered = message.ordered.iter().filter(|(name, _)| is_theirs(name));
         Envelope {
             address,
             uuid: uuid.map_or_else(Bytes::new, |uuid| Bytes::copy_from_slice(uuid.as_bytes())),
@@ -352,9 +357,9 @@ impl Attachment {
             content_type: message.content_type.clone(),
             key: message.key.clone(),
             text: message.text,
-            properties: message.properties.clone(),
+            properties,
             qos_bound: message.qos.map_or(0, |qos| u32::from(qos) + 1),
-            ordered: message.ordered.iter().map(pair).collect(),
+            ordered: ordered.map(pair).collect(),
             received: self.session.map_or(0, |_| u32::from(message.packet)),
             ..Envelope::default()
         }

@@ -600,6 +600,69 @@ async fn a_session_has_so_many_subscriptions_at_most() {
     assert_eq!(it.call(subscribe("y//", 0)).await, Some(Refusal::BadFilter));
 }
 
+/// What is written down whole has to fit into one record, or its segment would never be freed.
+#[tokio::test]
+async fn a_session_that_is_kept_has_no_more_filters_than_fit_into_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LogOptions {
+        record_bytes_max: 16 << 10,
+        ..LogOptions::default()
+    };
+    let house = house_in(folder, options, |_| {});
+    let long = |n: usize| format!("{n:04}/{}", "x".repeat(200));
+    let mut passing = It::new(&house, "passing", 0).await;
+    let mut kept = It::new(&house, "kept", 60).await;
+    let mut refused = None;
+    for n in 0..100 {
+        passing.subscribe(&long(n), 1).await;
+        if refused.is_none() {
+            refused = kept.call(subscribe(&long(n), 1)).await.map(|why| (n, why));
+        }
+    }
+    assert_eq!(refused, Some((33, Refusal::TooMany)));
+    // Any one of those that it has may be replaced, and its session goes on.
+    kept.subscribe(&long(0), 1).await;
+    kept.leaves(&house).await;
+    let back = It::new(&house, "kept", 60).await;
+    assert_eq!(back.state().subscriptions.len(), 33);
+}
+
+#[tokio::test]
+async fn a_groups_queue_goes_with_its_realm() {
+    let house = house();
+    let broker = &house.started.broker;
+    let shop = |there: bool| {
+        let realm = Document::Realm(crate::registry::Realm::default());
+        (
+            document(DocumentKind::Realm, "shop"),
+            there.then_some(realm),
+        )
+    };
+    let tenant = || Attach {
+        realm: "shop".into(),
+        principal: access::testing::permanent("jwt:tenant", &[access::ADMIN]),
+        ..client("till", 60, false)
+    };
+    set_all(broker, vec![shop(true)]).await;
+    let mut it = It::attach(&house, tenant()).await;
+    it.done(share("g", "x")).await;
+    assert_eq!(
+        it.publish("x", 1, "of the old tenant").await,
+        Landed::Stored
+    );
+    drop(it);
+    set_all(broker, vec![shop(false)]).await;
+    let left = broker.shared.routes.load();
+    let left = left.queues.get("shop").map_or(0, |it| it.names.len());
+    assert_eq!(left, 0);
+    set_all(broker, vec![shop(true)]).await;
+    let mut it = It::attach(&house, tenant()).await;
+    it.done(share("g", "x")).await;
+    it.inner.credit(&shared_consumer("g", "x"), 9);
+    it.publish("x", 1, "of the new one").await;
+    it.gets_only(&[("s/g/x", "of the new one")]).await;
+}
+
 #[tokio::test]
 async fn subscriptions_and_what_waits_are_there_after_a_restart() {
     for without_state in [false, true] {

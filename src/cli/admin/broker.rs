@@ -62,7 +62,7 @@ pub struct Audit {
     /// Only what this principal did
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only lines with this result: done, denied, failed, dry-run
+    /// Only lines with this result: done, denied, failed, dry-run, unchanged, in-part
     #[arg(long, value_name = "RESULT")]
     result: Option<String>,
     /// Only lines whose target begins with this
