@@ -165,7 +165,7 @@ pub(crate) struct Problem {
     /// More for the audit log, and for nobody else.
     audit: String,
     /// What was done of it all the same, for the audit log.
-    in_part: Option<Value>,
+    in_part: Option<Box<Value>>,
 }
 
 /// One thing that is wrong in a request.
@@ -229,7 +229,7 @@ impl Problem {
 
     /// What was done before it came to an end; none: nothing.
     pub(crate) fn in_part(&self) -> Option<&Value> {
-        self.in_part.as_ref()
+        self.in_part.as_deref()
     }
 
     /// Where the first fault of a body is, and what.
@@ -425,7 +425,7 @@ impl From<ControlError> for Problem {
             ControlError::Internal => Problem::internal(),
             ControlError::InPart { done, why } => Problem {
                 detail,
-                in_part: Some(done),
+                in_part: Some(Box::new(done)),
                 ..Problem::from(*why)
             },
         }
