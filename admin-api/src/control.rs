@@ -508,7 +508,7 @@ pub struct Step {
     pub realm: Option<String>,
     /// Its name.
     pub name: String,
-    /// Fields that change, as `FIELD: OLD -> NEW`; secrets only by name.
+    /// Fields that change, as `FIELD: OLD -> NEW`, or `FIELD: NEW` of what is made; secrets only by name.
     pub fields: Vec<String>,
 }
 

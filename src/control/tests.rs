@@ -522,6 +522,16 @@ async fn what_is_named_stays_and_what_is_named_must_be_there() {
     put.await.unwrap();
     let text = conflict(remove(DocumentKind::Realm, "x").await);
     assert!(text.contains("queues"), "{text}");
+    // All that is in the way is told at once.
+    house
+        .rule("inside", rule(Effect::Allow, "*", &Verb::ALL, "x", "#"))
+        .await;
+    let text = conflict(remove(DocumentKind::Realm, "x").await);
+    assert!(
+        text.contains("rule inside") && text.contains("has queues (1)"),
+        "{text}"
+    );
+    remove(DocumentKind::Rule, "inside").await.unwrap();
     let (realm, name) = queue();
     control
         .remove_queue(&admin, realm, name, How::default())
