@@ -128,6 +128,8 @@ fn planted_secrets_come_out_nowhere() {
     let mut server = Server::with(&[
         ("RESTANTE_LOG_LEVEL", "restante=trace,debug"),
         ("RESTANTE_ADMIN_METRICS_OPEN", "false"),
+        // So many wrong ones are tried that others would have to wait.
+        ("RESTANTE_LIMITS_AUTH_ATTEMPTS", "10000"),
     ]);
     let file = server.file("bob.secret");
     fs::write(&file, PASSWORD).expect("a file");
