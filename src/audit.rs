@@ -3,6 +3,7 @@
 //! ```text
 //! record ─▶ bounded channel ─▶ writer thread ─▶ DATA/audit/audit-NUMBER.jsonl ─ fdatasync within a second, or at once
 //! denied ─▶ Denials: equal ones put together ─┘                 └─▶ query (backwards), verify (forwards)
+//! beyond a principal's minute (Quota) ────────┘
 //! ```
 //!
 //! Each line carries the hash of the line before it, over files and restarts, so that a line changed or taken out of the middle is
@@ -17,8 +18,9 @@
 //! - `a_full_disk_loses_nothing_that_fits_the_queue`, and the log goes on by itself.
 //! - `a_change_in_the_middle_is_found`, `a_removed_line_is_found`.
 //! - `what_strangers_wrote_stays_on_its_line`: control characters are escaped, lengths cut.
-//! - `one_denier_cannot_flood_the_log`, `strangers_at_the_admin_api_cannot_flood_the_log`, and
-//!   `nobody_floods_the_log_with_what_fails`.
+//! - `one_denier_cannot_flood_the_log`, `strangers_at_the_admin_api_cannot_flood_the_log`,
+//!   `nobody_floods_the_log_with_what_fails`, `nobody_floods_the_log_with_what_changes_nothing`, and
+//!   `nobody_floods_the_log_with_what_is_done`.
 //!
 //! Not here: what is worth a line (`control`, the doors), HTTP, the configuration's keys.
 
@@ -27,6 +29,7 @@ mod denials;
 mod files;
 mod line;
 mod query;
+mod quota;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -130,6 +133,7 @@ struct Inner {
 struct Shared {
     clock: Clock,
     denials: denials::Table,
+    quota: quota::Quota,
     /// Entries that are in no line, and of which no line tells yet.
     missing: AtomicU64,
     /// The same, ever.
@@ -170,6 +174,7 @@ impl Audit {
         let shared = Arc::new(Shared {
             clock,
             denials: denials::Table::default(),
+            quota: quota::Quota::default(),
             missing: AtomicU64::new(0),
             dropped: counter!("restante_audit_dropped_total"),
         });
@@ -200,28 +205,43 @@ impl Audit {
     ///
     /// What strangers may have written (all texts) is cut and cleaned. If the queue is full, the entry is counted in
     /// `restante_audit_dropped_total`, and the next line tells of it.
-    /// What came to nothing (`denied`, `failed`) is put together as [`Denials`] are, whoever tried it at whatever door: nobody
-    /// can push others' lines out who is not let do anything. What the broker itself has failed to do is not.
+    /// What changed nothing (`denied`, `failed`, `dry-run`, `unchanged`) is put together as [`Denials`] are, and so is what one principal
+    /// has done beyond so many lines in a minute, at whatever door: nobody can push others' lines out. What the broker
+    /// itself has done or failed to do is not.
     pub fn record(&self, entry: AuditEntry) {
-        let entry = clean::entry(entry);
-        let is_in_vain = matches!(&*entry.result, "denied" | "failed");
-        if !is_in_vain || entry.door == BROKER {
-            return self.put(entry, None);
-        }
-        let shared = &self.inner.shared;
-        if let Some(entry) = shared.denials.refused((shared.clock)(), &entry) {
+        if let Some(entry) = self.admit(clean::entry(entry)) {
             self.put(entry, None);
         }
     }
 
     /// [`Audit::record`] of something that was done: returns once its line has survived a power cut. One sync is for all that
     /// wait. A disk that says no is not waited for, and a silent one for some seconds: what was done is done, and is to be
-    /// told of; its line comes when the disk takes it.
+    /// told of; its line comes when the disk takes it. What is put together with others of its minute is counted, and not
+    /// waited for.
     pub async fn record_durably(&self, entry: AuditEntry) {
+        let Some(entry) = self.admit(clean::entry(entry)) else {
+            return;
+        };
         let (durable, written) = oneshot::channel();
-        self.put(clean::entry(entry), Some(durable));
+        self.put(entry, Some(durable));
         if !matches!(timeout(DURABLE_WITHIN, written).await, Ok(Ok(()))) {
             tracing::warn!("an act is told of whose line in the audit log is not durable");
+        }
+    }
+
+    /// The line to be written at once for an entry that is clean. None: it is counted, and told of within the minute.
+    fn admit(&self, entry: AuditEntry) -> Option<AuditEntry> {
+        if entry.door == BROKER {
+            return Some(entry);
+        }
+        let shared = &self.inner.shared;
+        let now = (shared.clock)();
+        match &*entry.result {
+            "denied" | "failed" | "dry-run" | "unchanged" => shared.denials.in_vain(now, &entry),
+            _ => match shared.quota.grant(now, entry) {
+                Ok(entry) => Some(entry),
+                Err(entry) => shared.denials.beyond(now, &entry),
+            },
         }
     }
 

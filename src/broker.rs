@@ -64,7 +64,7 @@ use crate::engine::RealmRoutes;
 use crate::engine::routing::Router;
 use crate::registry::{DocumentKind, Registry, Verb};
 use crate::routes::{self, RouteTables};
-pub use admin::{AdminError, QueueChange};
+pub use admin::{AdminError, Disposed, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
     Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,
@@ -75,8 +75,9 @@ use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
 pub use explain::Explained;
 pub use mqtt::client_session;
 use outbox::{Outbox, Subscriber};
+pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};
-pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings};
+pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};
 use stats::Stats;
 
@@ -180,7 +181,14 @@ impl Shared {
     /// What administrators have set has changed, and is durable: from here on it is in force.
     ///
     /// `touched`: which documents have. Others are not compiled again.
-    fn set_registry(&self, registry: Registry, touched: &[DocumentKind]) {
+    ///
+    /// Gives what tells of the end of sessions that the disk has not taken yet.
+    #[must_use = "what is late is to be waited for"]
+    fn set_registry(
+        &self,
+        registry: Registry,
+        touched: &[DocumentKind],
+    ) -> Option<oneshot::Receiver<Lsn>> {
         let routes_changed = touched.contains(&DocumentKind::Route);
         if routes_changed {
             let tables = routes::tables(&registry, self.settings.address);
@@ -193,7 +201,9 @@ impl Shared {
         }
         self.registry.store(Arc::new(registry));
         if rights_changed {
-            self.rights_changed();
+            self.rights_changed()
+        } else {
+            None
         }
     }
 
@@ -446,6 +456,7 @@ impl Broker {
         if def.protocol == payload::MQTT {
             // The record changes nothing else, and there may be much of it.
             def.subscriptions.clear();
+            def.consumers.clear();
             def.received.clear();
             def.releasing.clear();
         }

@@ -191,7 +191,7 @@ pub enum Command {
     Health(health::Health),
     /// Find every fault of a configuration, or print what is in force
     CheckConfig(CheckConfig),
-    /// Read a stopped broker's whole log and say what is in it, or where it is damaged
+    /// Read a whole log and say what is in it, or where it is damaged; of a running broker, its end may look torn, which does not count
     Verify,
     /// Measure a broker, beside what its disk can do
     Bench(bench::Bench),
@@ -273,6 +273,10 @@ pub fn run(command: Command, global: &Global) -> Exit {
         .worker_threads(2)
         .enable_all()
         .build();
+    let denied = match &command {
+        Command::Consume(consume) => Some(consume.denied(global)),
+        _ => None,
+    };
     let outcome = match threads {
         Ok(runtime) => {
             let outcome = runtime.block_on(dispatch(command, global));
@@ -288,8 +292,15 @@ pub fn run(command: Command, global: &Global) -> Exit {
             eprintln!("{}", access::refused(global));
         }
         let exit = exit_of(&error);
+        if let Some(denied) = denied.filter(|_| exit == Exit::Denied && !is_unauthorized(&error)) {
+            eprintln!("{denied}");
+        }
         if wants_certificate(&error) {
             eprintln!("the broker lets in only who shows a certificate: name one with --certificate and --key");
+        } else if speaks_no_tls(&error) {
+            eprintln!(
+                "this port does not speak TLS; try http:// or ws://, or set tls.certificate on the broker"
+            );
         } else if exit == Exit::Unreachable && !is_untrusted(&error) {
             eprintln!("start a broker with `restante`, or say with --url and --admin-url where one listens");
         }
@@ -403,6 +414,15 @@ fn wants_certificate(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let inner = io_error(cause).and_then(std::io::Error::get_ref);
         inner.and_then(|inner| inner.downcast_ref()) == Some(&wanted)
+    })
+}
+
+/// Whether the other side answered the beginning of TLS with something that is none.
+fn speaks_no_tls(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let inner = io_error(cause).and_then(std::io::Error::get_ref);
+        let broken = inner.and_then(|inner| inner.downcast_ref());
+        matches!(broken, Some(rustls::Error::InvalidMessage(_)))
     })
 }
 

@@ -19,6 +19,7 @@ pub mod address;
 mod admin;
 mod chunk;
 mod config;
+mod detached;
 mod dispatch;
 mod errands;
 mod fold;
@@ -41,6 +42,7 @@ use address::{AddressLimits, Filter};
 pub use admin::{Blocked, Claim, ConsumerReport, Looked, SessionReport, Sight, Standing, Wanted};
 pub use chunk::Cause;
 pub use config::{ConfigKey, ConfigValue};
+use detached::Detached;
 pub use dispatch::{ConsumerId, Resumed};
 pub(crate) use errands::ranges;
 pub use errands::{Errand, Move};
@@ -142,8 +144,12 @@ pub struct Engine {
     /// Of those that are dying: a record is being written that says what becomes of them.
     moving: FxHashSet<(QueueId, Offset)>,
     dropped: Vec<(QueueId, Cause)>,
+    /// Queues that are gone, with the chunks that their segments still count.
+    buried: Vec<Queue>,
     /// Sessions that nobody is attached to, and when they end.
-    detached: BTreeMap<SessionNo, UnixMillis>,
+    detached: Detached,
+    /// The last look at what has expired gave up before the end.
+    more_expired: bool,
     /// Queues that go when nobody has consumed from them for a while, and nobody does: when that is over, once it is known.
     idle: BTreeMap<QueueId, Option<UnixMillis>>,
 
@@ -199,7 +205,9 @@ impl Engine {
             given_up: Vec::new(),
             moving: FxHashSet::default(),
             dropped: Vec::new(),
-            detached: BTreeMap::new(),
+            buried: Vec::new(),
+            detached: Detached::default(),
+            more_expired: false,
             idle: BTreeMap::new(),
             dirty: rows::Dirty::default(),
         }
@@ -255,7 +263,7 @@ impl Engine {
                 uuid: *uuid,
                 number: *number,
                 whole: self.session(*number)?,
-                away: self.detached.contains_key(number),
+                away: self.detached.get(*number).is_some(),
             })
         })
         .take(limit)
@@ -280,12 +288,12 @@ impl Engine {
 
     /// When a session ends that nobody is attached to.
     pub fn ends_at(&self, session: SessionNo) -> Option<UnixMillis> {
-        self.detached.get(&session).copied()
+        self.detached.get(session)
     }
 
     /// Somebody goes on with a durable session.
     pub fn attach(&mut self, session: SessionNo) {
-        self.detached.remove(&session);
+        self.detached.remove(session);
     }
 
     /// Queues come and go with their consumers; what waited goes too.

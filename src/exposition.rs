@@ -22,8 +22,9 @@ use crate::meters::table::{Kind, Metric};
 pub(crate) struct QueueFigures<'a> {
     pub(crate) realm: &'a str,
     pub(crate) queue: &'a str,
-    /// It goes with its session: counted, and not shown, because each session would leave a new name behind.
-    pub(crate) temporary: bool,
+    /// Counted, and not shown: it goes with its session, each of which would leave a new name behind, or it is called as a
+    /// client, a group or a filter is that a client has chosen.
+    pub(crate) unnamed: bool,
     pub(crate) ready: u64,
     pub(crate) unsettled: u64,
     pub(crate) bytes: u64,
@@ -40,7 +41,7 @@ pub(crate) fn append_definitions(text: &mut String, checksum: &str) {
     family.line(&[("checksum", checksum)], Value::Whole(1));
 }
 
-/// Appends the families of queues: time series for the first `max` that are not temporary, and how many the others are. Those of one realm come
+/// Appends the families of queues: time series for the first `max` that may be named, and how many the others are. Those of one realm come
 /// together.
 pub(crate) fn append<'a>(
     text: &mut String,
@@ -50,7 +51,7 @@ pub(crate) fn append<'a>(
     let queues = queues.into_iter();
     let mut families = Families::new(text);
     let n_queues = count_by_realm(&mut families, queues.clone());
-    let shown = queues.filter(|queue| !queue.temporary).take(max);
+    let shown = queues.filter(|queue| !queue.unnamed).take(max);
     let left_out = n_queues - shown.clone().count() as u64;
     families.one("restante_queues_left_out", Value::Whole(left_out));
 
@@ -210,7 +211,7 @@ mod tests {
         QueueFigures {
             realm,
             queue,
-            temporary: false,
+            unnamed: false,
             ready: 3,
             unsettled: 1,
             bytes: 400,
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn queues_beyond_the_limit_are_only_counted() {
         let temporary = QueueFigures {
-            temporary: true,
+            unnamed: true,
             ..figures("a", "~1")
         };
         let queues = [

@@ -5,6 +5,17 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use restante_storage::UnixMillis;
 
+/// How the properties begin by which the broker says of a dead letter what became of it.
+pub(crate) const DEAD_LETTER: &str = "dead-letter-";
+/// The property by which the broker says of a message that an administrator has moved it, and out of which queue.
+pub(crate) const MOVED_FROM: &str = "moved-from";
+
+/// Whether a property is the broker's alone to set: redriving believes it. Of what a client sends it is left out, and not
+/// refused, so that whoever sends a dead letter on can do so as it came.
+pub(crate) fn is_reserved_property(name: &str) -> bool {
+    name.starts_with(DEAD_LETTER) || name == MOVED_FROM
+}
+
 /// A message that a client hands over, before the broker has given it a time, an id or a place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewMessage {
@@ -22,7 +33,7 @@ pub struct NewMessage {
     pub key: Option<String>,
     /// 0 (lowest) to 9.
     pub priority: u8,
-    /// The application's own properties.
+    /// The application's own properties; names that are the broker's are left out of what is stored or told.
     pub properties: BTreeMap<String, String>,
     /// Milliseconds that it may live; none: for ever.
     pub ttl_ms: Option<u64>,
@@ -63,7 +74,7 @@ pub struct Message {
     pub key: Option<String>,
     /// 0 (lowest) to 9.
     pub priority: u8,
-    /// The application's own properties, and the broker's `dead-letter-…` ones.
+    /// The application's own properties, and the broker's `dead-letter-…` and `moved-from`.
     pub properties: BTreeMap<String, String>,
     /// When the broker took it.
     pub time: UnixMillis,

@@ -185,7 +185,7 @@ mod tests {
         let queue = QueueFigures {
             realm: "default",
             queue: "or\\d\"ers\n/eu",
-            temporary: false,
+            unnamed: false,
             ready: 1,
             unsettled: 2,
             bytes: 3,

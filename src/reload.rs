@@ -83,7 +83,7 @@ impl Reloader {
             self.apply(change, &config);
         }
         if changes.is_empty() {
-            tracing::info!("the configuration is read again; nothing is otherwise");
+            tracing::info!("the configuration is read again; no key has changed");
         }
         self.current.store(Arc::new(config));
         Ok(changes)

@@ -11,7 +11,7 @@
 //! | runtime workers | one a core | here | last |
 //! | accept loop, one task a listener | few | `front/accept.rs` | at the shutdown signal |
 //! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs` | with its socket, or drained |
-//! | admin listener and its connections | 256 | `admin-api` | at the shutdown signal |
+//! | admin listener and its connections, on a thread of their own | 256 | `admin-api` | at the shutdown signal |
 //! | service manager's watchdog, if it has one | 1 task | `systemd.rs` | drained |
 //! | log writer, spare-maker | 2 threads | `storage` | after the last session |
 //! | core, keeper, checkpointer | 3 threads | `broker/start.rs` | after the log |
@@ -41,14 +41,14 @@ use restante_admin_api::{BoxFuture, Secure, Secured};
 use restante_proto::{mbws::Limits, mqtt::Limits as MqttLimits};
 use restante_storage::{LogOptions, SyncPolicy};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::access::{self, AuthError, Authenticator, Credentials, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
-use crate::broker::{self, Broker, Change, Started};
+use crate::broker::{self, Broker, Change, Protocol, Started};
 use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
@@ -77,9 +77,10 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     let certificates = load_certificates(config)?;
     make_folder(&config.data)?;
     let runtime = Runtime::new().context("the runtime cannot be started")?;
+    let admin_runtime = admin_runtime().context("the admin API's runtime cannot be started")?;
     let listeners = runtime.block_on(bind(&config.listen, "listen"))?;
     let mqtt_listeners = runtime.block_on(bind(&config.mqtt.listen, "mqtt.listen"))?;
-    let admin_listeners = runtime.block_on(bind(&config.admin.listen, "admin.listen"))?;
+    let admin_listeners = admin_runtime.block_on(bind(&config.admin.listen, "admin.listen"))?;
     systemd::recovering();
     let started = start_broker(config)?;
     // Behind the broker, which holds the data folder's lock.
@@ -92,6 +93,7 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         print!("{}", first_password(password.expose()));
     }
     imported?;
+    started.broker.settle_rights();
     let auth = Authenticator::new(
         started.broker.access().clone(),
         &broker::access_settings(config),
@@ -131,6 +133,7 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         reloader,
         audit: audit.clone(),
         control: Arc::new(control),
+        admin_runtime: admin_runtime.handle().clone(),
     };
     let failed = runtime.block_on(wiring.serve(listeners));
     let stopped = started.stop();
@@ -165,6 +168,17 @@ struct Wiring<'a> {
     reloader: Reloader,
     audit: Audit,
     control: Arc<Controller>,
+    admin_runtime: Handle,
+}
+
+/// The admin API's own thread. Among the workers that serve clients, an administrator of a busy broker would wait for all who
+/// are ready before: pages of a list took five times as long.
+fn admin_runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("admin")
+        .enable_all()
+        .build()
 }
 
 /// Something that the broker itself has done, for the audit log.
@@ -275,7 +289,7 @@ impl Wiring<'_> {
             ..restante_admin_api::Options::default()
         };
         let admin_listeners = gated(listeners.admin);
-        let admin = tokio::spawn(restante_admin_api::serve_secured(
+        let admin = self.admin_runtime.spawn(restante_admin_api::serve_secured(
             admin_listeners
                 .map(|(it, gate)| (it, admin_gate(gate)))
                 .collect(),
@@ -734,12 +748,12 @@ struct Door {
 }
 
 impl Authenticate for Door {
-    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr) -> Answer<'a> {
+    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr, protocol: Protocol) -> Answer<'a> {
         Box::pin(async move {
             let credentials = match proof {
                 Proof::Certificate(der) => {
                     let verified = verified(self.auth.certificate(der, peer.ip()));
-                    self.tell(peer, None, &verified);
+                    self.tell(peer, protocol, None, &verified);
                     return verified;
                 }
                 Proof::Header(value) => Credentials::from_header(value),
@@ -754,7 +768,7 @@ impl Authenticate for Door {
                 Ok(credentials) => verified(self.auth.verify(credentials, peer.ip()).await),
                 Err(_) => Err(NotBelieved::Wrong),
             };
-            self.tell(peer, tried, &verified);
+            self.tell(peer, protocol, tried, &verified);
             verified
         })
     }
@@ -764,6 +778,7 @@ impl Door {
     fn tell(
         &self,
         peer: SocketAddr,
+        protocol: Protocol,
         tried: Option<String>,
         verified: &Result<Principal, NotBelieved>,
     ) {
@@ -779,7 +794,7 @@ impl Door {
         self.denials.denied(&Denied {
             principal: "",
             peer,
-            door: "mbws",
+            door: protocol.as_str(),
             verb: "log-in",
             realm: "",
             address: &peer.ip().to_string(),
@@ -836,6 +851,7 @@ mod tests {
         let accounted = audit::Accounted {
             upto: Some(9),
             revisions: [12].into(),
+            together_upto: 0,
         };
         let found = found_at_start(&registry, &accounted);
         let found: Vec<_> = found.iter().map(|it| (&*it.target, it.revision)).collect();

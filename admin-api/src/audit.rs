@@ -22,8 +22,8 @@ pub struct AuditEntry {
     pub act: String,
     /// To what: the path, or realm and address.
     pub target: String,
-    /// `done`, `denied`, `failed` or `dry-run`; `unknown`: it may still come into force; `recovered`: it is in force, and its line
-    /// was lost in a crash.
+    /// `done`, `denied`, `failed` or `dry-run`; `in-part`: it failed after a part was done, as `after` says; `unchanged`: it was so already, or a replay gave the first answer again; `unknown`: it
+    /// may still come into force; `recovered`: it is in force, and its line was lost in a crash.
     pub result: String,
     /// Why not, or by which rule. May be empty.
     pub detail: String,
@@ -33,10 +33,10 @@ pub struct AuditEntry {
     /// The revision that it made of a document, where it made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
-    /// How often, where equal ones were put together.
+    /// How often, where equal ones were put together, or (`act` is `*`) more of one principal than have lines of their own.
     #[serde(skip_serializing_if = "is_one")]
     pub times: u64,
-    /// How it was, without secrets.
+    /// How it was, without secrets. Only where something was changed, and where that is not too much.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
     /// How it is, without secrets.

@@ -508,7 +508,7 @@ pub struct Step {
     pub realm: Option<String>,
     /// Its name.
     pub name: String,
-    /// Fields that change, as `FIELD: OLD -> NEW`; secrets only by name.
+    /// Fields that change, as `FIELD: OLD -> NEW`, or `FIELD: NEW` of what is made; secrets only by name.
     pub fields: Vec<String>,
 }
 
@@ -633,6 +633,14 @@ pub enum ControlError {
     /// A fault of the broker's own: 500. The log has more.
     #[error("a fault of the broker's own")]
     Internal,
+    /// A part of it was done before it came to an end: as `why` says.
+    #[error("{why}; a part was done before")]
+    InPart {
+        /// What was done, for the audit log.
+        done: Value,
+        /// Why not all.
+        why: Box<ControlError>,
+    },
 }
 
 /// What is wrong in a body.

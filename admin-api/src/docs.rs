@@ -105,7 +105,15 @@ async fn viewer(mut call: Call) -> Answer {
         error!(%fault, "the viewer of the admin API's document is broken");
         Problem::internal()
     })?;
-    let file = file.ok_or_else(|| Problem::new(Code::NotFound, "there is no such file"))?;
+    let mut file = file.ok_or_else(|| Problem::new(Code::NotFound, "there is no such file"))?;
+    if file.content_type.starts_with("text/html") && !file.gzpipped {
+        let page = String::from_utf8_lossy(&file.bytes);
+        let page = page.replace(
+            "<title>Swagger UI</title>",
+            "<title>Restante admin API</title>",
+        );
+        file.bytes = page.into_bytes().into();
+    }
     let kind = HeaderValue::try_from(file.content_type)
         .unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let mut reply = reply::with(StatusCode::OK, kind, file.bytes.into_owned());

@@ -4,12 +4,15 @@
 //! those that are shown. A header counts before a certificate: who shows both wants to be the former. The header is taken
 //! out of the request, so that nothing behind the guard can log it.
 //!
-//! A certificate is shown by a browser by itself, whatever page makes it ask: so whoever is let in by one must not come from
-//! a page (`Origin`, RFC 6454; `Sec-Fetch-Site`, Fetch Metadata). A header with credentials no page can make up.
+//! A certificate is shown by a browser by itself, whatever page makes it ask, and so is a password that its user has typed once: so
+//! whoever is let in by those must not come from a page (`Origin`, RFC 6454; `Sec-Fetch-Site`, Fetch Metadata). A bearer's token no
+//! browser keeps, and no page can make up. Nor is a password asked for where a page would make the browser ask.
 //!
 //! Always, each with a test of its name below:
 //! - `metrics_are_open_to_the_machine_itself_alone_and_only_if_wanted`.
 //! - `a_page_cannot_use_its_visitors_certificate`.
+//! - `only_a_bearer_may_come_from_a_page`, and `a_password_is_asked_of_nobodys_page`.
+//! - `a_page_cannot_use_what_its_visitors_browser_remembers` in `tests/http`.
 
 use std::net::IpAddr;
 
@@ -21,13 +24,29 @@ use crate::problem::Problem;
 use crate::routes::Need;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Who sends a request from `peer`; its credentials are gone from `headers` after that. None: nobody, and `need` does not
 /// ask who it is.
 ///
 /// # Errors
-/// It has no credentials that are right: 401, 429 or 503; or a page has sent it that has none of its own: 403.
+/// It has no credentials that are right: 401, 429 or 503; or a page has sent it, with what its visitor's browser keeps: 403.
 pub(crate) async fn admit(
+    control: &dyn Control,
+    need: Need,
+    headers: &mut HeaderMap,
+    peer: &Peer,
+    metrics_open: bool,
+) -> Result<Option<Admin>, Problem> {
+    let may_be_prompted = may_be_prompted(headers);
+    let admitted = let_in(control, need, headers, peer, metrics_open).await;
+    admitted.map_err(|problem| match may_be_prompted {
+        true => problem,
+        false => problem.without_prompt(),
+    })
+}
+
+async fn let_in(
     control: &dyn Control,
     need: Need,
     headers: &mut HeaderMap,
@@ -44,8 +63,8 @@ pub(crate) async fn admit(
             "this needs an Authorization header or a client certificate",
         ));
     }
-    if shown.is_none() && is_of_a_page(headers) {
-        return Err(Problem::forbidden("a page with a certificate only"));
+    if !shown.as_ref().is_some_and(is_bearer) && is_of_a_page(headers) {
+        return Err(Problem::forbidden("a page without a bearer's token"));
     }
     let shown = shown.as_ref().map(HeaderValue::as_bytes);
     match control.authenticate(shown, peer).await {
@@ -80,6 +99,19 @@ fn is_of_a_page(headers: &HeaderMap) -> bool {
     let sites = headers.get_all(FETCH_SITE).iter();
     let mut others = sites.filter(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
     headers.contains_key(ORIGIN) || others.next().is_some()
+}
+
+/// Whether a browser that is told of `Basic` would ask the person who went there by themselves, and not on a page's behalf. What is no
+/// browser may be told of everything.
+fn may_be_prompted(headers: &HeaderMap) -> bool {
+    let mut modes = headers.get_all(FETCH_MODE).iter();
+    modes.all(|mode| mode.as_bytes() == b"navigate") && !is_of_a_page(headers)
+}
+
+/// Whether it is no credential that browsers keep and show by themselves (RFC 6750; a scheme's case means nothing, RFC 9110 §11.1).
+fn is_bearer(shown: &HeaderValue) -> bool {
+    let scheme = shown.as_bytes().split(|byte| *byte == b' ').next();
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
 }
 
 fn is_open(need: Need, peer: IpAddr, metrics_open: bool) -> bool {
@@ -126,6 +158,37 @@ mod tests {
         twice.append(FETCH_SITE, HeaderValue::from_static("none"));
         twice.append(FETCH_SITE, HeaderValue::from_static("cross-site"));
         assert!(is_of_a_page(&twice));
+    }
+
+    #[test]
+    fn only_a_bearer_may_come_from_a_page() {
+        for (shown, is) in [
+            ("Bearer x", true),
+            ("bEARER x", true),
+            ("Basic Bearer", false),
+            ("BearerX x", false),
+            (" Bearer x", false),
+            ("", false),
+        ] {
+            assert_eq!(is_bearer(&HeaderValue::from_static(shown)), is, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_asked_of_nobodys_page() {
+        for (mode, site, prompted) in [
+            ("navigate", "none", true),
+            ("navigate", "same-origin", true),
+            ("navigate", "cross-site", false),
+            ("cors", "same-origin", false),
+            ("no-cors", "none", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(FETCH_MODE, HeaderValue::from_static(mode));
+            headers.insert(FETCH_SITE, HeaderValue::from_static(site));
+            assert_eq!(may_be_prompted(&headers), prompted, "{mode} {site}");
+        }
+        assert!(may_be_prompted(&HeaderMap::new()), "what is no browser");
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn document() -> Value {
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "Restante administration",
+            "title": "Restante admin API",
             "version": env!("CARGO_PKG_VERSION"),
             "description": format!("{INTRODUCTION}\n{}", codes()),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },

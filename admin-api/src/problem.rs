@@ -9,6 +9,7 @@ use hyper::StatusCode;
 use hyper::header::{ALLOW, ETAG, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::conditions;
@@ -16,6 +17,8 @@ use crate::control::{AuthError, ControlError, Invalid, Precondition};
 use crate::reply::{self, Reply};
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const BASIC: HeaderValue = HeaderValue::from_static(r#"Basic realm="restante", charset="UTF-8""#);
+const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="restante""#);
 
 /// What went wrong, for programs: the members `code` and, behind `urn:restante:problem:`, `type`. A code never changes its
 /// meaning or its status.
@@ -161,6 +164,8 @@ pub(crate) struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// More for the audit log, and for nobody else.
     audit: String,
+    /// What was done of it all the same, for the audit log.
+    in_part: Option<Box<Value>>,
 }
 
 /// One thing that is wrong in a request.
@@ -214,11 +219,17 @@ impl Problem {
             errors: Vec::new(),
             headers: Vec::new(),
             audit: String::new(),
+            in_part: None,
         }
     }
 
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// What was done before it came to an end; none: nothing.
+    pub(crate) fn in_part(&self) -> Option<&Value> {
+        self.in_part.as_deref()
     }
 
     /// Where the first fault of a body is, and what.
@@ -264,12 +275,16 @@ impl Problem {
 
     /// 401, with the ways to log in (RFC 9110 §11.6.1).
     pub(crate) fn unauthenticated(detail: &str) -> Problem {
-        const BASIC: HeaderValue =
-            HeaderValue::from_static(r#"Basic realm="restante", charset="UTF-8""#);
-        const BEARER: HeaderValue = HeaderValue::from_static(r#"Bearer realm="restante""#);
         Problem::new(Code::Unauthenticated, detail)
             .header(WWW_AUTHENTICATE, BASIC)
             .header(WWW_AUTHENTICATE, BEARER)
+    }
+
+    /// The same; a 401 does not make a browser ask for a password.
+    pub(crate) fn without_prompt(mut self) -> Problem {
+        self.headers
+            .retain(|(name, value)| *name != WWW_AUTHENTICATE || *value == BEARER);
+        self
     }
 
     /// 403. What would be needed is in the documentation, and for everybody the same.
@@ -408,6 +423,11 @@ impl From<ControlError> for Problem {
                 Problem::new(Code::ShuttingDown, detail).retry_after(Duration::from_secs(1))
             }
             ControlError::Internal => Problem::internal(),
+            ControlError::InPart { done, why } => Problem {
+                detail,
+                in_part: Some(Box::new(done)),
+                ..Problem::from(*why)
+            },
         }
     }
 }

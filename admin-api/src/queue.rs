@@ -348,7 +348,7 @@ pub struct ExplainRequest {
     pub principal: Option<String>,
     /// Roles in place of the principal's own.
     pub roles: Option<Vec<String>>,
-    /// The client's id, for `${client}`.
+    /// The client's id, for `${client}`: the message is one of MQTT's then. None: of another door.
     pub client: Option<String>,
     /// What they want. None: `send`.
     pub verb: Option<crate::document::Verb>,
@@ -367,11 +367,11 @@ pub struct Explanation {
     pub roles: Vec<String>,
     /// Whether the rules let them.
     pub allowed: bool,
-    /// The rule that decided. None: none did, and what no rule allows is denied.
+    /// The rule that decided. None: none did; what neither a rule nor a grant allows is denied.
     pub rule: Option<String>,
     /// All in one sentence.
     pub text: String,
-    /// `stored`, `delivered`, `dropped`, `denied`, `no-route`, `full`, `bad-address` …: what the sender would be told.
+    /// `stored`, `delivered`, `dropped`, `nowhere` (MQTT), `denied`, `no-route`, `full`, `bad-address` …: what the sender would be told.
     pub outcome: String,
     /// Routes that were looked at and matched the address, in order.
     pub routes: Vec<RouteStep>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! begin ─ a new key ────────▶ Reservation ─ finish ▶ kept for KEPT, then forgotten
-//!   │                              └─ dropped ▶ as if it had never been
+//!   │                              └─ dropped ▶ as if it had never been: nothing was done
 //!   ├─ the same request ────▶ its answer (or: not answered yet)
 //!   └─ another request ─────▶ a mismatch
 //! ```
@@ -92,7 +92,8 @@ struct Entry {
     answer: Option<(Instant, Reply)>,
 }
 
-/// The right to do what a key stands for. Dropped unfinished, it frees the key.
+/// The right to do what a key stands for. Dropped unfinished, it frees the key: so it is finished also where nobody knows whether it was
+/// done, and dropped only where it was not.
 pub(crate) struct Reservation {
     replays: Replays,
     key: Key,

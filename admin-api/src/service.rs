@@ -367,7 +367,6 @@ impl Service {
                     Some(entry) => self.control.audit(entry),
                     None => {}
                 }
-                // An error has changed nothing: whoever asks again may have better luck.
                 if let Some(reservation) = reservation {
                     reservation.finish(done.reply.clone());
                 }
@@ -378,8 +377,21 @@ impl Service {
             }
             Err(problem) => {
                 let problem = problem.unmet(only);
-                self.note(trail, &Err(&problem));
-                problem.into_response(request_id)
+                let perhaps_done = matches!(problem.code(), Code::Unsettled | Code::ShuttingDown)
+                    || problem.in_part().is_some();
+                match line(trail, &Err(&problem)) {
+                    Some(entry) if entry.result == IN_PART => {
+                        self.control.audit_durably(entry).await;
+                    }
+                    Some(entry) => self.control.audit(entry),
+                    None => {}
+                }
+                let reply = problem.into_response(request_id);
+                // Any other error has changed nothing: whoever asks again may have better luck.
+                if let Some(reservation) = reservation.filter(|_| perhaps_done) {
+                    reservation.finish(reply.clone());
+                }
+                reply
             }
         }
     }
@@ -394,8 +406,8 @@ impl Service {
     fn note_replay(&self, trail: Trail) {
         if trail.changes && !trail.traffic {
             let mut entry = trail.entry;
-            DONE.clone_into(&mut entry.result);
-            "done before: the first answer was given again".clone_into(&mut entry.detail);
+            UNCHANGED.clone_into(&mut entry.result);
+            "asked before: the first answer was given again".clone_into(&mut entry.detail);
             self.control.audit(entry);
         }
     }
@@ -412,8 +424,18 @@ struct Noted {
     audited: bool,
 }
 
+impl Noted {
+    fn changed_nothing(&self) -> bool {
+        self.before.is_some() && self.before == self.after
+    }
+}
+
 /// The result of what was done.
 const DONE: &str = "done";
+/// The result of what was done in part.
+const IN_PART: &str = "in-part";
+/// The result of what was so already.
+const UNCHANGED: &str = "unchanged";
 
 /// What the audit log says of how a request ended; none: nothing.
 fn line(trail: Trail, outcome: &Result<Noted, &Problem>) -> Option<AuditEntry> {
@@ -427,7 +449,9 @@ fn line(trail: Trail, outcome: &Result<Noted, &Problem>) -> Option<AuditEntry> {
     let acts = changes && !traffic;
     let (result, wanted) = match outcome {
         Ok(noted) if dry_run => ("dry-run", noted.audited || acts),
+        Ok(noted) if noted.changed_nothing() => (UNCHANGED, noted.audited || acts),
         Ok(noted) => (DONE, noted.audited || acts),
+        Err(problem) if problem.in_part().is_some() => (IN_PART, changes),
         Err(problem) => match problem.code() {
             Code::Unauthenticated | Code::Forbidden => ("denied", true),
             Code::Unsettled => ("unknown", changes),
@@ -436,12 +460,17 @@ fn line(trail: Trail, outcome: &Result<Noted, &Problem>) -> Option<AuditEntry> {
     };
     result.clone_into(&mut entry.result);
     match outcome {
+        // How it would be is in the answer: who only asks is not to fill the log.
+        Ok(_) if result != DONE => {}
         Ok(noted) => {
             entry.before.clone_from(&noted.before);
             entry.after.clone_from(&noted.after);
             entry.revision = noted.revision;
         }
-        Err(problem) => entry.detail = problem.audit(),
+        Err(problem) => {
+            entry.after = problem.in_part().cloned();
+            entry.detail = problem.audit();
+        }
     }
     wanted.then_some(entry)
 }

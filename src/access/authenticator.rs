@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rand::rngs::SysError;
 use restante_storage::UnixMillis;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::hash::{self, ProcessHash};
 use super::jwt::{Fault, IssuerError, Issuers};
@@ -228,7 +228,7 @@ impl Authenticator {
         if let Some(retry_after) = inner.accounts.wait(Instant::now(), &user)
             && !inner.is_familiar(&user, peer)
         {
-            inner.peers.charge(Instant::now(), peer);
+            inner.charge_peer(Instant::now(), peer);
             return Err(AuthError::TooManyAttempts { retry_after });
         }
         let task = Arc::clone(inner);
@@ -293,7 +293,7 @@ impl Inner {
             debug!(%peer, ?fault, "a JWT was refused");
             // Only this has cost what is worth bounding; clocks and deploys make honest clients fail in the other ways.
             if fault == Fault::Signature {
-                self.peers.charge(Instant::now(), peer);
+                self.charge_peer(Instant::now(), peer);
             }
             AuthError::Refused
         })
@@ -347,6 +347,13 @@ impl Inner {
         self.process_hash.of(&parts)
     }
 
+    /// Notes that a peer was wrong; the log says so when it has to wait.
+    fn charge_peer(&self, now: Instant, peer: IpAddr) {
+        if self.peers.charge(now, peer) {
+            warn!(%peer, "too many wrong passwords: whoever shows one from this address has to wait");
+        }
+    }
+
     fn familiar_hash(&self, user: &str, peer: IpAddr) -> [u8; 32] {
         self.process_hash.of(&["familiar", user, &peer.to_string()])
     }
@@ -382,8 +389,10 @@ impl Inner {
             }
             (principal, stored) => {
                 let (known, enabled) = (stored.is_some(), principal.is_some());
-                debug!(?user, %peer, known, enabled, "a log-in was refused");
-                self.peers.charge(now, peer);
+                // A name that nobody has may be a password in the wrong place.
+                let name = if known { user.as_str() } else { "(unknown)" };
+                debug!(user = name, %peer, enabled, "a log-in was refused");
+                self.charge_peer(now, peer);
                 self.accounts.charge(now, user);
                 Err(AuthError::Refused)
             }

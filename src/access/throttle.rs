@@ -97,8 +97,8 @@ impl<K: Hash + Eq> Throttle<K> {
         (wait > Duration::ZERO).then_some(wait)
     }
 
-    /// Notes that `name` was wrong.
-    pub(super) fn charge(&self, now: Instant, name: K) {
+    /// Notes that `name` was wrong. True: it has to wait from now on, and had not to before.
+    pub(super) fn charge(&self, now: Instant, name: K) -> bool {
         let mut table = self.records.lock();
         let mut record = table.get(&name).copied().unwrap_or(Record {
             full_at: now,
@@ -114,7 +114,9 @@ impl<K: Hash + Eq> Throttle<K> {
             record.closed_until = now + wait.min(self.wait_max);
             record.strikes = record.strikes.saturating_add(1);
         }
+        let first = record.strikes == 1;
         table.insert(now, name, record);
+        first
     }
 
     #[cfg(test)]
@@ -137,11 +139,14 @@ mod tests {
     fn a_name_may_be_wrong_so_often_and_then_waits() {
         let start = Instant::now();
         let throttle: Throttle<String> = Throttle::new(start, 3, MOST);
+        let mut told = Vec::new();
         for _ in 0..3 {
             assert_eq!(throttle.wait(start, "ada"), None);
-            throttle.charge(start, "ada".to_owned());
+            told.push(throttle.charge(start, "ada".to_owned()));
         }
         assert_eq!(throttle.wait(start, "ada"), Some(Duration::from_secs(20)));
+        // Told when it begins to wait.
+        assert_eq!(told, [false, false, true]);
         assert_eq!(throttle.wait(start, "bob"), None);
         assert_eq!(
             throttle.wait(after(start, 19), "ada"),

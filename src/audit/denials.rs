@@ -1,4 +1,5 @@
-//! Attempts that came to nothing, put together: a client that tries a thousand times a second is one line a minute.
+//! Attempts that came to nothing, put together: a client that tries a thousand times a second is one line a minute. So is
+//! what was done and changed nothing, and what a principal has done beyond its lines of a minute (`quota.rs`).
 //!
 //! The first of its kind is written at once. Equal ones within a minute (who, door, verb, realm, address, rule) are counted,
 //! and written as one line with `times` when the minute is over. Who: the principal; for those who were not let in, the
@@ -12,6 +13,7 @@
 //! - `strangers_are_told_apart_by_address`, and `a_network_of_strangers_is_one`.
 //! - `the_first_is_written_at_once_and_the_rest_by_the_minute`.
 //! - `one_principal_with_many_addresses_is_put_together`, and `the_table_is_bounded`.
+//! - `what_is_done_beyond_is_put_together_with_its_last_revision`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -25,8 +27,10 @@ use restante_storage::UnixMillis;
 use super::{Audit, clean};
 
 const DENIED: &str = "denied";
+/// The act of a line of which many kinds are put together.
+pub(super) const TOGETHER: &str = "*";
 /// How long equal ones are put together.
-const WINDOW_MS: u64 = 60_000;
+pub(super) const WINDOW_MS: u64 = 60_000;
 /// Kinds of one principal in a window: nobody's mistake is about more addresses than these.
 const PER_PRINCIPAL_MAX: usize = 32;
 /// Kinds of one address of strangers: what they try to begin with is to log in.
@@ -102,19 +106,27 @@ struct Row {
 }
 
 impl Table {
-    /// The same of an entry, which is clean, as it is written at other doors.
-    pub(super) fn refused(&self, now: UnixMillis, it: &AuditEntry) -> Option<AuditEntry> {
-        let peer = it.peer.parse().ok();
-        let denied = Denied {
-            principal: &it.principal,
-            peer: peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()),
-            door: &it.door,
-            verb: &it.act,
-            realm: "",
-            address: &it.target,
-            rule: &it.detail,
+    /// The line to be written at once of an entry, which is clean, about what changed nothing: without details.
+    pub(super) fn in_vain(&self, now: UnixMillis, it: &AuditEntry) -> Option<AuditEntry> {
+        self.put(now, &as_denied(it), &it.result, || AuditEntry {
+            before: None,
+            after: None,
+            ..it.clone()
+        })
+    }
+
+    /// The same of what was done beyond what its principal has lines for. The line's revision is the last one that was made.
+    pub(super) fn beyond(&self, now: UnixMillis, it: &AuditEntry) -> Option<AuditEntry> {
+        let together = Denied {
+            verb: TOGETHER,
+            realm: "*",
+            address: "*",
+            rule: "more acts in a minute than have lines of their own",
+            ..as_denied(it)
         };
-        self.put(now, &denied, &it.result, || it.clone())
+        let owner = self.hasher.hash_one(&it.principal);
+        let mut state = self.state.lock();
+        self.put_together(&mut state, now, owner, &together, &it.result, it.revision)
     }
 
     /// The line to be written at once, if it is the first of its kind.
@@ -140,7 +152,7 @@ impl Table {
         };
         let mut state = self.state.lock();
         let key = self.key(Some(owner), denied, result);
-        if state.counted(key) {
+        if state.counted(key, None) {
             return None;
         }
         let of_owner = state.per_owner.get(&owner).copied().unwrap_or(0);
@@ -150,31 +162,49 @@ impl Table {
             return Some(state.insert(key, Some(owner), is_strangers, now, own()));
         }
         let together = Denied {
-            verb: "*",
+            verb: TOGETHER,
             realm: "*",
             address: "*",
             rule: "more kinds of denials than are told apart",
             ..*denied
         };
-        let key = self.key(Some(owner), &together, result);
-        if state.counted(key) {
+        self.put_together(&mut state, now, owner, &together, result, None)
+    }
+
+    /// The line of what is not told apart, by owner or, where there are too many of those, at all.
+    fn put_together(
+        &self,
+        state: &mut State,
+        now: UnixMillis,
+        owner: u64,
+        together: &Denied<'_>,
+        result: &str,
+        revision: Option<u64>,
+    ) -> Option<AuditEntry> {
+        let is_strangers = together.principal.is_empty();
+        let key = self.key(Some(owner), together, result);
+        if state.counted(key, revision) {
             return None;
         }
-        if has_room {
-            let entry = entry(&together, result);
+        if state.n_rows(is_strangers) < ROWS_MAX {
+            let entry = AuditEntry {
+                revision,
+                ..entry(together, result)
+            };
             return Some(state.insert(key, None, is_strangers, now, entry));
         }
         let whole = Denied {
             principal: "",
             door: "*",
-            ..together
+            ..*together
         };
         let key = self.key(None, &whole, result) ^ u64::from(is_strangers);
-        if state.counted(key) {
+        if state.counted(key, revision) {
             return None;
         }
         let entry = AuditEntry {
             peer: "*".to_owned(),
+            revision,
             ..entry(&whole, result)
         };
         Some(state.insert(key, None, is_strangers, now, entry))
@@ -214,9 +244,13 @@ impl State {
     }
 
     /// Counts one more of a kind, if there is a row of it.
-    fn counted(&mut self, key: u64) -> bool {
-        let row = self.rows.get_mut(&key);
-        row.map(|row| row.more += 1).is_some()
+    fn counted(&mut self, key: u64, revision: Option<u64>) -> bool {
+        let Some(row) = self.rows.get_mut(&key) else {
+            return false;
+        };
+        row.more += 1;
+        row.entry.revision = row.entry.revision.max(revision);
+        true
     }
 
     fn insert(
@@ -272,6 +306,19 @@ impl State {
             false
         });
         entries
+    }
+}
+
+fn as_denied(it: &AuditEntry) -> Denied<'_> {
+    let peer = it.peer.parse().ok();
+    Denied {
+        principal: &it.principal,
+        peer: peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()),
+        door: &it.door,
+        verb: &it.act,
+        realm: "",
+        address: &it.target,
+        rule: &it.detail,
     }
 }
 
@@ -412,6 +459,25 @@ mod tests {
             [5000 - ROWS_MAX as u64 - 1],
             "what was not told apart is counted"
         );
+    }
+
+    #[test]
+    fn what_is_done_beyond_is_put_together_with_its_last_revision() {
+        let table = Table::default();
+        let done = |principal: &str, revision| AuditEntry {
+            principal: principal.to_owned(),
+            peer: "127.0.0.1:5".to_owned(),
+            result: "done".to_owned(),
+            revision,
+            ..AuditEntry::default()
+        };
+        let first = table.beyond(at(0), &done("ann", Some(7))).unwrap();
+        assert_eq!((&*first.act, first.revision), (TOGETHER, Some(7)));
+        assert_eq!(table.beyond(at(1), &done("ann", Some(9))), None);
+        assert_eq!(table.beyond(at(1), &done("ann", None)), None);
+        assert!(table.beyond(at(1), &done("bob", None)).is_some());
+        let due = table.due(at(WINDOW_MS));
+        assert_eq!((times(&due), due[0].revision), (vec![2], Some(9)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use restante_admin_api::audit::{AuditEntry, AuditQuery};
 use restante_storage::Disk;
 
 use super::files::{Backwards, failed, list};
-use super::{AuditError, clean, line};
+use super::{AuditError, clean, denials, line};
 
 /// More is not given at once; whoever wants it asks again, with `before`.
 const LIMIT_MAX: usize = 1000;
@@ -69,13 +69,17 @@ pub struct Accounted {
     pub upto: Option<u64>,
     /// Revisions behind that of which there is a line.
     pub revisions: BTreeSet<u64>,
+    /// The last revision of a line that tells of many at once: which of those before have no line of their own, is not known.
+    pub together_upto: u64,
 }
 
 impl Accounted {
     /// Whether a change was made of which there should be a line, and is none.
     #[must_use]
     pub fn misses(&self, revision: u64) -> bool {
-        self.upto.is_some_and(|upto| revision > upto) && !self.revisions.contains(&revision)
+        self.upto.is_some_and(|upto| revision > upto)
+            && revision > self.together_upto
+            && !self.revisions.contains(&revision)
     }
 }
 
@@ -95,6 +99,9 @@ pub(super) fn accounted(disk: &dyn Disk, folder: &Path) -> Result<Accounted, Aud
             if entry.door == super::BROKER && entry.act == super::START {
                 accounted.upto = Some(revision);
                 return Ok(accounted);
+            }
+            if entry.act == denials::TOGETHER {
+                accounted.together_upto = accounted.together_upto.max(revision);
             }
             accounted.revisions.insert(revision);
         }

@@ -170,8 +170,12 @@ fn record_never_waits() {
         after: Some(serde_json::Value::String("x".repeat(16_000))),
         ..act("large")
     };
-    for _ in 0..3000 {
-        audit.record(large.clone());
+    for n in 0..3000 {
+        let principal = format!("user{n}");
+        audit.record(AuditEntry {
+            principal,
+            ..large.clone()
+        });
     }
     let missing = audit.inner.shared.missing.load(Ordering::Relaxed);
     assert!((1000..=3000).contains(&missing), "{missing}");
@@ -609,6 +613,63 @@ fn nobody_floods_the_log_with_what_fails() {
             .take(1)
             .all(|it| it.principal == "token:n")
     );
+}
+
+#[test]
+fn nobody_floods_the_log_with_what_changes_nothing() {
+    let rig = Rig::new();
+    let audit = rig.open();
+    audit.record(act("mine"));
+    for n in 0..2_000 {
+        audit.record(AuditEntry {
+            principal: "mia".to_owned(),
+            result: if n % 2 == 0 { "dry-run" } else { "unchanged" }.to_owned(),
+            before: Some("x".repeat(2_000).into()),
+            after: Some("y".repeat(2_000).into()),
+            ..act("q")
+        });
+    }
+    audit.close();
+    let found = audit.read(&all()).unwrap();
+    assert!(found.len() <= 5, "{} lines", found.len());
+    let times: u64 = found.iter().map(|it| it.times).sum();
+    assert_eq!(times, 2_001, "all are counted");
+    let details = |it: &AuditEntry| it.before.is_some() || it.after.is_some();
+    assert!(!found.iter().any(details));
+}
+
+#[test]
+fn nobody_floods_the_log_with_what_is_done() {
+    let rig = Rig::new();
+    let audit = rig.open();
+    audit.record(act("mine"));
+    // Whoever has lines left writes them, whatever the other has done.
+    for n in 0..2_000 {
+        audit.record(AuditEntry {
+            principal: "mia".to_owned(),
+            revision: Some(100 + n),
+            before: Some(n.into()),
+            after: Some("y".repeat(2_000).into()),
+            ..act("q")
+        });
+        if n % 100 == 0 {
+            audit.settle();
+            audit.record(act(&n.to_string()));
+        }
+    }
+    audit.close();
+    let bytes = list(&rig.disk, Rig::folder()).unwrap().len();
+    assert_eq!(bytes, 1, "one file has it all");
+    assert!(rig.disk.bytes(&rig.newest()).unwrap().len() < 500_000);
+    let found = audit.read(&all()).unwrap();
+    assert_eq!(found.iter().filter(|it| it.principal == "ann").count(), 21);
+    let of_mia = found.iter().filter(|it| it.principal == "mia");
+    assert_eq!(of_mia.clone().map(|it| it.times).sum::<u64>(), 2_000);
+    assert_eq!(of_mia.count(), quota::LINES_MAX as usize + 2);
+    let accounted = audit.accounted().unwrap();
+    assert_eq!(accounted.together_upto, 2_099);
+    assert!(!accounted.misses(2_000), "it may be in the line of many");
+    assert!(accounted.misses(2_100));
 }
 
 #[test]

@@ -32,6 +32,7 @@ mod who;
 pub(super) use ask::{AdminAsk, Claims};
 pub use change::QueueChange;
 pub(super) use change::{Order, Wish};
+pub use dispose::Disposed;
 pub use error::AdminError;
 pub(super) use list::info;
 pub(super) use spec::SHAPES_MAX;

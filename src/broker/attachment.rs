@@ -37,6 +37,7 @@ use crate::access::Principal;
 use crate::engine::address::{Address, Filter};
 use crate::engine::{ConsumerId, QueueHandle, is_transient};
 use crate::refusal::Refusal;
+use crate::registry::Verb;
 use crate::trace;
 
 /// Bytes of records after which a batch goes to the log by itself.
@@ -586,7 +587,7 @@ impl Attachment {
             let Some(consumer) = known.filter(|it| it.id() == parcel.consumer) else {
                 continue;
             };
-            let delivery = match delivery {
+            let mut delivery = match delivery {
                 Ok(delivery) => delivery,
                 Err(why) => {
                     if let Some(queue) = parcel.queue {
@@ -604,6 +605,11 @@ impl Attachment {
             };
             consumer.drained += 1;
             n_delivered += 1;
+            if let Some(mqtt) = self.mqtt.as_ref().filter(|_| delivery.attempt > 1) {
+                let (verb, address) = (Verb::Consume, delivery.message.address.as_str());
+                let (who, client) = (&self.principal, Some(&*mqtt.client));
+                delivery.barred = !self.shared.allows(who, client, verb, &self.realm, address);
+            }
             let time = delivery.message.time;
             oldest = Some(oldest.map_or(time, |oldest: UnixMillis| oldest.min(time)));
             if tells {
@@ -773,7 +779,7 @@ impl Attachment {
             .temporary
             .values()
             .any(|handle| *handle.name == *address.as_str());
-        if !own_temporary && !self.may(crate::registry::Verb::Consume, &address) {
+        if !own_temporary && !self.may(Verb::Consume, &address) {
             return Outcome::Refused(Refusal::Denied);
         }
         let routes = self.shared.routes.load();
@@ -925,7 +931,7 @@ impl Attachment {
                 return self.subscription_consumes(wish, id, queue, meter);
             }
             Ok(Made::Listener(listener) | Made::Subscriber(listener)) => {
-                return self.subscription_listens(tag, listener);
+                return self.subscription_listens(tag, wish, listener);
             }
             Ok(Made::Retained(page)) => return self.has_listed(page),
             Ok(Made::Queue(_) | Made::Nothing | Made::Room) => return,
@@ -940,6 +946,7 @@ impl Attachment {
             Err(refusal) => refusal,
         };
         self.deferred.pop_front();
+        self.unhear(tag);
         self.finish(tag, Some(refusal));
     }
 
@@ -1037,6 +1044,16 @@ impl Attachment {
     /// Has the session hear of something.
     pub(super) fn say(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// The session hears that the right to a subscription is gone, as it was after the last call that was run, or after the one that
+    /// has begun it.
+    pub(super) fn say_unsubscribed(&mut self, share: &str, filter: &str, begun: Option<u64>) {
+        self.say(Event::Unsubscribed {
+            filter: filter.to_owned(),
+            share: (!share.is_empty()).then(|| share.to_owned()),
+            upto: begun.unwrap_or(self.called),
+        });
     }
 
     pub(super) fn add(

@@ -239,6 +239,16 @@ pub enum Event {
         /// Why.
         why: Refusal,
     },
+    /// MQTT: the client's right to a subscription is gone, and with it what the client has not been sent of it. It is not the
+    /// one of a call after `upto` to the same filter.
+    Unsubscribed {
+        /// Its filter, as in the call that began it.
+        filter: String,
+        /// The group that shares it, if one does.
+        share: Option<String>,
+        /// The last call that was heeded.
+        upto: u64,
+    },
     /// The attachment is over; nothing follows.
     Ended(End),
 }
@@ -294,6 +304,9 @@ pub struct Delivery {
     pub offset: u64,
     /// 1 for the first delivery, more for later ones.
     pub attempt: u32,
+    /// MQTT, of a later one: the client may not consume what is sent to that address (any more). Only a subscription that it
+    /// still has is a reason to go on with it.
+    pub barred: bool,
     /// The message.
     pub message: Message,
 }

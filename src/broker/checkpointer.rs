@@ -68,6 +68,7 @@ impl Checkpointer {
         if self.broken {
             return;
         }
+        self.dig();
         let (reply, checkpoint) = crossbeam_channel::bounded(1);
         self.shared.ask(Ask::Checkpoint {
             node: self.node,
@@ -90,6 +91,18 @@ impl Checkpointer {
             .set(super::now().get() as f64 / 1000.0);
         metrics::gauge!("restante_state_bytes").set(self.store.bytes_on_disk() as f64);
         self.release();
+    }
+
+    /// What is left of deep queues that were deleted is looked at before a checkpoint, in slices: in one piece, nobody would be
+    /// served meanwhile.
+    fn dig(&self) {
+        loop {
+            let (reply, more) = crossbeam_channel::bounded(1);
+            self.shared.ask(Ask::Dig(reply));
+            if more.recv() != Ok(true) {
+                return;
+            }
+        }
     }
 
     fn release(&mut self) {

@@ -214,11 +214,15 @@ pub(super) enum Ask {
         filter: Option<Filter>,
         outbox: Arc<Outbox>,
     },
+    /// `due`: those by the clock as well.
     Errands {
+        due: bool,
         limit: usize,
         reply: Sender<Vec<Errand>>,
     },
     MoveFailed(QueueId, Offset),
+    /// A slice of what is to be done before a checkpoint; whether there is more.
+    Dig(Sender<bool>),
     Checkpoint {
         node: Uuid,
         reply: Sender<Checkpoint>,
@@ -491,10 +495,17 @@ impl Core {
                 filter,
                 outbox,
             } => self.undo(&realm, filter.as_ref(), &outbox),
-            Ask::Errands { limit, reply } => {
-                reply.send(self.engine.take_errands(now(), limit)).ok();
+            Ask::Errands { due, limit, reply } => {
+                let errands = match due {
+                    true => self.engine.take_errands(now(), limit),
+                    false => self.engine.take_news(now(), limit),
+                };
+                reply.send(errands).ok();
             }
             Ask::MoveFailed(queue, offset) => self.engine.move_failed(queue, offset),
+            Ask::Dig(reply) => {
+                reply.send(self.engine.dig(DUG_AT_ONCE)).ok();
+            }
             Ask::Checkpoint { node, reply } => {
                 reply.send(self.engine.checkpoint(node)).ok();
             }
@@ -675,18 +686,26 @@ impl Core {
 
     /// Nobody came for the session that was given to `outbox`: as if its socket had been lost at once.
     fn abandon(&mut self, number: SessionNo, outbox: &Arc<Outbox>) {
+        let current = self.sessions.get(&number);
+        if !current.is_some_and(|current| Arc::ptr_eq(current, outbox)) {
+            return; // its session goes on elsewhere, or never was its own
+        }
         let Some(session) = self.engine.session(number) else {
             return;
         };
         if let Some(topics) = self.topics.get_mut(session.realm.as_str()) {
-            let bound: Vec<(Filter, Arc<Subscriber>)> = topics
-                .iter()
-                .filter(|(_, subscriber)| Arc::ptr_eq(subscriber.outbox(), outbox))
-                .map(|(filter, subscriber)| (filter, Arc::clone(subscriber)))
-                .collect();
-            for (filter, subscriber) in bound {
-                topics.unbind(&filter, &subscriber);
-                self.topics_changed = true;
+            let consumed = session.consumers.iter().map(|it| &it.filter);
+            let own = session.subscriptions.iter();
+            let subscribed = own.filter(|it| it.share.is_empty()).map(|it| &it.filter);
+            let filters = consumed.filter(|it| !it.is_empty()).chain(subscribed);
+            for filter in filters.filter_map(|it| Filter::parse(it, AddressLimits::CEILING).ok()) {
+                let bound = topics.bound_to(&filter);
+                let of_it = bound.filter(|it| Arc::ptr_eq(it.outbox(), outbox));
+                let of_it: SmallVec<[Arc<Subscriber>; 1]> = of_it.cloned().collect();
+                for subscriber in &of_it {
+                    topics.unbind(&filter, subscriber);
+                    self.topics_changed = true;
+                }
             }
         }
         self.detach(number, outbox, now().saturating_add(session.expiry_ms));
@@ -742,6 +761,10 @@ impl Core {
     }
 
     fn add_consumer(&mut self, wish: NewConsumer) {
+        // Its session has gone to another socket, which must not find a consumer that it did not ask for.
+        if wish.outbox.is_closed() {
+            return self.answer(&wish.outbox, wish.tag, Err(Refusal::NoRoute));
+        }
         let session = wish.session.map(|number| (number, wish.name.to_string()));
         let result = self
             .engine
@@ -920,5 +943,7 @@ const PAGE: LookMax = LookMax {
     looked: 1024,
     found: 256,
 };
+/// Chunks of queues that are gone that one ask looks at.
+const DUG_AT_ONCE: usize = 16;
 /// Definitions written again after one checkpoint.
 const REWRITES_MAX: usize = 4096;

@@ -9,6 +9,9 @@
 //!
 //! Always, with a test of this name in `broker/tests/explain.rs`: `what_is_explained_is_what_then_happens`.
 //!
+//! A client's id is MQTT's: then no queue is made, and what nobody takes is no error (`nowhere`). Its quality of service counts
+//! as 1; its own subscriptions count as any other's.
+//!
 //! Not here: who asks and by which rule they may (control); whether a record would be too large for the log.
 
 use restante_admin_api::queue::{Landing, QueueVerdict};
@@ -33,7 +36,8 @@ pub struct Explained {
     pub outcome: Result<Landed, Refusal>,
     /// The routes that matched its address, in order.
     pub steps: Vec<Step>,
-    /// Where it would land; where a queue there refuses it, it lands nowhere.
+    /// Where it would land; where a queue there refuses it, it lands nowhere. A queue that takes nothing and whose message is
+    /// taken all the same sheds it.
     pub landings: Vec<Landing>,
 }
 
@@ -48,7 +52,7 @@ impl Explained {
 }
 
 impl Broker {
-    /// What would become of `message` if `who`, as the client `client`, sent it now.
+    /// What would become of `message` if `who`, as the MQTT client `client` or over another door, sent it now.
     pub fn explain(
         &self,
         who: &Principal,
@@ -71,7 +75,8 @@ impl Broker {
             message,
             id: id.map_or(own.as_bytes().as_slice(), |id| id.as_bytes()),
         };
-        let may_make = shared.settings.create_on_send && address.space() == Space::Ordinary;
+        let is_ordinary = address.space() == Space::Ordinary;
+        let may_make = shared.settings.create_on_send && is_ordinary && client.is_none();
         let mut steps = Vec::new();
         let placed = shared.place(
             realm,
@@ -81,8 +86,21 @@ impl Broker {
             Care::Kept,
             Some(&mut steps),
         );
-        let refusal = shared.refuses(realm, &placed);
+        let is_nowhere = match &placed {
+            Placed::NoRoute => true,
+            Placed::Lands(landings) => landings.iter().all(|it| it.takers.come_to_nothing()),
+            Placed::Dropped | Placed::Makes { .. } => false,
+        };
+        let refusal = match client.filter(|_| matches!(placed, Placed::NoRoute)) {
+            Some(_) => None,
+            None => shared.refuses(realm, &placed),
+        };
         let (landed, landings) = shared.told(realm, placed);
+        let landed = match (is_nowhere, client) {
+            (true, Some(_)) => Landed::Nowhere,
+            (true, None) => Landed::Dropped,
+            (false, _) => landed,
+        };
         Explained {
             outcome: refusal.map_or(Ok(landed), Err),
             steps,
@@ -119,8 +137,10 @@ impl Shared {
 
     fn landing(&self, realm: &str, landing: &placing::Landing) -> Landing {
         let takers = &landing.takers;
-        let takes = |handle: &QueueHandle| {
-            takers.durable.contains(&handle.id) || takers.transient.contains(&handle.id)
+        let is_asked = |handle: &QueueHandle| {
+            takers.durable.contains(&handle.id)
+                || takers.transient.contains(&handle.id)
+                || takers.sheds(handle.id)
         };
         let routes = self.routes.load();
         let mut found: SmallVec<[std::sync::Arc<QueueHandle>; 4]> = SmallVec::new();
@@ -128,7 +148,7 @@ impl Shared {
             here.bindings
                 .collect_unique(landing.address.as_str(), &mut found);
         }
-        let queues = found.iter().filter(|handle| takes(handle));
+        let queues = found.iter().filter(|handle| is_asked(handle));
         let mut queues: Vec<QueueVerdict> = queues.map(|it| self.verdict(it)).collect();
         queues.sort_unstable_by(|a, b| a.queue.cmp(&b.queue));
         Landing {

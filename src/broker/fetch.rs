@@ -21,6 +21,9 @@ use crate::message::Message;
 /// Bytes that one read-ahead fetches at most (and one message more).
 const AHEAD_BYTES: usize = 256 << 10;
 
+/// Bytes after which one ends, whatever was thought.
+const READ_BYTES: usize = 4 * AHEAD_BYTES;
+
 type Read = Vec<Result<Bytes, ReadError>>;
 
 /// The bytes of one attachment's deliveries.
@@ -30,6 +33,8 @@ pub(super) struct Fetch {
     reading: Option<(Vec<Parcel>, JoinHandle<Read>)>,
     /// Parcels whose bytes were read and that are to be drained before any other.
     read: VecDeque<(Parcel, Result<Bytes, Missing>)>,
+    /// Those behind them, whose reading ended before it came to them.
+    unread: Vec<Parcel>,
 }
 
 /// Why a parcel has no bytes.
@@ -49,13 +54,14 @@ impl Fetch {
             reader,
             reading: None,
             read: VecDeque::new(),
+            unread: Vec::new(),
         }
     }
 
     /// Whether [`take`](Self::take) would give more at once: the last one stopped at its bytes, and no bell tells of it.
     pub(super) fn has_more(&self, outbox: &Outbox) -> bool {
         let waits = || outbox.put(|waiting| !waiting.parcels.is_empty());
-        self.reading.is_none() && (!self.read.is_empty() || waits())
+        self.reading.is_none() && (!self.read.is_empty() || !self.unread.is_empty() || waits())
     }
 
     /// Waits for what is being read from disk. Cancel-safe.
@@ -69,10 +75,12 @@ impl Fetch {
         };
         // Only a runtime that is going down ends a read before its time.
         let Ok(read) = read else { return };
-        for (parcel, bytes) in parcels.into_iter().zip(read) {
+        let mut parcels = parcels.into_iter();
+        for (bytes, parcel) in read.into_iter().zip(&mut parcels) {
             let bytes = bytes.map_err(|error| missing(&error, &parcel));
             self.read.push_back((parcel, bytes));
         }
+        self.unread = parcels.collect();
     }
 
     /// Parcels in their order with what is to be delivered, about `bytes_max` of them, or why it cannot be.
@@ -91,6 +99,11 @@ impl Fetch {
             taken.push(deliver(parcel, bytes));
         }
         if self.reading.is_some() || !self.read.is_empty() || bytes_left == 0 {
+            return taken;
+        }
+        if !self.unread.is_empty() {
+            let parcels = std::mem::take(&mut self.unread);
+            self.resolve(parcels, &mut taken);
             return taken;
         }
         let parcels = outbox.take_parcels(|parcel| {
@@ -143,7 +156,8 @@ impl Fetch {
     }
 }
 
-/// Reads what lies in the log and puts it between what was in memory, in order.
+/// Reads what lies in the log and puts it between what was in memory, in order. Ends early where records are much longer
+/// than their queue knows, as those for thousands of queues are.
 fn read(reader: &LogReader, wanted: Vec<Result<(Lsn, u32), Bytes>>) -> Read {
     let of_log: Vec<(Lsn, u32)> = wanted
         .iter()
@@ -151,16 +165,21 @@ fn read(reader: &LogReader, wanted: Vec<Result<(Lsn, u32), Bytes>>) -> Read {
         .collect();
     // What came back is older than what follows it; neighbours are read in one go only in ascending order.
     let mut read: VecDeque<_> = if of_log.is_sorted() {
-        reader.read_many(&of_log).into()
+        reader.read_upto(&of_log, READ_BYTES).into()
     } else {
+        let mut left = READ_BYTES;
         of_log
             .iter()
-            .map(|(lsn, bytes)| reader.read(*lsn, *bytes))
+            .map_while(|(lsn, bytes)| {
+                let read = (left > 0).then(|| reader.read(*lsn, *bytes))?;
+                left = left.saturating_sub(read.as_ref().map_or(0, Bytes::len));
+                Some(read)
+            })
             .collect()
     };
     wanted
         .into_iter()
-        .filter_map(|it| match it {
+        .map_while(|it| match it {
             Ok(_) => read.pop_front(),
             Err(in_memory) => Some(Ok(in_memory)),
         })
@@ -185,6 +204,7 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
             attempt: parcel.attempt,
+            barred: false,
             message,
         })
     });

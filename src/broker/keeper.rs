@@ -64,12 +64,13 @@ impl Keeper {
                 default(TICK.saturating_sub(ticked.elapsed())) => {}
             }
             // Also where the bell never rests.
-            if ticked.elapsed() >= TICK {
+            let due = ticked.elapsed() >= TICK;
+            if due {
                 ticked = Instant::now();
                 self.watch_disk();
                 self.scribe.give_back_failed();
             }
-            self.run_errands();
+            self.scribe.run_errands(due);
         }
     }
 
@@ -90,10 +91,6 @@ impl Keeper {
             Err(error) => tracing::warn!(%error, "the free disk space cannot be told"),
         }
     }
-
-    fn run_errands(&mut self) {
-        self.scribe.run_errands();
-    }
 }
 
 impl Scribe {
@@ -105,14 +102,15 @@ impl Scribe {
         }
     }
 
-    /// Writes all that the engine wants written now.
-    pub(super) fn run_errands(&mut self) {
+    /// Writes all that the engine wants written now; `due`: what is due by the clock as well, for which it looks at much.
+    pub(super) fn run_errands(&mut self, due: bool) {
         // Whoever has run them knows that those that others took before are in the log's hands too.
         let shared = Arc::clone(&self.shared);
         let _one_at_a_time = shared.errands.lock();
         loop {
             let (reply, errands) = crossbeam_channel::bounded(1);
             self.shared.ask(Ask::Errands {
+                due,
                 limit: ERRANDS_MAX,
                 reply,
             });

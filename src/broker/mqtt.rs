@@ -66,6 +66,14 @@ pub fn client_session(realm: &str, client: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// About how many bytes a subscription has in the record of its session; a shared one also has a consumer there.
+fn weight(share: &str, filter: &str) -> usize {
+    /// Numbers, and the fields' own.
+    const REST: usize = 40;
+    let one = share.len() + filter.len() + REST;
+    if share.is_empty() { one } else { 2 * one }
+}
+
 /// What an attachment knows of an MQTT session.
 #[derive(Debug)]
 pub(super) struct Mqtt {
@@ -77,8 +85,8 @@ pub(super) struct Mqtt {
     own: Option<QueueId>,
     /// Subscriptions that do not want what the session sends itself.
     n_no_local: usize,
-    /// The call for which the listener was made to hear of a filter, so that it is once.
-    listens_for: u64,
+    /// What the listener was made to hear of for a call that has not begun its subscription yet: its tag, and the filter.
+    ahead: Option<(u64, Filter)>,
     /// How often a queue was made for the call at hand.
     tries: u32,
     /// The call for which a message may be retained, past the limit, in place of another.
@@ -126,7 +134,7 @@ impl Mqtt {
             listener: None,
             own: None,
             n_no_local: 0,
-            listens_for: 0,
+            ahead: None,
             tries: 0,
             room_for: 0,
             recall: None,
@@ -151,6 +159,12 @@ impl Mqtt {
             None => self.subscriptions.push(known),
         }
         self.count_no_local();
+    }
+
+    /// About how many bytes its subscriptions have where a session is written down whole.
+    fn weight(&self) -> usize {
+        let weights = self.subscriptions.iter();
+        weights.map(|it| weight(&it.it.share, &it.it.filter)).sum()
     }
 
     fn count_no_local(&mut self) {
@@ -192,10 +206,10 @@ impl Mqtt {
     /// Filters that the listener hears of.
     fn heard(&self) -> Vec<Filter> {
         let heard = self.subscriptions.iter();
-        heard
-            .filter(|known| known.it.share.is_empty())
-            .map(|known| known.filter.clone())
-            .collect()
+        let heard = heard.filter(|known| known.it.share.is_empty());
+        let heard = heard.map(|known| &known.filter);
+        let ahead = self.ahead.iter().map(|(_, filter)| filter);
+        heard.chain(ahead).cloned().collect()
     }
 }
 
@@ -261,6 +275,33 @@ impl Attachment {
 
     /// Subscribes, once all that it takes is there.
     pub(super) fn subscribe(&mut self, tag: u64, wish: &Subscribe) -> Outcome {
+        let outcome = self.try_to_subscribe(tag, wish);
+        if matches!(outcome, Outcome::Refused(_)) {
+            self.unhear(tag);
+        }
+        outcome
+    }
+
+    /// For so many bytes of subscriptions there is room in the record that a session is written down with, beside all else; and in
+    /// that of its own queue, which has their filters.
+    fn room(&self) -> usize {
+        self.shared.log().limits().record_bytes_max / 2
+    }
+
+    /// That call is refused after all: the listener does not hear of its filter any more.
+    pub(super) fn unhear(&mut self, tag: u64) {
+        let Some(mqtt) = self.mqtt.as_mut() else {
+            return;
+        };
+        let Some((_, filter)) = mqtt.ahead.take_if(|(of, _)| *of == tag) else {
+            return;
+        };
+        if let Some(listener) = mqtt.listener.clone() {
+            self.unlisten(vec![filter], &listener, None);
+        }
+    }
+
+    fn try_to_subscribe(&mut self, tag: u64, wish: &Subscribe) -> Outcome {
         let share = wish.share.as_deref().unwrap_or_default();
         let Some(mqtt) = &self.mqtt else {
             return Outcome::Refused(Refusal::Unsupported);
@@ -269,7 +310,8 @@ impl Attachment {
             return self.go_on_recalling();
         }
         let is_known = mqtt.find(share, &wish.filter).is_some();
-        let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max;
+        let is_full = mqtt.subscriptions.len() >= self.shared.settings.mqtt.subscriptions_max
+            || self.session.is_some() && mqtt.weight() + weight(share, &wish.filter) > self.room();
         let Ok(filter) = Filter::parse(&wish.filter, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadFilter);
         };
@@ -310,8 +352,8 @@ impl Attachment {
             }
         }
         let mqtt = self.mqtt.as_mut()?;
-        let hears = mqtt.listens_for == tag || mqtt.find("", filter.as_str()).is_some();
-        if hears {
+        let is_ahead = mqtt.ahead.as_ref().is_some_and(|(of, _)| *of == tag);
+        if is_ahead || mqtt.find("", filter.as_str()).is_some() {
             return None;
         }
         let listener = mqtt.listener.clone();
@@ -420,9 +462,15 @@ impl Attachment {
     }
 
     /// The core has made the listener hear of a filter more.
-    pub(super) fn subscription_listens(&mut self, tag: u64, listener: Arc<Subscriber>) {
-        if let Some(mqtt) = self.mqtt.as_mut() {
-            mqtt.listens_for = tag;
+    pub(super) fn subscription_listens(
+        &mut self,
+        tag: u64,
+        wish: &Subscribe,
+        listener: Arc<Subscriber>,
+    ) {
+        let filter = Filter::parse(&wish.filter, self.shared.settings.address);
+        if let (Some(mqtt), Ok(filter)) = (self.mqtt.as_mut(), filter) {
+            mqtt.ahead = Some((tag, filter));
         }
         self.listen(listener);
     }
@@ -446,6 +494,8 @@ impl Attachment {
             return Outcome::Refused(Refusal::Unsupported);
         };
         mqtt.tries = 0;
+        // From here on it is among the subscriptions.
+        mqtt.ahead = None;
         let is_new = mqtt.find(&it.share, &it.filter).is_none();
         let wants_retained = it.share.is_empty()
             && match wish.retain_handling {
@@ -692,7 +742,8 @@ impl Attachment {
         true
     }
 
-    /// Subscriptions that the client may not have any more end. It is not told: MQTT has no packet for that.
+    /// Subscriptions that the client may not have any more end. The session hears of it ahead of all deliveries, so that
+    /// none of what is on its way goes out any more; the client does not: MQTT has no packet for that.
     pub(super) fn lose_subscriptions(&mut self, allowed: impl Fn(&Self, &str) -> bool) {
         let known = self.mqtt.iter().flat_map(|mqtt| &mqtt.subscriptions);
         let lost: Vec<(String, String)> = known
@@ -710,6 +761,7 @@ impl Attachment {
             );
             self.drop_subscription(&share, &filter, None);
             self.shared.stats.refused(self.protocol, Refusal::Denied);
+            self.say_unsubscribed(&share, &filter, self.begun(&share, &filter));
             if let Some(session) = self.session {
                 let record = payload::Subscribe {
                     removed_filter: filter,
@@ -721,6 +773,12 @@ impl Attachment {
                 self.push(0, Kind::Subscribe, &record);
             }
         }
+    }
+
+    /// The call that has begun a subscription and waits for what is retained of it.
+    fn begun(&self, share: &str, filter: &str) -> Option<u64> {
+        let recall = self.mqtt.as_ref()?.recall.as_ref()?;
+        (share.is_empty() && recall.filter.as_str() == filter).then_some(recall.tag)
     }
 
     /// A packet id needs no longer be remembered.

@@ -14,7 +14,7 @@
 use smallvec::SmallVec;
 
 use super::Shared;
-use super::publish::{Care, Takers};
+use super::publish::{Care, Seen, Takers};
 use crate::engine::address::{Address, Space};
 use crate::refusal::Refusal;
 use crate::routes::{RouteTable, Routed, Sent, Step};
@@ -192,15 +192,13 @@ fn landing(address: &Address, takers: Takers) -> Landing {
 /// A queue that is bound to several of the addresses gets the message once, under the first of them; likewise a listener.
 fn once_each(landings: &mut SmallVec<[Landing; 1]>) {
     if landings.len() > 1 {
-        let mut seen = Takers::default();
+        let mut seen = Seen::default();
         for landing in landings.iter_mut() {
-            landing.takers.leave_out(&seen);
-            seen.extend(&landing.takers);
+            landing.takers.leave_out(&mut seen);
         }
-        seen.durable.sort_unstable();
         // A session that keeps it under one address is not told of it under another.
         for landing in landings.iter_mut() {
-            landing.takers.leave_out_kept(&seen.durable);
+            landing.takers.leave_out_kept(&seen);
         }
         landings.sort_by_key(|landing| landing.takers.durable.is_empty());
     }

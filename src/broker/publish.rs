@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use restante_storage::payload::{Envelope, Pair};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -18,9 +19,9 @@ use super::outbox::Subscriber;
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
 use crate::access::Principal;
-use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter, Space};
-use crate::message::NewMessage;
+use crate::engine::{ConsumerId, QueueHandle};
+use crate::message::{NewMessage, is_reserved_property};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::routes::Sent;
@@ -126,6 +127,11 @@ impl Takers {
         self.topics.retain(|it| Some(&**it) != listener);
     }
 
+    /// Whether that queue drops it because it is full.
+    pub(super) fn sheds(&self, queue: QueueId) -> bool {
+        self.shed.contains(&queue)
+    }
+
     /// How many queues drop it because they are full.
     pub(super) fn n_shed(&self) -> u64 {
         self.shed.len() as u64
@@ -158,25 +164,27 @@ impl Takers {
         self.have_no_queue() && !self.has_listeners()
     }
 
-    pub(super) fn leave_out(&mut self, others: &Takers) {
-        self.durable.retain(|id| !others.durable.contains(id));
-        self.transient.retain(|id| !others.transient.contains(id));
-        self.shed.retain(|id| !others.shed.contains(id));
-        self.topics.retain(|it| !others.topics.contains(it));
+    /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
+    pub(super) fn leave_out(&mut self, seen: &mut Seen) {
+        self.durable.retain(|id| seen.durable.insert(*id));
+        self.transient.retain(|id| seen.transient.insert(*id));
+        self.shed.retain(|id| seen.shed.insert(*id));
+        self.topics.retain(|it| seen.topics.insert(it.id()));
     }
 
-    /// Leaves out listeners whose session has it from its own queue, one of these (ascending), under another address.
-    pub(super) fn leave_out_kept(&mut self, kept: &[QueueId]) {
-        self.topics
-            .retain(|it| kept.binary_search(&it.queue()).is_err());
+    /// Leaves out listeners whose session has it from its own queue under another address.
+    pub(super) fn leave_out_kept(&mut self, seen: &Seen) {
+        self.topics.retain(|it| !seen.durable.contains(&it.queue()));
     }
+}
 
-    pub(super) fn extend(&mut self, others: &Takers) {
-        self.durable.extend_from_slice(&others.durable);
-        self.transient.extend_from_slice(&others.transient);
-        self.shed.extend_from_slice(&others.shed);
-        self.topics.extend_from_slice(&others.topics);
-    }
+/// Who takes a message at the addresses that were looked at.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    durable: FxHashSet<QueueId>,
+    transient: FxHashSet<QueueId>,
+    shed: FxHashSet<QueueId>,
+    topics: FxHashSet<ConsumerId>,
 }
 
 impl Shared {
@@ -204,14 +212,20 @@ impl Shared {
         realm: &str,
         address: &Address,
     ) -> bool {
-        match (address.space(), verb) {
-            (Space::Ordinary, _) => {
-                let access = self.access.load();
-                access.allows(who, client, verb, realm, address.as_str())
-            }
-            (Space::Temporary, Verb::Send) => true,
-            (Space::Temporary | Space::Broker, _) => false,
-        }
+        let address = address.as_str();
+        decided_by_space(verb, address)
+            .unwrap_or_else(|| self.allows(who, client, verb, realm, address))
+    }
+}
+
+/// What is decided for clients by the space that an address or a filter is in, whoever they are; none: rules decide.
+///
+/// A temporary address is known only to those who were told of it: that is the right to send there.
+pub fn decided_by_space(verb: Verb, asked: &str) -> Option<bool> {
+    match (asked.as_bytes().first(), verb) {
+        (Some(b'~'), Verb::Send) => Some(true),
+        (Some(b'~' | b'$'), _) => Some(false),
+        _ => None,
     }
 }
 
@@ -333,11 +347,16 @@ impl Attachment {
         may && ordinary && self.declared_for != tag
     }
 
+    /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
     fn envelope(&self, address: String, message: &NewMessage, uuid: Option<Uuid>) -> Envelope {
         let reply_to = message
             .reply_to
             .as_ref()
             .map(|to| self.own_temporary(to).unwrap_or_else(|| to.clone()));
+        let is_theirs = |name: &str| !is_reserved_property(name);
+        let mut properties = message.properties.clone();
+        properties.retain(|name, _| is_theirs(name));
+        let ordered = message.ordered.iter().filter(|(name, _)| is_theirs(name));
         Envelope {
             address,
             uuid: uuid.map_or_else(Bytes::new, |uuid| Bytes::copy_from_slice(uuid.as_bytes())),
@@ -347,9 +366,9 @@ impl Attachment {
             content_type: message.content_type.clone(),
             key: message.key.clone(),
             text: message.text,
-            properties: message.properties.clone(),
+            properties,
             qos_bound: message.qos.map_or(0, |qos| u32::from(qos) + 1),
-            ordered: message.ordered.iter().map(pair).collect(),
+            ordered: ordered.map(pair).collect(),
             received: self.session.map_or(0, |_| u32::from(message.packet)),
             ..Envelope::default()
         }
@@ -499,8 +518,7 @@ impl Attachment {
         }
     }
 
-    /// The one decision for an address. A temporary address is known only to those who were told of it: that is the
-    /// right to send there, and its own session's to consume from it.
+    /// The one decision for an address; a temporary one is its own session's to consume from.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
         let allowed = self
             .shared
@@ -514,10 +532,10 @@ impl Attachment {
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
-        let allowed = !asked.starts_with(['~', '$'])
-            && self
-                .shared
-                .allows(&self.principal, self.client(), verb, &self.realm, asked);
+        let allowed = decided_by_space(verb, asked).unwrap_or_else(|| {
+            let (who, client) = (&self.principal, self.client());
+            self.shared.allows(who, client, verb, &self.realm, asked)
+        });
         if !allowed {
             self.tell_denied(verb, asked);
         }

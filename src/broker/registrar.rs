@@ -29,7 +29,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use restante_storage::payload::{Advance, Config, DefineQueue, DeleteQueue};
+use restante_storage::payload::{Advance, Config, ConfigEntry, DefineQueue, DeleteQueue};
 use restante_storage::{Draft, DraftBatch, Kind, Lsn, QueueId, Refused, Stamp};
 use thiserror::Error;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -175,9 +175,15 @@ impl Registrar {
             return;
         }
         let registry = self.shared.registry.load().with(lsn, documents);
-        let touched = documents.iter().map(|(id, _)| id.kind);
-        self.shared
-            .set_registry(registry, &touched.collect::<Vec<_>>());
+        self.show(registry, documents);
+    }
+
+    /// Puts a new snapshot in the place of the one before. What has to end for it and is late holds up further changes.
+    fn show(&self, registry: Registry, documents: &[(DocumentId, Option<Document>)]) {
+        let touched: Vec<_> = documents.iter().map(|(id, _)| id.kind).collect();
+        if let Some(late) = self.shared.set_registry(registry, &touched) {
+            self.is_late(late);
+        }
     }
 
     /// Makes a change, if nothing it was made for has changed meanwhile.
@@ -210,7 +216,7 @@ impl Registrar {
         let written = self.write(&Config {
             entries: entries.collect(),
             queues: change.queues.clone(),
-            gone: change.gone.clone(),
+            gone: self.gone_with(change, &going),
             forgets: forgets(&present, change),
         });
         if matches!(written, Err(ChangeError::Unsettled))
@@ -221,10 +227,33 @@ impl Registrar {
         let lsn = written?;
         let registry = present.with(lsn, &change.documents);
         drop(present);
-        let touched = change.documents.iter().map(|(id, _)| id.kind);
-        self.shared
-            .set_registry(registry, &touched.collect::<Vec<_>>());
+        self.show(registry, &change.documents);
         Ok(lsn)
+    }
+
+    /// Queues that go: those that the change names, and in realms that go those that groups share. A session's own goes with it.
+    fn gone_with(&self, change: &Change, going: &[&str]) -> Vec<DeleteQueue> {
+        let mut gone = change.gone.clone();
+        let routes = self.shared.routes.load();
+        for realm in going {
+            let Some(queues) = routes.queues.get(*realm) else {
+                continue;
+            };
+            let shared = queues.numbers.values().filter(|handle| {
+                !handle.is_transient() && is_brokers_own(&handle.name) && !handle.is_owned()
+            });
+            for handle in shared {
+                let queue = handle.id.get();
+                if !gone.iter().any(|it| it.queue == queue) {
+                    gone.push(DeleteQueue {
+                        queue,
+                        realm: (*realm).to_owned(),
+                        name: handle.name.to_string(),
+                    });
+                }
+            }
+        }
+        gone
     }
 
     /// Whether a realm is to go in which a queue was made meanwhile.
@@ -235,7 +264,7 @@ impl Registrar {
             let queues = routes.queues.get(id.name.as_str()).map(|it| &it.names);
             let stay = |name: &Arc<str>| {
                 let gone = |it: &DeleteQueue| it.realm == id.name && *it.name == **name;
-                // Those of subscriptions go with their sessions.
+                // Those of sessions go with them, those of groups with this change.
                 !is_brokers_own(name) && !change.gone.iter().any(gone)
             };
             goes && queues.is_some_and(|names| names.keys().any(stay))
@@ -266,14 +295,17 @@ impl Registrar {
             .filter_map(|id| registry.documents.get(&id))
             .map(|it| registry::entry(&it.id, Some(&it.document), it.revision))
             .collect();
-        for some in entries.chunks(REWRITES_PER_RECORD) {
+        for entries in in_records(entries) {
             let config = Config {
-                entries: some.to_vec(),
+                entries,
                 ..Config::default()
             };
+            // The next checkpoint asks for it again.
             if let Err(error) = self.write(&config) {
                 tracing::warn!(%error, "documents are not written again yet");
-                return;
+                if !matches!(error, ChangeError::TooLarge { .. }) {
+                    return;
+                }
             }
         }
     }
@@ -388,12 +420,54 @@ pub(super) fn write_and_wait(shared: &Shared, draft: &Draft<'_>) -> Result<Lsn, 
     }
 }
 
-/// Documents of a few hundred bytes each.
-const REWRITES_PER_RECORD: usize = 512;
+/// Entries in as few parts as fit into records of a moderate size, in their order; one that is larger has a part of its own.
+fn in_records(entries: Vec<ConfigEntry>) -> Vec<Vec<ConfigEntry>> {
+    let mut parts: Vec<Vec<ConfigEntry>> = Vec::new();
+    let mut n_bytes = REWRITE_BYTES;
+    for entry in entries {
+        let more = prost::Message::encoded_len(&entry) + ENTRY_FRAME_BYTES;
+        match parts.last_mut() {
+            Some(part) if n_bytes + more <= REWRITE_BYTES => {
+                n_bytes += more;
+                part.push(entry);
+            }
+            _ => {
+                n_bytes = more;
+                parts.push(vec![entry]);
+            }
+        }
+    }
+    parts
+}
+
+/// The envelope of a record with documents written again: far below what fits into the smallest segment.
+const REWRITE_BYTES: usize = 128 * 1024;
+/// A field's number and length.
+const ENTRY_FRAME_BYTES: usize = 6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_are_written_again_in_parts_that_fit() {
+        let entry = |name: usize, n_bytes: usize| ConfigEntry {
+            name: name.to_string(),
+            value: Some(vec![7; n_bytes].into()),
+            ..ConfigEntry::default()
+        };
+        let sizes = [100_000, 100_000, 20_000, 300_000, 1, 2, 3];
+        let entries: Vec<_> = sizes
+            .into_iter()
+            .enumerate()
+            .map(|(at, n)| entry(at, n))
+            .collect();
+        let parts = in_records(entries.clone());
+        let n_entries: Vec<usize> = parts.iter().map(Vec::len).collect();
+        assert_eq!(n_entries, [1, 2, 1, 3]);
+        assert_eq!(parts.concat(), entries);
+        assert_eq!(in_records(Vec::new()), Vec::<Vec<ConfigEntry>>::new());
+    }
 
     #[test]
     fn a_thread_waits_no_longer_than_until() {

@@ -19,7 +19,7 @@
 //! Not here: the decision (access), what a client is told (session).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use restante_storage::payload::{Cancel, DefineSession, EndSession, MQTT, Subscribe};
 use restante_storage::{
@@ -33,7 +33,8 @@ use super::admin::AdminAsk;
 use super::attachment::Attachment;
 use super::call::{End, Event};
 use super::core::{Ask, Batch};
-use super::{DEFAULT_REALM, Shared, now};
+use super::registrar::{SETTLED_WITHIN, until};
+use super::{Broker, DEFAULT_REALM, Shared, now};
 use crate::access::{Access, Principal, RuleRef};
 use crate::audit::Denied;
 use crate::engine::DurableSession;
@@ -48,10 +49,14 @@ const SESSIONS_SLICE: usize = 256;
 impl Shared {
     /// Documents have changed, and the new ones are in force: nobody keeps for long what they have lost.
     ///
-    /// Called by the steward alone, and answered before the change is: it waits for the core and the log. Who is there looks
-    /// at their rights themselves; but sessions end with their user, token or realm before this returns, whoever is there,
-    /// so that nobody who gets the name later comes to what was another's.
-    pub(super) fn rights_changed(&self) {
+    /// Called by the steward, and at the start by [`Broker::settle_rights`]; answered before the change is: it waits for the core
+    /// and the log. Who is there looks at their rights themselves; but sessions end with their user, token or realm before this
+    /// returns, whoever is there, so that nobody who gets the name later comes to what was another's.
+    ///
+    /// If the disk does not take those ends in time, gives what tells of the last of them: until then nothing is to be changed.
+    #[must_use = "what is late is to be waited for"]
+    pub(super) fn rights_changed(&self) -> Option<oneshot::Receiver<Lsn>> {
+        let deadline = Instant::now() + SETTLED_WITHIN;
         let access = self.access.load_full();
         for outbox in self.everybody() {
             let card = &outbox.card;
@@ -65,7 +70,8 @@ impl Shared {
         loop {
             let (reply, sessions) = oneshot::channel();
             self.ask(Ask::DurableSessions(after, SESSIONS_SLICE, reply));
-            let sessions = sessions.blocking_recv().unwrap_or_default();
+            let sessions = until(deadline, sessions).and_then(Result::ok);
+            let sessions = sessions.unwrap_or_default();
             let Some(last) = sessions.last() else {
                 break;
             };
@@ -74,7 +80,7 @@ impl Shared {
                 self.look_at(&access, &session, &mut endings);
             }
         }
-        endings.finish();
+        endings.finish(deadline)
     }
 
     /// Whether whom it belongs to, or where, is gone for good.
@@ -203,14 +209,15 @@ pub(super) fn ending<'a>(end: &'a EndSession, own: &'a [QueueId]) -> Draft<'a> {
 struct Endings<'a> {
     shared: &'a Shared,
     batch: DraftBatch<Batch>,
-    under_way: Vec<oneshot::Receiver<Lsn>>,
+    /// Of the last batch.
+    under_way: Option<oneshot::Receiver<Lsn>>,
 }
 
 impl<'a> Endings<'a> {
     fn new(shared: &'a Shared) -> Self {
         Endings {
             batch: DraftBatch::new(shared.log().limits(), Batch::default()),
-            under_way: Vec::new(),
+            under_way: None,
             shared,
         }
     }
@@ -243,15 +250,25 @@ impl<'a> Endings<'a> {
         // Refused only once the log is closed or has failed: the next start looks again.
         let batch = std::mem::replace(&mut self.batch, fresh);
         if self.shared.log().submit(batch).is_ok() {
-            self.under_way.push(applied);
+            self.under_way = Some(applied);
         }
     }
 
-    /// Waits until all of them are applied.
-    fn finish(mut self) {
+    /// Waits until all of them are applied; gives what tells of the last, if that is not so by `deadline`.
+    fn finish(mut self, deadline: Instant) -> Option<oneshot::Receiver<Lsn>> {
         self.submit();
-        for applied in self.under_way {
-            applied.blocking_recv().ok();
+        // The log keeps the order: with the last, all are applied.
+        let mut last = self.under_way?;
+        until(deadline, &mut last).is_none().then_some(last)
+    }
+}
+
+impl Broker {
+    /// Ends what a change of documents had not ended yet when the broker was killed: sessions whose user, token or realm is gone.
+    /// To be called once the first documents are there, and before anybody is let in. Not on a worker of the runtime.
+    pub fn settle_rights(&self) {
+        if self.shared.rights_changed().is_some() {
+            tracing::error!("the disk does not take the ends of sessions whose owners are gone");
         }
     }
 }
@@ -268,6 +285,11 @@ impl Attachment {
             }
             return;
         };
+        // A token that was given another label: what is attached goes by the old one.
+        if principal.name != self.principal.name {
+            self.outbox.end(End::Revoked);
+            return;
+        }
         self.principal = principal;
         let lost: Vec<Arc<str>> = self
             .consumed()

@@ -133,6 +133,11 @@ pub(super) fn shared_queue_name(group: &str, filter: &str) -> String {
     )
 }
 
+/// Whether MQTT clients have chosen a queue's name: their ids, their groups, their filters.
+pub fn is_named_by_clients(queue: &str) -> bool {
+    queue.starts_with("$mqtt/") || queue.starts_with("$share/")
+}
+
 impl MqttSettings {
     fn new(config: &Config) -> Self {
         let mqtt = &config.mqtt;

@@ -121,7 +121,7 @@ pub(super) async fn until(it: &mut Attachment, tag: u64) -> (Vec<(u64, Refusal)>
                     refused.extend(failed);
                     confirmed = upto;
                 }
-                Event::Cancelled { .. } | Event::Ended(_) => {}
+                Event::Cancelled { .. } | Event::Unsubscribed { .. } | Event::Ended(_) => {}
             }
         }
         if confirmed >= tag {

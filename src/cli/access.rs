@@ -87,6 +87,53 @@ fn url(global: &Global) -> anyhow::Result<String> {
     Ok(format!("{base}/{realm}"))
 }
 
+/// The realm that a command names, by its option or at the end of its URL.
+pub(super) fn named_realm(global: &Global) -> Option<&str> {
+    let of_url = || {
+        let (_, realm) = global.url.as_deref()?.split_once("/mbws/")?;
+        Some(realm.trim_end_matches('/')).filter(|realm| !realm.is_empty())
+    };
+    global.realm.as_deref().or_else(of_url)
+}
+
+/// A command about `address`, whole, for whoever administers the broker.
+pub(super) fn command_about(command: &str, address: &str, global: &Global) -> String {
+    let realm = named_realm(global).map(|realm| format!(" --realm {}", word(realm)));
+    let realm = realm.unwrap_or_default();
+    format!("restante {command} {}{realm}", word(address))
+}
+
+/// What to say to whom `verb` was denied: the command that tells an administrator why.
+pub(super) fn who_sees_why(verb: &str, address: &str, global: &Global) -> String {
+    let mut command = command_about("explain", address, global);
+    if verb != "send" {
+        command.push_str(&format!(" --verb {verb}"));
+    }
+    let is_own_key = |file: &PathBuf| file.file_name().is_some_and(|name| name == KEY_FILE);
+    let mut whose = "";
+    match (&global.user, &global.key_file) {
+        (Some(user), _) => command.push_str(&format!(" --as {}", word(user))),
+        (None, Some(file)) if !is_own_key(file) => {
+            whose = ", and `--as token:LABEL` for the label of your token";
+        }
+        // Another door than that of the local key, or that of nobody.
+        (None, None) if global.certificate.is_some() => {
+            whose = ", and `--as NAME` for the user of your certificate";
+        }
+        (None, _) => command.push_str(" --as token:cli"),
+    }
+    format!("an administrator sees why with `{command}`{whose}")
+}
+
+/// `text` as one word of a shell.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:@,+%=".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Checks an address before a broker is asked, which would only say that it is none.
 ///
 /// # Errors
@@ -251,6 +298,29 @@ mod tests {
         assert!(said(&[]).contains("no credentials were given"));
         fs::write(folder.path().join("cli.key"), "one\n").unwrap();
         assert!(said(&[]).contains("cli.key is not this broker's"));
+    }
+
+    #[test]
+    fn who_is_denied_hears_the_command_that_tells_why() {
+        let said = |verb, address, args: &[&str]| who_sees_why(verb, address, &global(args));
+        assert_eq!(
+            said(
+                "send",
+                "work/eu",
+                &["--realm", "shop", "--user", "alice", "--password-file", "p"]
+            ),
+            "an administrator sees why with `restante explain work/eu --realm shop --as alice`"
+        );
+        assert_eq!(
+            said("consume", "it's $1", &["--url", "ws://h/mbws/shop"]),
+            "an administrator sees why with \
+             `restante explain 'it'\\''s $1' --realm shop --verb consume --as token:cli`"
+        );
+        let unknown = said("send", "a", &["--key-file", "billing.key"]);
+        assert!(
+            unknown.contains("`restante explain a`, and `--as token:LABEL`"),
+            "{unknown}"
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::ask::Sure;
 use super::rest::{Answer, Ask, Only, Refused, Rest, path};
 use super::show::{self, Column};
 use super::time::parse_duration;
-use super::{Exit, Global};
+use super::{Exit, Global, UsageError};
 use crate::config::{UnitError, read_size};
 
 /// What part of a list is wanted.
@@ -220,6 +220,9 @@ async fn change(
     global: &Global,
 ) -> anyhow::Result<Exit> {
     let Document { path, what, .. } = &document;
+    if fields.0.is_empty() && !document.may_make {
+        return Err(nothing_to_set());
+    }
     let (mut body, only) = match rest.ask(Ask::get(path.clone())).await {
         Ok(answer) => {
             let only = answer.etag.map_or(Only::Always, Only::As);
@@ -237,6 +240,11 @@ async fn change(
     let answer = rest.ask(ask.flag("dry_run", dry.dry_run)).await;
     let answer = answer.map_err(|error| meanwhile(error, what))?;
     said(global, what, "set", dry, &answer)
+}
+
+/// Nothing was said that could be set.
+fn nothing_to_set() -> anyhow::Error {
+    UsageError("nothing to set; see --help".to_owned()).into()
 }
 
 /// Says in other words that somebody was faster.

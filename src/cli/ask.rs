@@ -66,7 +66,8 @@ pub(super) fn password(file: Option<&Path>) -> anyhow::Result<String> {
         return first_line(opened).with_context(|| format!("in {}", path.display()));
     }
     if !io::stdin().is_terminal() {
-        return first_line(io::stdin()).context("on stdin");
+        let why = "on stdin; write the password there, or name a file with --new-password-file";
+        return first_line(io::stdin()).context(why);
     }
     let first = unseen("New password: ")?;
     anyhow::ensure!(

@@ -18,7 +18,9 @@ use indicatif::ProgressBar;
 use restante_proto::mbws::Mode;
 use tokio::time::{sleep, timeout};
 
-use super::access::{Patience, check_address, check_filter, client_options};
+use super::access::{
+    Patience, check_address, check_filter, client_options, command_about, who_sees_why,
+};
 use super::notice::{interrupted, progress_bar, say, watch_connection};
 use super::time::parse_duration;
 use super::{Exit, Global, UsageError};
@@ -167,12 +169,19 @@ fn has_a_reason(args: &Consume) -> bool {
 
 /// Where to look when nothing comes: there may be much in the queue, and something that keeps it there.
 fn hint(args: &Consume, global: &Global) -> String {
-    let realm = global.realm.iter().map(|realm| format!(" --realm {realm}"));
-    let realm: String = realm.collect();
-    let queue = &args.address;
-    format!(
-        "nothing came; `restante queue why {queue}{realm}` says whether something keeps it back"
-    )
+    let why = command_about("queue why", &args.address, global);
+    format!("nothing came; `{why}` says whether something keeps it back")
+}
+
+impl Consume {
+    /// What to say if it is denied.
+    pub(super) fn denied(&self, global: &Global) -> String {
+        let (address, why) = (
+            &self.address,
+            who_sees_why("consume", &self.address, global),
+        );
+        format!("you may not consume from {address}; {why}")
+    }
 }
 
 struct Consuming {
@@ -353,12 +362,19 @@ impl Work {
     fn report(&self, ended: Ended, settled: bool) {
         let n = self.n_written;
         let seconds = self.started.elapsed().as_secs_f64();
+        let word = if n == 1 {
+            "message was"
+        } else {
+            "messages were"
+        };
         match ended {
-            Ended::Unread => eprintln!("nobody reads stdout any more; {n} messages were written"),
+            Ended::Unread => eprintln!("nobody reads stdout any more; {n} {word} written"),
             Ended::Done | Ended::Interrupted if !settled => {
-                eprintln!("{n} messages were written; not all of their settlements are confirmed");
+                eprintln!("{n} {word} written; not all settlements are confirmed");
             }
-            Ended::Done | Ended::Interrupted => eprintln!("{n} messages in {seconds:.2} s"),
+            Ended::Done | Ended::Interrupted => {
+                eprintln!("{} in {seconds:.2} s", super::show::count(n, "message"));
+            }
         }
     }
 }

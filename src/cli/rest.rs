@@ -300,13 +300,58 @@ impl fmt::Display for Refused {
         } else {
             &self.code
         };
-        let detail = super::show::printable(&self.detail);
+        let detail = super::show::printable(&as_options(&self.detail));
         write!(f, "{detail} (HTTP {}, {code})", self.status)?;
         match self.hint() {
             Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),
         }
     }
+}
+
+/// What the broker says of fields, said of options: `/role: …` is `--role: …`. What is deeper is left as it is.
+fn as_options(detail: &str) -> String {
+    let option = |part: &str| {
+        let (pointer, said) = part.split_once(": ")?;
+        let field = pointer.strip_prefix('/')?;
+        let mut parts = field.split('/');
+        let (name, index) = (parts.next()?, parts.next());
+        let is_list = index.is_none_or(|index| index.bytes().all(|byte| byte.is_ascii_digit()));
+        let option = option_of(name).filter(|_| is_list && parts.next().is_none())?;
+        Some(format!("--{option}: {said}"))
+    };
+    let parts = detail.split("; ");
+    let parts: Vec<String> = parts
+        .map(|part| option(part).unwrap_or_else(|| part.to_owned()))
+        .collect();
+    parts.join("; ")
+}
+
+/// The option that sets a field; none: it is an argument, or not one option alone.
+fn option_of(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "role" | "roles" => "role",
+        "certificates" => "cert-name",
+        "bindings" => "bind",
+        "grants" => "grant",
+        "ttl_ms" => "ttl",
+        "max_messages" => "max-messages",
+        "max_bytes" => "max-bytes",
+        "max_attempts" => "max-attempts",
+        "max_queues" => "max-queues",
+        "max_connections" => "max-connections",
+        "dead_letter" => "dead-letter",
+        "expires_at" => "expires-in",
+        "grace_seconds" => "grace",
+        "password" => "new-password-file",
+        "description" => "description",
+        "reason" => "reason",
+        "to" => "to",
+        "realm" => "realm",
+        "principal" => "as",
+        "verb" => "verb",
+        _ => return None,
+    })
 }
 
 /// The path of what these names lead to: each is one segment, whatever is in it.
@@ -378,6 +423,13 @@ mod tests {
         let line = read(502, "<h1>\n\u{1b}[2J bad gateway");
         assert!(
             !line.contains(['\n', '\u{1b}']) && line.contains("502"),
+            "{line}"
+        );
+        let invalid =
+            r#"{"code":"invalid","detail":"/role: there is no role `x`; /roles/1: no; /a/b: no"}"#;
+        let line = read(422, invalid);
+        assert!(
+            line.starts_with("--role: there is no role `x`; --role: no; /a/b: no"),
             "{line}"
         );
         let mut headers = HeaderMap::new();

@@ -17,7 +17,7 @@ use indicatif::ProgressBar;
 use restante_proto::mbws::Code;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::access::{Patience, check_address, client_options};
+use super::access::{Patience, check_address, client_options, who_sees_why};
 use super::notice::{interrupted, progress_bar, say, watch_connection};
 use super::{Exit, Global};
 use crate::client::{Client, ClientError, Progress};
@@ -97,6 +97,7 @@ pub(super) async fn run(args: Send, global: &Global) -> anyhow::Result<Exit> {
     let mut sending = Sending {
         base: client.opening().confirmed,
         client,
+        why: who_sees_why("send", &args.address, global),
         address: args.address,
         bar,
         resume,
@@ -125,6 +126,8 @@ fn load_resume(args: &Send, url: &str, json: bool) -> anyhow::Result<Option<Resu
 struct Sending {
     client: Client,
     address: String,
+    /// Where to see why nothing got through.
+    why: String,
     bar: ProgressBar,
     resume: Option<Resume>,
     started: Instant,
@@ -226,10 +229,7 @@ impl Sending {
         // Nothing at all got through, and for one reason.
         let all_denied = progress.failed > 0 && [self.denied, sent] == [progress.failed; 2];
         if all_denied {
-            let address = &self.address;
-            eprintln!(
-                "you may not send to {address}; `restante explain {address}` says why, for those who may administer"
-            );
+            eprintln!("you may not send to {}; {}", self.address, self.why);
         }
         Ok(match progress.failed {
             0 => Exit::Ok,

@@ -141,12 +141,18 @@ pub(super) fn lines_of(lines: &[String]) -> String {
     lines.join("\n")
 }
 
+/// So many of something whose plural ends in `s`.
+pub(super) fn count(n: u64, one: &str) -> String {
+    let ending = if n == 1 { "" } else { "s" };
+    format!("{n} {one}{ending}")
+}
+
 fn lines(items: &[Value]) -> String {
     items.iter().map(|item| format!("{item}\n")).collect()
 }
 
 /// Fields that are times, wherever they are.
-fn form_of(name: &str) -> Form {
+pub(super) fn form_of(name: &str) -> Form {
     match name {
         "since" | "started_at" | "created_at" | "expires_at" | "ends_at" | "timestamp"
         | "oldest_timestamp" | "previous_until" | "time" => Form::Time,

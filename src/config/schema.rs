@@ -130,7 +130,7 @@ const fn span(min: Duration, max: Duration) -> Kind {
 
 /// What a group of keys is about; printed above it.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("admin", "The admin API, the console, health and metrics."),
+    ("admin", "The admin API, health and metrics."),
     (
         "tls",
         "Encryption, for every listener. What a connection begins with tells whether it is TLS. The files are read again when they change, and on SIGHUP; connections that are open go on.",
@@ -174,7 +174,7 @@ pub(super) const KEYS: &[Key] = &[
     key("allow-insecure", Kind::Flag, "false", "Whether connections from other machines may be unencrypted. Without it a listener that they reach needs `tls`, and takes nothing else."),
     key("drain-time", span(Duration::ZERO, HOUR), "10s", "How long a stop waits for what is under way to be confirmed."),
 
-    key("admin.listen", Kind::Sockets, "127.0.0.1:7301", "Where the admin API and the console listen; one address or a list."),
+    key("admin.listen", Kind::Sockets, "127.0.0.1:7301", "Where the admin API, with health and metrics, listens; one address or a list."),
     key("admin.metrics-open", Kind::Flag, "true", "Whether /metrics answers without credentials, to callers from this machine only."),
 
     key_or("tls.certificate", Kind::File, Default::None, "A PEM file: the broker's certificate, and behind it those of the authorities in between."),
@@ -231,13 +231,13 @@ pub(super) const KEYS: &[Key] = &[
     key("mqtt.subscriptions-max", count(1, 1_000_000), "1000", "Subscriptions of one session."),
     key("mqtt.retained-max", count(0, 1_000_000_000), "1000000", "Retained messages, in all realms together. Past it only those are taken that replace or remove another."),
 
-    key("queues.create-on-send", Kind::Flag, "true", "Whether sending to an address that nothing is bound to makes a queue of that name."),
+    key("queues.create-on-send", Kind::Flag, "true", "Whether sending to an address that nothing is bound to makes a queue of that name. Publishing by MQTT never makes one."),
     key("queues.create-on-consume", Kind::Flag, "true", "Whether consuming from an address that has no queue makes one."),
     key_or("queues.defaults.ttl", span(MS, YEARS_10), Default::None, "How long a message is kept at most."),
     key_or("queues.defaults.max-messages", count(1, u64::MAX), Default::None, "Messages that a queue holds. A full one refuses."),
     key_or("queues.defaults.max-bytes", size(KIB, u64::MAX), Default::None, "Bytes of records (body, header and about a hundred bytes) that a queue holds. A full one refuses."),
     key_or("queues.defaults.max-attempts", count(1, 65_535), Default::None, "Failed deliveries of one message, those that a consumer gave back, before it goes to the dead-letter address."),
-    key_or("queues.defaults.dead-letter", Kind::Address, Default::None, "Where a message goes that was rejected, expired or tried too often; without one it is dropped."),
+    key_or("queues.defaults.dead-letter", Kind::Address, Default::None, "Where a message goes that was rejected, expired or tried too often; with `none` it is dropped."),
     key_or("queues.policies", Kind::Entries(POLICY), Default::Empty, "For some queues, something else. The first policy whose filter matches the queue's name counts; what it leaves out is as in `defaults`."),
 
     key("log.level", Kind::LogLevels, "info", "off, error, warn, info, debug or trace; or by module, as in info,restante::access=debug.").live(),

@@ -210,6 +210,10 @@ fn may_go(id: &DocumentId, registry: &Registry, broker: &Broker) -> Result<(), C
         return Err(ControlError::Conflict(text.to_owned()));
     }
     let users = definitions::users_of(id, registry);
+    let queues = match id.kind {
+        DocumentKind::Realm => broker.n_queues(&id.name),
+        _ => 0,
+    };
     if !users.is_empty() {
         let named = users.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>();
         let more = match users.len().saturating_sub(NAMED_MAX) {
@@ -217,15 +221,17 @@ fn may_go(id: &DocumentId, registry: &Registry, broker: &Broker) -> Result<(), C
             more => format!(" and {more} more"),
         };
         let named = named.join(", ");
-        let text = format!("{what} is still named by {named}{more}; change or remove these first");
+        let too = match queues {
+            0 => String::new(),
+            queues => format!(", and has queues ({queues})"),
+        };
+        let text =
+            format!("{what} is still named by {named}{more}{too}; change or remove these first");
         return Err(ControlError::Conflict(text));
     }
-    if id.kind == DocumentKind::Realm {
-        let queues = broker.n_queues(&id.name);
-        if queues > 0 {
-            let text = format!("{what} still has queues ({queues}); remove these first");
-            return Err(ControlError::Conflict(text));
-        }
+    if queues > 0 {
+        let text = format!("{what} still has queues ({queues}); remove these first");
+        return Err(ControlError::Conflict(text));
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use restante_admin_api::document::Verb;
 use restante_admin_api::queue::{ExplainRequest, Explanation, Landing, RouteStep};
 use restante_admin_api::{Caller, ControlError};
 
+use super::rights::{Judged, judge};
 use super::{Controller, invalid};
-use crate::access::{Access, Principal, RuleRef, Verdict};
+use crate::access::{Access, Principal};
 use crate::broker::{DEFAULT_REALM, Explained, Landed, now};
-use crate::engine::address::{Address, Filter, Space};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 
@@ -40,10 +40,10 @@ impl Controller {
         let asked = Asked {
             client: request.client.as_deref(),
             verb,
-            realm: &realm,
             message: &message,
         };
-        let verdict = self.judge(&access, &who, &asked);
+        let address = message.address.as_str();
+        let verdict = judge(&access, &who, asked.client, verb, &realm, address);
         let explained = match verb {
             Verb::Send => {
                 let it = self.broker.explain(&who, asked.client, &realm, &message);
@@ -53,34 +53,11 @@ impl Controller {
         };
         Ok(tell(&who, &asked, &verdict, explained))
     }
-
-    /// What the rules say; addresses in the special spaces have rules of their own.
-    fn judge(&self, access: &Access, who: &Principal, asked: &Asked<'_>) -> Verdict {
-        let limits = self.limits.address;
-        let text = asked.message.address.as_str();
-        let space = match (Address::parse(text, limits), Filter::parse(text, limits)) {
-            (Ok(address), _) => Some(address.space()),
-            (Err(_), Ok(_)) => Some(Space::Ordinary),
-            (Err(_), Err(_)) => None,
-        };
-        let by_default = |allowed| Verdict {
-            allowed,
-            rule: RuleRef::Default,
-        };
-        match (space, asked.verb) {
-            (Some(Space::Temporary), Verb::Send) => by_default(true),
-            (Some(Space::Ordinary) | None, verb) => {
-                access.decide_filter(who, asked.client, verb, asked.realm, text)
-            }
-            (Some(Space::Temporary | Space::Broker), _) => by_default(false),
-        }
-    }
 }
 
 struct Asked<'a> {
     client: Option<&'a str>,
     verb: Verb,
-    realm: &'a str,
     message: &'a NewMessage,
 }
 
@@ -105,7 +82,7 @@ fn named(access: &Access, name: &str, has_roles: bool) -> Result<Principal, Cont
 fn tell(
     who: &Principal,
     asked: &Asked<'_>,
-    verdict: &Verdict,
+    verdict: &Judged,
     explained: Option<Explained>,
 ) -> Explanation {
     let outcome = match &explained {
@@ -127,10 +104,7 @@ fn tell(
         principal: who.name.to_string(),
         roles: who.roles.to_vec(),
         allowed: verdict.allowed,
-        rule: match &verdict.rule {
-            RuleRef::Rule(name) => Some(name.to_string()),
-            RuleRef::Admin | RuleRef::Default => None,
-        },
+        rule: verdict.because.rule(),
         text,
         outcome: outcome.to_owned(),
         routes: steps.into_iter().map(route).collect(),
@@ -142,38 +116,57 @@ fn tell(
 fn sentence(
     who: &Principal,
     asked: &Asked<'_>,
-    verdict: &Verdict,
+    verdict: &Judged,
     explained: Option<&Explained>,
 ) -> String {
     let (name, verb, address) = (&who.name, asked.verb.as_str(), &asked.message.address);
-    let is_temporary = address.starts_with('~');
-    let because = match &verdict.rule {
-        RuleRef::Default if is_temporary => "it is a temporary address".to_owned(),
-        rule => format!("{rule}"),
-    };
+    let because = &verdict.because;
     let may = if verdict.allowed { "may" } else { "may not" };
     let mut text = format!("{name} {may} {verb} {address} ({because})");
     match explained.map(|it| (&it.outcome, &it.landings)) {
         None | Some((Err(Refusal::Denied), _)) => {}
-        Some((Ok(Landed::Dropped), _)) => text.push_str("; a route leads the message nowhere"),
+        Some((Ok(Landed::Dropped), landings)) if landings.is_empty() => {
+            text.push_str("; a route leads the message nowhere");
+        }
+        Some((Ok(Landed::Dropped), landings)) => {
+            text.push_str("; the message would be dropped");
+            full(&mut text, landings);
+        }
+        Some((Ok(Landed::Nowhere), landings)) => {
+            text.push_str("; nobody would take the message");
+            full(&mut text, landings);
+        }
         Some((Ok(_), landings)) => {
             write!(text, "; the message would go to {}", places(landings)).ok();
+            if landings
+                .iter()
+                .flat_map(|it| &it.queues)
+                .any(|it| !it.takes)
+            {
+                text.push_str(", and be dropped elsewhere");
+                full(&mut text, landings);
+            }
         }
         Some((Err(why), landings)) => {
             write!(text, "; the message would be refused: {why}").ok();
-            let full = landings.iter().flat_map(|it| &it.queues);
-            for queue in full.filter(|it| !it.takes) {
-                write!(text, " (queue {}: {})", queue.queue, queue.overflow).ok();
-            }
+            full(&mut text, landings);
         }
     }
     text
 }
 
+/// The queues that take nothing, and why.
+fn full(text: &mut String, landings: &[Landing]) {
+    let full = landings.iter().flat_map(|it| &it.queues);
+    for queue in full.filter(|it| !it.takes) {
+        write!(text, " (queue {}: {})", queue.queue, queue.overflow).ok();
+    }
+}
+
 fn places(landings: &[Landing]) -> String {
     let mut places = Vec::new();
     for landing in landings {
-        for queue in &landing.queues {
+        for queue in landing.queues.iter().filter(|it| it.takes) {
             let made = if landing.makes_queue {
                 ", which is made for it"
             } else {

@@ -6,7 +6,7 @@ use restante_admin_api::{Check, ControlError, Health, Overview, QueuesWanted};
 use restante_storage::UnixMillis;
 
 use super::Controller;
-use crate::broker::DEFAULT_REALM;
+use crate::broker::{DEFAULT_REALM, is_named_by_clients};
 use crate::config::SyncPolicy;
 use crate::exposition::QueueFigures;
 use crate::tls::Certificates;
@@ -114,7 +114,7 @@ fn figures(queue: &QueueInfo) -> QueueFigures<'_> {
     QueueFigures {
         realm: &queue.realm,
         queue: &queue.name,
-        temporary: !queue.durable,
+        unnamed: !queue.durable || is_named_by_clients(&queue.name),
         ready: queue.messages_ready,
         unsettled: queue.messages_unsettled,
         bytes: queue.bytes,
@@ -136,5 +136,39 @@ fn certificate_check(certificates: &Certificates) -> Check {
         name: "certificate",
         ok: !expired,
         text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use restante_admin_api::queue::QueueSpec;
+
+    use super::*;
+
+    #[test]
+    fn queues_that_clients_have_named_are_only_counted() {
+        for (name, durable, unnamed) in [
+            ("orders", true, false),
+            ("mqtt/orders", true, false),
+            ("$mqtt/till", true, true),
+            ("$share/g/a%2Fb", true, true),
+            ("~1/x", false, true),
+        ] {
+            let queue = QueueInfo {
+                realm: DEFAULT_REALM.to_owned(),
+                name: name.to_owned(),
+                durable,
+                messages_ready: 0,
+                messages_unsettled: 0,
+                bytes: 0,
+                consumers: 0,
+                next_offset: 1,
+                oldest_timestamp: None,
+                paused: None,
+                spec: QueueSpec::default(),
+                revision: 1,
+            };
+            assert_eq!(figures(&queue).unnamed, unnamed, "{name}");
+        }
     }
 }

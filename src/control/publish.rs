@@ -61,7 +61,7 @@ impl Controller {
             self.send(caller, &rights, &realm, message),
         )
         .await
-        .map_err(|_| ControlError::Full(LATE.to_owned()))??;
+        .map_err(|_| ControlError::Unsettled)??;
         Ok(Published {
             outcome: landed
                 .map_err(|why| refused(why, &rights, &realm, &address))?
@@ -179,8 +179,7 @@ fn header_bytes(message: &NewMessage) -> usize {
     message.address.len() + texts.chain(properties).sum::<usize>()
 }
 
-const LATE: &str = "the log has not taken it in time: whether it is stored is not known";
-
+/// What became of the call that was flushed. Where the client is ended first, nobody knows.
 async fn confirmed(client: &mut Attachment) -> Result<Result<Landed, Refusal>, ControlError> {
     loop {
         for event in client.drain(0) {
@@ -189,14 +188,13 @@ async fn confirmed(client: &mut Attachment) -> Result<Result<Landed, Refusal>, C
                     let why = failed.into_iter().find(|(tag, _)| *tag == TAG);
                     return Ok(why.map_or(Ok(client.landed()), |(_, why)| Err(why)));
                 }
-                Event::Ended(End::Kicked) => {
-                    let text = "an administrator has closed the connection: whether it is stored is not known";
-                    return Err(ControlError::Conflict(text.to_owned()));
-                }
                 // What was sent before is still confirmed.
                 Event::Ended(End::ShuttingDown) => {}
-                Event::Ended(_) => return Err(ControlError::ShuttingDown),
-                Event::Confirmed { .. } | Event::Delivery(_) | Event::Cancelled { .. } => {}
+                Event::Ended(_) => return Err(ControlError::Unsettled),
+                Event::Confirmed { .. }
+                | Event::Delivery(_)
+                | Event::Cancelled { .. }
+                | Event::Unsubscribed { .. } => {}
             }
         }
         client.ready().await;

@@ -3,15 +3,19 @@
 use parking_lot::Mutex;
 use restante_admin_api::document::Verb;
 use restante_admin_api::queue::{Binding, Fate, Outcome, QueueInfo, QueueSpec, Selection};
-use restante_admin_api::{Browsed, Caller, Changed, ControlError, How};
+use restante_admin_api::{Browsed, Caller, Changed, ControlError, How, Precondition};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::rights::Rights;
 use super::{Controller, told};
-use crate::broker::QueueChange;
+use crate::broker::{AdminError, Disposed, QueueChange};
 
 /// Messages that one call deals with, if it does not say: a few seconds' work, and a client's patience.
 const DISPOSED_MAX: u64 = 100_000;
+
+/// How often a queue may change between the look at it and its own change, before this gives up.
+const TRIES_MAX: usize = 8;
 
 impl Controller {
     pub(super) async fn set_queue(
@@ -24,23 +28,30 @@ impl Controller {
     ) -> Result<Changed<QueueInfo>, ControlError> {
         let rights = self.rights(caller)?;
         rights.need(Verb::Manage, &realm, &name)?;
-        // To bind is to take what is sent there: only what is new needs the right again.
-        let present = self.broker.queue(&realm, &name).ok();
-        let present = present.map(|it| it.spec).unwrap_or_default();
-        let bound = present.bindings.unwrap_or_default();
-        for filter in spec.bindings.iter().flatten() {
-            if *filter != name && !bound.contains(filter) {
-                rights.need(Verb::Manage, &realm, filter)?;
+        for _ in 0..TRIES_MAX {
+            let present = self.broker.queue(&realm, &name).ok();
+            let revision = present.as_ref().map(|it| it.revision);
+            let present = present.map(|it| it.spec).unwrap_or_default();
+            may_become(&rights, &realm, &name, &present, &spec)?;
+            // What was judged is what is changed: bindings that somebody else has set meanwhile were not looked at.
+            let judged = revision.map_or(Precondition::Absent, Precondition::Revision);
+            let (only, given) = match how.only {
+                Precondition::None => (judged, false),
+                Precondition::Present if revision.is_some() => (judged, false),
+                Precondition::Revision(wanted) if revision != Some(wanted) => {
+                    return Err(ControlError::Changed { revision });
+                }
+                given => (given, true),
+            };
+            let how = How { only, ..how };
+            let put = self.broker.put_queue(&realm, &name, spec.clone(), how);
+            match put.await {
+                Err(AdminError::Changed { .. }) if !given => {}
+                change => return changed(change?),
             }
         }
-        // What is rejected here goes there, whoever rejects it.
-        if let Some(address) = &spec.dead_letter
-            && present.dead_letter.as_ref() != Some(address)
-        {
-            rights.need(Verb::Send, &realm, address)?;
-        }
-        let change = self.broker.put_queue(&realm, &name, spec, how).await?;
-        changed(change)
+        let revision = self.broker.queue(&realm, &name).ok().map(|it| it.revision);
+        Err(ControlError::Changed { revision })
     }
 
     pub(super) async fn delete_queue(
@@ -122,10 +133,22 @@ impl Controller {
             let needed = rights.need(Verb::Send, &realm, queue);
             needed.map_err(|error| *denied.lock() = Some(error)).is_ok()
         };
-        let outcome = self
+        let disposed = self
             .broker
             .dispose_where(&realm, &name, &selection, &fate, how, limit, &may)
             .await?;
+        let Disposed { outcome, ended } = disposed;
+        let told = json!({"select": selection, "outcome": outcome});
+        match ended {
+            Err(error) if outcome.done == 0 => return Err(error.into()),
+            Err(error) => {
+                return Err(ControlError::InPart {
+                    done: told,
+                    why: Box::new(error.into()),
+                });
+            }
+            Ok(()) => {}
+        }
         if let (0, Some(denied)) = (outcome.done, denied.into_inner()) {
             return Err(denied);
         }
@@ -133,7 +156,7 @@ impl Controller {
             created: false,
             revision: None,
             before: None,
-            after: Some(json!({"select": selection, "outcome": outcome})),
+            after: Some(told),
             now: outcome,
         })
     }
@@ -211,6 +234,39 @@ impl Controller {
         }
         Ok(gone(&found))
     }
+}
+
+/// Whether somebody who may manage a queue may also make this of it.
+///
+/// To bind is to take what is sent there, and to unbind is to let it go elsewhere: what comes and what goes needs the
+/// right, and what stays does not.
+fn may_become(
+    rights: &Rights,
+    realm: &str,
+    name: &str,
+    present: &QueueSpec,
+    wanted: &QueueSpec,
+) -> Result<(), ControlError> {
+    let (bound, binds) = (
+        present.bindings.iter().flatten(),
+        wanted.bindings.iter().flatten(),
+    );
+    let comes = binds
+        .clone()
+        .filter(|it| !bound.clone().any(|other| other == *it));
+    let goes = bound
+        .clone()
+        .filter(|it| !binds.clone().any(|other| other == *it));
+    for filter in comes.chain(goes).filter(|it| *it != name) {
+        rights.need(Verb::Manage, realm, filter)?;
+    }
+    // What is rejected here goes there, whoever rejects it.
+    if let Some(address) = &wanted.dead_letter
+        && present.dead_letter.as_ref() != Some(address)
+    {
+        rights.need(Verb::Send, realm, address)?;
+    }
+    Ok(())
 }
 
 /// A change of a queue that is still there.

@@ -522,6 +522,16 @@ async fn what_is_named_stays_and_what_is_named_must_be_there() {
     put.await.unwrap();
     let text = conflict(remove(DocumentKind::Realm, "x").await);
     assert!(text.contains("queues"), "{text}");
+    // All that is in the way is told at once.
+    house
+        .rule("inside", rule(Effect::Allow, "*", &Verb::ALL, "x", "#"))
+        .await;
+    let text = conflict(remove(DocumentKind::Realm, "x").await);
+    assert!(
+        text.contains("rule inside") && text.contains("has queues (1)"),
+        "{text}"
+    );
+    remove(DocumentKind::Rule, "inside").await.unwrap();
     let (realm, name) = queue();
     control
         .remove_queue(&admin, realm, name, How::default())
@@ -917,6 +927,74 @@ async fn a_sentence_says_who_may_and_where_it_would_land() {
         ..of_ada(None)
     };
     assert_eq!(pointers(ask(nobody).await), ["/principal"]);
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_right_is_what_each_door_does() {
+    let users: &[(&str, &[&str])] = &[("olga", &["operator"]), ("ada", &["shop"])];
+    let house = house().with_users(users).await;
+    let admin = house.admin();
+    for (who, verb, address, wanted) in [
+        (
+            "olga",
+            Verb::Manage,
+            "q",
+            "olga may manage q (the grant operate)",
+        ),
+        (
+            "olga",
+            Verb::Browse,
+            "$mqtt/c",
+            "olga may browse $mqtt/c (the grant operate)",
+        ),
+        (
+            "olga",
+            Verb::Consume,
+            "q",
+            "olga may not consume q (no rule allows it)",
+        ),
+        (
+            "ada",
+            Verb::Manage,
+            "q",
+            "ada may not manage q (no rule allows it)",
+        ),
+        (
+            "root",
+            Verb::Browse,
+            "$mqtt/c",
+            "root may browse $mqtt/c (the role admin)",
+        ),
+        (
+            "root",
+            Verb::Consume,
+            "$x/#",
+            "root may not consume $x/# (it is the broker's own)",
+        ),
+        (
+            "root",
+            Verb::Consume,
+            "~x/#",
+            "root may not consume ~x/# (it is a temporary address)",
+        ),
+    ] {
+        let said = house.control.explain(
+            &admin,
+            ExplainRequest {
+                principal: Some(who.to_owned()),
+                verb: Some(verb),
+                message: message(address),
+                ..ExplainRequest::default()
+            },
+        );
+        let said = said.await.unwrap();
+        assert_eq!(said.text, wanted);
+        if matches!(verb, Verb::Manage | Verb::Browse) {
+            let rights = house.control.rights(&house.user(who)).unwrap();
+            let may = rights.need(verb, "default", address).is_ok();
+            assert_eq!(said.allowed, may, "{wanted}");
+        }
+    }
 }
 
 /// Some of everything.

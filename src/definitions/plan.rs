@@ -282,7 +282,7 @@ fn put_step(id: &Id, old: Option<&Thing>, new: &Thing) -> Step {
     let names: BTreeSet<&String> = unset.keys().chain(set.keys()).collect();
     let lines = names.into_iter().filter_map(|name| {
         let (old, new) = (unset.get(name), set.get(name));
-        (old != new).then(|| line(name, old, new))
+        (old != new).then(|| line(name, old, new, act))
     });
     step(act, id, lines.collect())
 }
@@ -343,11 +343,15 @@ fn fields(thing: &Thing) -> Map<String, Value> {
     }
 }
 
-fn line(name: &str, old: Option<&Value>, new: Option<&Value>) -> String {
+/// What a field becomes; of what is made, there is nothing that it was.
+fn line(name: &str, old: Option<&Value>, new: Option<&Value>, act: StepAct) -> String {
     if SECRET.contains(&name) {
         return name.to_owned();
     }
-    format!("{name}: {} -> {}", shown(old), shown(new))
+    match act {
+        StepAct::Create => format!("{name}: {}", shown(new)),
+        _ => format!("{name}: {} -> {}", shown(old), shown(new)),
+    }
 }
 
 /// A value on one line, `none` where there is none.

@@ -128,8 +128,9 @@ fn fill(text: &str, captures: Option<usize>) -> Result<String, String> {
         let index: usize = number.parse().unwrap_or(usize::MAX);
         if captures.is_some_and(|most| index > most) {
             let count = captures.unwrap_or_default();
+            let s = if count == 1 { "" } else { "s" };
             return Err(format!(
-                "there is no `{{{number}}}`: the filter has {count} wildcards"
+                "there is no `{{{number}}}`: the filter has {count} wildcard{s}"
             ));
         }
         filled.push('x');

@@ -484,7 +484,7 @@ fn a_step_says_what_changes() {
                 "queue",
                 Some("r"),
                 "new",
-                field("max_bytes: none -> 2048")
+                field("max_bytes: 2048")
             ),
             (
                 StepAct::Change,

@@ -32,7 +32,7 @@ const WORDS: usize = (SLOTS / 64) as usize;
 pub(super) struct Ref {
     /// Its record in the log.
     pub(super) lsn: Lsn,
-    /// Bytes of that record.
+    /// Bytes of that record, less what names its other targets: what its queue is charged, and a hint to whoever reads it.
     pub(super) bytes: u32,
     /// When the broker took it.
     pub(super) time: UnixMillis,

@@ -11,17 +11,23 @@
 //! Always, with tests of these names in `engine/tests/config.rs`:
 //! - `one_record_changes_documents_and_queues_together`
 //! - `a_document_written_again_keeps_its_revision`
+//! - `no_name_is_too_long_for_the_state_store`
 //!
 //! Not here: what a document says (registry, access), who may change it (admin API).
 
 use bytes::Bytes;
 use prost::Message;
 use restante_storage::payload::{Config, ConfigEntry};
+use restante_storage::state::KEY_BYTES_MAX;
 use restante_storage::{Lsn, QueueId, RecordRef};
+use sha2::{Digest, Sha256};
 
 use super::Engine;
 use super::fold::decode;
 use crate::refusal::Refusal;
+
+/// The longest key of a row: a large row's parts have `p/` and four bytes more in theirs.
+const ROW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX - 6;
 
 /// Which document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,7 +139,7 @@ impl Engine {
         Some(row.encode_to_vec())
     }
 
-    pub(super) fn load_config(&mut self, row: &[u8]) -> Option<()> {
+    pub(super) fn load_config(&mut self, row_key: &[u8], row: &[u8]) -> Option<()> {
         let row = ConfigRow::decode(row).ok()?;
         let entry = row.entry?;
         let key = ConfigKey {
@@ -141,6 +147,9 @@ impl Engine {
             realm: entry.realm,
             name: entry.name,
         };
+        if key.row_key() != row_key {
+            return None; // the next checkpoint would write it beside this one
+        }
         let value = ConfigValue {
             revision: Lsn::new(entry.revision),
             home: Lsn::new(row.home),
@@ -152,16 +161,16 @@ impl Engine {
 }
 
 impl ConfigKey {
-    /// The key of its row: no realm has a zero byte in its name.
+    /// The key of its row (FORMAT.md, "State store"): no realm has a zero byte in its name. A name may be longer than what the
+    /// state store takes as a key, and then stands for itself as a hash; the row has it in full.
     pub(super) fn row_key(&self) -> Vec<u8> {
         let kind = self.kind.to_be_bytes();
-        [
-            b"c/",
-            &kind[..],
-            self.realm.as_bytes(),
-            b"\0",
-            self.name.as_bytes(),
-        ]
-        .concat()
+        let id = [self.realm.as_bytes(), b"\0", self.name.as_bytes()].concat();
+        let key = [b"c/", &kind[..], &id].concat();
+        if key.len() <= ROW_KEY_BYTES_MAX {
+            return key;
+        }
+        let hash: [u8; 32] = Sha256::digest(&id).into();
+        [b"c/", &kind[..], &hash].concat()
     }
 }

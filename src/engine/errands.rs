@@ -6,7 +6,7 @@ mod rewrites;
 use restante_storage::payload::{
     DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Settle,
 };
-use restante_storage::{Offset, QueueId, SessionNo, UnixMillis};
+use restante_storage::{Offset, QueueId, UnixMillis};
 
 use super::chunk::Cause;
 use super::queue::{CLAIMED, Place};
@@ -61,6 +61,8 @@ pub struct Move {
     pub failed: u32,
 }
 
+/// Chunks of queues that are gone that one call looks at: each may be a read of the state store.
+const DUG_MAX: usize = 16;
 /// Offsets that one record may name: bounds the record.
 const OFFSETS_MAX: usize = 4096;
 
@@ -68,21 +70,42 @@ impl Engine {
     /// Takes what is to be written now, at most about `limit` records. Call again while it gives any. Everything is
     /// given once: each record must get to the log, or for a [`Move`] [`Engine::move_failed`] be called.
     pub fn take_errands(&mut self, now: UnixMillis, limit: usize) -> Vec<Errand> {
+        self.take(now, limit, true)
+    }
+
+    /// The same without looking for what is due by the clock, unless the last look left some: whoever rings does not have
+    /// all queues and sessions looked at.
+    pub fn take_news(&mut self, now: UnixMillis, limit: usize) -> Vec<Errand> {
+        self.take(now, limit, false)
+    }
+
+    fn take(&mut self, now: UnixMillis, limit: usize, due: bool) -> Vec<Errand> {
         let mut errands = Vec::new();
-        self.collect_expired(now);
+        if due {
+            self.collect_expired(now);
+        } else if self.more_expired {
+            self.expire_in_chunks(now);
+        }
         let lost = std::mem::take(&mut self.lost);
         settle_errands(lost, &mut errands, |it| &mut it.returned);
         self.give_up_errands(&mut errands);
         self.move_errands(limit, &mut errands);
-        self.end_errands(now, limit, &mut errands);
-        self.linger_errands(now, &mut errands);
-        self.retained_errands(now, limit.saturating_sub(errands.len()), &mut errands);
+        if due {
+            self.end_errands(now, limit, &mut errands);
+            self.linger_errands(now, &mut errands);
+            self.retained_errands(now, limit.saturating_sub(errands.len()), &mut errands);
+        }
+        self.dig(DUG_MAX);
         errands
     }
 
     /// Whether there is anything to be written that does not merely wait for its time.
     pub fn has_errands(&self) -> bool {
-        !self.lost.is_empty() || !self.given_up.is_empty() || self.dying.len() > self.moving.len()
+        !self.lost.is_empty()
+            || !self.given_up.is_empty()
+            || self.dying.len() > self.moving.len()
+            || !self.buried.is_empty()
+            || self.more_expired
     }
 
     /// How many messages were dropped since the last call, by queue and why.
@@ -139,15 +162,9 @@ impl Engine {
     }
 
     fn end_errands(&mut self, now: UnixMillis, limit: usize, errands: &mut Vec<Errand>) {
-        let over: Vec<SessionNo> = self
-            .detached
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(session, _)| *session)
-            .take(limit)
-            .collect();
+        let over = self.detached.over(now, limit);
         for session in over {
-            self.detached.remove(&session);
+            self.detached.remove(session);
             let own = self.sessions.get(&session).and_then(Session::queue);
             errands.push(Errand::End(EndSession {
                 session: session.get(),

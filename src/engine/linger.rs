@@ -16,7 +16,8 @@ impl Engine {
             linger_ms > 0 && queue.live.consumers.is_empty()
         });
         if lingers {
-            self.idle.entry(id).or_default();
+            // Anew: since the last look, somebody may have come and gone.
+            self.idle.insert(id, None);
         }
     }
 

@@ -48,7 +48,7 @@ pub enum Place {
     Log {
         /// Its record.
         lsn: Lsn,
-        /// Bytes of the record.
+        /// Bytes of the record, less what names its other targets.
         bytes: u32,
     },
     /// In memory: an encoded record.

@@ -38,7 +38,7 @@ pub(super) struct Kept {
     pub(super) lsn: Lsn,
     /// The oldest LSN that the log must keep for it.
     pub(super) home: Lsn,
-    /// Bytes of its record.
+    /// Bytes of its record, less what names its other targets: so many it has when it is written again.
     pub(super) bytes: u32,
     /// When it is worthless.
     pub(super) expires: Option<UnixMillis>,
@@ -116,7 +116,7 @@ pub struct RetainAgain {
     pub revision: Lsn,
     /// Its record.
     pub lsn: Lsn,
-    /// Bytes of that.
+    /// Bytes of that, less what names its other targets.
     pub bytes: u32,
     /// The LSN as of which it is kept.
     pub as_of: Lsn,

@@ -143,6 +143,11 @@ impl<T: Clone + Ord> Router<T> {
             .is_some_and(|targets| targets.contains(target))
     }
 
+    /// All that is bound to this very filter, ascending.
+    pub fn bound_to(&self, filter: &Filter) -> impl Iterator<Item = &T> {
+        self.find(filter).into_iter().flat_map(Targets::iter)
+    }
+
     /// Every binding, those of a filter together; the filters in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (Filter, &T)> {
         let exact = (self.exact.iter()).map(|(text, targets)| (Arc::clone(text), targets));

@@ -153,6 +153,7 @@ impl Engine {
             !self.past.is_gone(),
             "a checkpoint needs definitions for all that it holds"
         );
+        self.dig_all();
         let mut rows = Vec::new();
         for (id, numbers) in std::mem::take(&mut self.dirty.gone) {
             self.gone_rows(id, numbers, &mut rows);
@@ -184,6 +185,11 @@ impl Engine {
             lsn: self.applied,
             rows,
         }
+    }
+
+    /// Nothing half done gets into rows: whoever goes on from them knows nothing of queues that are gone.
+    fn dig_all(&mut self) {
+        while self.dig(usize::MAX) {}
     }
 
     fn checkpoint_row(&mut self, node: Uuid) -> Vec<u8> {

@@ -59,7 +59,8 @@ pub(super) async fn attach<B: Inside>(
     let began = now();
     let attached = async {
         let shown = wish.credentials.as_ref();
-        let believed = timeout_at(deadline.into(), believe(front, client, shown)).await;
+        let believed = believe(front, client, shown, wish.protocol);
+        let believed = timeout_at(deadline.into(), believed).await;
         let principal = believed.unwrap_or(Err(NotAttached::Busy))?;
         let attach = Attach {
             principal,
@@ -86,10 +87,11 @@ async fn believe<B: Inside>(
     front: &Front<B>,
     client: &Client,
     shown: Option<&Credentials>,
+    protocol: Protocol,
 ) -> Result<Principal, NotAttached> {
-    let peer = client.peer;
+    let verify = |proof| front.auth.verify(proof, client.peer, protocol);
     let shown = match shown {
-        Some(credentials) => Some(front.auth.verify(Proof::Open(credentials), peer).await?),
+        Some(credentials) => Some(verify(Proof::Open(credentials)).await?),
         None => None,
     };
     match (client.principal.as_ref(), shown) {
@@ -99,7 +101,7 @@ async fn believe<B: Inside>(
         (Some(upgrade), _) => Ok(upgrade.clone()),
         (None, Some(shown)) => Ok(shown),
         (None, None) => match client.certificate.as_deref() {
-            Some(der) => Ok(front.auth.verify(Proof::Certificate(der), peer).await?),
+            Some(der) => Ok(verify(Proof::Certificate(der)).await?),
             None => Err(NotAttached::Unauthorized),
         },
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 
 use crate::access::Principal;
+use crate::broker::Protocol;
 use crate::session::Credentials;
 
 /// What a client shows to say who it is. Never logged.
@@ -35,6 +36,6 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Principal, NotBelieved>
 
 /// Whoever knows the credentials.
 pub trait Authenticate: Send + Sync + 'static {
-    /// Who it is that shows `proof` from `peer`. May be dropped half-way.
-    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr) -> Answer<'a>;
+    /// Who it is that shows `proof` from `peer`, speaking `protocol`. May be dropped half-way.
+    fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr, protocol: Protocol) -> Answer<'a>;
 }

@@ -23,6 +23,7 @@ use super::Front;
 use super::port::Inside;
 use super::upgrade::upgrade;
 use crate::access::Principal;
+use crate::broker::Protocol;
 use crate::tls::{Admitted, Gate, Stream};
 
 /// The realm of those who name none.
@@ -81,6 +82,15 @@ pub(super) enum Door {
     MqttOverWebSocket,
     /// MQTT, in the connection's own bytes.
     MqttOverTcp,
+}
+
+impl Door {
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Door::Mbws => Protocol::Mbws,
+            Door::MqttOverWebSocket | Door::MqttOverTcp => Protocol::Mqtt,
+        }
+    }
 }
 
 /// Finds the door of a connection; none where it ends before, or is refused. Has no deadline of its own.

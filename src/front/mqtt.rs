@@ -84,9 +84,15 @@ pub(super) async fn drive<B: Inside>(
     let end = match Box::pin(driver.connect()).await {
         Ok(wish) => {
             let deadline = began + settings.connect_within;
-            let wish = within_realm(front, &mut client, *wish);
+            let (wish, unknown) = within_realm(front, &mut client, *wish);
             let attached = Box::pin(attach(front, &client, wish, deadline)).await;
             drop(newcomer);
+            if let (Err(NotAttached::Unauthorized), Some(realm)) = (&attached, unknown) {
+                // The client is told what it is told for a wrong password: names of realms are not for strangers.
+                let (conn, peer) = (client.conn, client.peer);
+                let reason = format!("no realm {realm}");
+                seldom!(60, info, %conn, %peer, reason, "not let in");
+            }
             driver.serve(attached, &client).await
         }
         Err(end) => end,
@@ -94,19 +100,24 @@ pub(super) async fn drive<B: Inside>(
     Box::pin(driver.finish(end, &client)).await;
 }
 
-/// Whoever comes by a path has the realm of the path. Over TCP a user name may begin with the realm's, if there is one.
+/// Whoever comes by a path has the realm of the path. Over TCP a user name may begin with the realm's, if there is one; if there
+/// is none, it is a user's name with a colon, and what looked like a realm comes back.
 fn within_realm<B: Inside>(
     front: &Front<B>,
     client: &mut Client,
     mut wish: AttachWish,
-) -> attach::Wish {
-    let meant = |realm: &String| client.door == Door::MqttOverTcp && front.broker.has_realm(realm);
-    if wish.realm_hint.as_ref().is_some_and(meant)
-        && let Some(realm) = wish.take_realm()
-    {
+) -> (attach::Wish, Option<String>) {
+    let hint = wish.realm_hint.clone();
+    let Some(hint) = hint.filter(|_| client.door == Door::MqttOverTcp) else {
+        return (attach::Wish::from(wish), None);
+    };
+    if !front.broker.has_realm(&hint) {
+        return (attach::Wish::from(wish), Some(hint));
+    }
+    if let Some(realm) = wish.take_realm() {
         client.realm = Arc::from(realm);
     }
-    attach::Wish::from(wish)
+    (attach::Wish::from(wish), None)
 }
 
 /// Why a connection comes to its end.

@@ -139,7 +139,8 @@ async fn check<B: Inside>(
     let principal = match head.headers.get(header::AUTHORIZATION) {
         Some(shown) => {
             let proof = Proof::Header(shown.as_bytes());
-            Some(front.auth.verify(proof, from.peer).await?)
+            let protocol = wanted.door.protocol();
+            Some(front.auth.verify(proof, from.peer, protocol).await?)
         }
         None => None,
     };

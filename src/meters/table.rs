@@ -127,7 +127,7 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("restante_audit_dropped_total", Counter, "", "Audit entries that are in no line: they came too fast, or the disk took none"),
     metric("restante_audit_failures_total", Counter, "", "Writes and syncs of the audit log that failed"),
     metric("restante_queues", Gauge, "`realm`", "Queues, temporary ones included"),
-    metric("restante_queues_left_out", Gauge, "", "Queues without time series of their own: temporary ones, and those beyond `metrics.queues-max`"),
+    metric("restante_queues_left_out", Gauge, "", "Queues without time series of their own: temporary ones, those of MQTT sessions and of shared subscriptions, and those beyond `metrics.queues-max`"),
     metric("restante_queue_messages", Gauge, "`realm`, `queue`; `state`: `ready`, `unsettled` (in consumers' hands)", "Messages that wait"),
     metric("restante_queue_bytes", Gauge, "`realm`, `queue`", "Bytes of the records of messages that wait"),
     metric("restante_queue_consumers", Gauge, "`realm`, `queue`", "Consumers"),

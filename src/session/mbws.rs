@@ -148,6 +148,8 @@ impl Session {
                 code: Some(translate::code(why)),
                 reason: Some(why.to_string()),
             })),
+            // It has consumers, and no subscriptions.
+            Event::Unsubscribed { .. } => {}
             Event::Ended(end) => self.ended(end),
         }
     }

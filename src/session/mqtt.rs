@@ -54,7 +54,7 @@ use connect::Wanted;
 use deliver::Outbound;
 use output::{Answer, Output};
 use publish::Inbound;
-use subscribe::{Codes, Subscriptions};
+use subscribe::{Codes, Key, Subscriptions};
 
 /// Bytes of deliveries that may wait here before no more are wanted.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
@@ -202,6 +202,12 @@ impl Session {
             Event::Delivery(delivery) => self.deliver(*delivery, wall),
             // The queue behind it was deleted: MQTT has no word for that.
             Event::Cancelled { .. } => {}
+            // Nor for this.
+            Event::Unsubscribed {
+                filter,
+                share,
+                upto,
+            } => self.lose(&Key { filter, share }, upto),
             Event::Ended(end) => self.ended(end),
         }
     }

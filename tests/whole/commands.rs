@@ -470,6 +470,97 @@ fn what_is_destroyed_needs_a_yes() {
 }
 
 #[test]
+fn a_queue_goes_with_what_is_told_before() {
+    let queue = || ok(json!({"messages_ready": 2, "messages_unsettled": 1, "consumers": 1}));
+    let (output, _) = run(&["queue", "rm", "q"], "", vec![queue()]);
+    let said = stderr(&output);
+    assert!(
+        said.contains("remove queue q with 3 messages and 1 consumer"),
+        "{said}"
+    );
+    let args = ["queue", "rm", "q", "--dry-run"];
+    let (output, asked) = run(&args, "", vec![queue(), nothing()]);
+    let said = stderr(&output);
+    assert!(
+        said.contains("q with 3 messages and 1 consumer would be removed"),
+        "{said}"
+    );
+    assert_eq!(
+        lines(&asked)[1],
+        "DELETE /api/v1/realms/default/queues/q?dry_run=true"
+    );
+}
+
+#[test]
+fn a_queue_that_is_elsewhere_is_told_with_its_realm() {
+    let missing = || problem("404 Not Found", "not-found", "there is no queue q");
+    let found = || {
+        page(
+            json!([{"name": "q2", "realm": "x"}, {"name": "q", "realm": "shop"}]),
+            None,
+        )
+    };
+    for args in [&["why", "q"][..], &["queue", "get", "q"]] {
+        let (output, asked) = run(args, "", vec![missing(), found()]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("there is one in realm shop: --realm shop"),
+            "{said}"
+        );
+        assert_eq!(lines(&asked)[1], "GET /api/v1/queues?prefix=q&limit=100");
+    }
+    // Whoever names a realm means it.
+    let (_, asked) = run(&["why", "q", "--realm", "r"], "", vec![missing()]);
+    assert_eq!(asked.len(), 1);
+}
+
+#[test]
+fn what_sets_nothing_is_wrong_usage() {
+    for args in [
+        &["queue", "set", "q"][..],
+        &["user", "set", "ada", "--dry-run"],
+    ] {
+        let (output, asked) = run(args, "", vec![]);
+        assert_eq!((output.status.code(), asked.len()), (Some(2), 0));
+        assert!(
+            stderr(&output).contains("nothing to set; see --help"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let (output, _) = run(&["user", "add", "ada"], "", vec![]);
+    assert!(
+        stderr(&output).contains("--new-password-file"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn tls_to_a_plain_port_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("an address"));
+    let plain = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut beginning = [0; 5];
+        stream.read_exact(&mut beginning).expect("a handshake");
+        let answer = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer).expect("it is read");
+        // Until the other side has gone: what it said is not to be thrown at it.
+        drop(stream.read_to_end(&mut Vec::new()));
+    });
+    let (output, _) = run(&["whoami", "--admin-url", &url], "", vec![]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("this port does not speak TLS; try http://"),
+        "{said}"
+    );
+    plain.join().expect("it ended");
+}
+
+#[test]
 fn a_disposal_goes_on_until_all_are_done() {
     let outcome = |done: u64, next: Option<u64>| {
         ok(json!({"matched": done + 1, "done": done, "left": 1, "next": next}))
@@ -667,9 +758,31 @@ fn definitions_go_out_and_in_as_files() {
         "{said}"
     );
 
+    let bare = ok(json!({"steps": [
+        {"act": "create", "kind": "token", "realm": null, "name": "t2", "fields": ["label: \"b\"", "expires_at: 4102444800000"]},
+        {"act": "create", "kind": "user", "realm": null, "name": "carol", "fields": ["roles: [\"x\"]"]}], "checksum": "sha256:cd"}));
+    let (output, _) = run(&["definitions", "plan", "-"], &text, vec![bare]);
+    let said = stderr(&output);
+    assert!(
+        said.contains("token t2 has no secret here: `restante token rotate t2`")
+            && said.contains("user carol has no password here")
+            && said.ends_with("nothing was changed\n"),
+        "{said}"
+    );
+    assert!(
+        stdout(&output).contains("    expires_at: 2100-01-01T00:00:00Z\n"),
+        "{}",
+        stdout(&output)
+    );
+
     let script = vec![exported(), plan("create"), plan("create")];
     let (output, asked) = run(&["definitions", "apply", "-", "--prune"], &text, script);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).ends_with("applied: 1 made, 0 changed, 0 removed\n"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(
         lines(&asked)[2],
         "POST /api/v1/definitions:apply?prune=true"

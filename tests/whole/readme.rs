@@ -157,6 +157,7 @@ fn administering_it_works_as_it_is_written() {
             "shop/work/eu",
             "audit log: ",
             "restante_queue_messages{realm=\"shop\",queue=\"work/eu\",state=\"ready\"} 0\n",
+            "\"code\":\"forbidden\"",
             "definitions-checksum",
             "ended 0\n",
         ],

@@ -123,9 +123,12 @@ fn whom_the_broker_does_not_let_ends_with_4_and_knows_why() {
     };
     ends(
         &["send", "stock/eu", "--file", &lines],
-        "you may not send to stock/eu",
+        "you may not send to stock/eu; an administrator sees why with `restante explain stock/eu`",
     );
-    ends(&["consume", "stock/eu"], "denied");
+    ends(
+        &["consume", "stock/eu"],
+        "`restante explain stock/eu --verb consume`",
+    );
     // Its token goes while it waits.
     let mut follow = server.cli(&["consume", "orders/eu", "--follow", "--key-file", &key]);
     wait::until("it consumes", || {

@@ -13,6 +13,7 @@ use crate::wait;
 
 const PASSWORD: &str = "canary-password-of-bob";
 const WRONG: &str = "canary-password-that-is-wrong";
+const MISPLACED: &str = "canary-password-typed-as-a-name";
 const BODY: &str = "canary-body";
 
 /// Sends bytes, and reads what comes until the peer has nothing more to say.
@@ -127,6 +128,8 @@ fn planted_secrets_come_out_nowhere() {
     let mut server = Server::with(&[
         ("RESTANTE_LOG_LEVEL", "restante=trace,debug"),
         ("RESTANTE_ADMIN_METRICS_OPEN", "false"),
+        // So many wrong ones are tried that others would have to wait.
+        ("RESTANTE_LIMITS_AUTH_ATTEMPTS", "10000"),
     ]);
     let file = server.file("bob.secret");
     fs::write(&file, PASSWORD).expect("a file");
@@ -189,13 +192,14 @@ fn planted_secrets_come_out_nowhere() {
     // And with wrong ones; among them what is nearly right.
     try_everywhere(&server, "bob", WRONG);
     try_everywhere(&server, "bob", &format!("{token}x"));
+    try_everywhere(&server, MISPLACED, WRONG);
     let bearer = format!("Bearer {}", server.token());
     let bad = format!(r#"{{"password": "{WRONG}", "passwort": "{WRONG}"}}"#);
     let refused = request(&server, "PUT", "/api/v1/users/bob", &bearer, &bad);
     assert!(refused.starts_with("HTTP/1.1 4"), "{refused}");
 
     let exported = admin(&server, &["definitions", "export", "--with-hashes"]);
-    let mut secrets = vec![PASSWORD, WRONG, &token];
+    let mut secrets = vec![PASSWORD, WRONG, MISPLACED, &token];
     secrets.extend(values(&exported, "password_hash"));
     secrets.extend(values(&exported, "hash"));
     assert!(secrets.len() > 4, "no hashes were found: {exported}");

@@ -178,6 +178,8 @@ const RESULTS: &[&str] = &[
     "denied",
     "failed",
     "dry-run",
+    "unchanged",
+    "in-part",
     "unknown",
     "recovered",
 ];

@@ -125,6 +125,8 @@ struct TokenView {
     created_at: u64,
     /// After a rotation, until when the secret before is taken: milliseconds since 1970 UTC.
     previous_until: Option<u64>,
+    /// Whether it has a secret. Without one, such as after definitions without hashes, nobody is let in until it is rotated.
+    has_secret: bool,
 }
 
 /// An API token, with its secret.
@@ -193,7 +195,8 @@ async fn create(mut call: Call) -> Answer {
 
 async fn get(mut call: Call) -> Answer {
     call.no_params()?;
-    let stored = call.control.document(id(&call)).await?;
+    let stored = call.control.document(id(&call)).await;
+    let stored = stored.map_err(named_by_id)?;
     let revision = stored.revision;
     Ok(reply::ok(&view(stored)?)?.tagged(revision))
 }
@@ -203,7 +206,8 @@ async fn put(mut call: Call) -> Answer {
     call.no_params()?;
     let body: TokenBody = call.json()?;
     for _ in 0..TRIES_MAX {
-        let stored = call.control.document(id(&call)).await?;
+        let stored = call.control.document(id(&call)).await;
+        let stored = stored.map_err(named_by_id)?;
         let revision = stored.revision;
         if !holds(call.how.only, revision) {
             let revision = Some(revision);
@@ -233,10 +237,8 @@ async fn put(mut call: Call) -> Answer {
 
 async fn delete(mut call: Call) -> Answer {
     call.no_params()?;
-    let changed = call
-        .control
-        .remove(&call.caller, id(&call), call.how)
-        .await?;
+    let removed = call.control.remove(&call.caller, id(&call), call.how).await;
+    let changed = removed.map_err(named_by_id)?;
     Ok(reply::no_content().noted(changed))
 }
 
@@ -253,7 +255,8 @@ async fn rotate(mut call: Call) -> Answer {
     let changed = call
         .control
         .rotate_token(&call.caller, call.name("token"), grace, call.how)
-        .await?;
+        .await
+        .map_err(named_by_id)?;
     issued(changed, &call.how, false)
 }
 
@@ -276,6 +279,16 @@ fn id(call: &Call) -> DocumentId {
         kind: DocumentKind::Token,
         realm: String::new(),
         name: call.name("token"),
+    }
+}
+
+/// Says to whom a token is not found how tokens are named: a label is no id.
+fn named_by_id(error: ControlError) -> ControlError {
+    match error {
+        ControlError::NotFound(what) => ControlError::NotFound(format!(
+            "{what}; tokens are named by id, and GET /api/v1/tokens lists them"
+        )),
+        other => other,
     }
 }
 
@@ -314,6 +327,7 @@ fn view(stored: Stored) -> Result<TokenView, Problem> {
     let (id, revision) = (stored.id.name.clone(), stored.revision);
     let token = token(stored)?;
     Ok(TokenView {
+        has_secret: !token.hash.is_empty(),
         id,
         revision,
         label: token.label,

@@ -23,10 +23,8 @@ async fn every_change_and_every_refusal_is_audited() {
         match audited("good") {
             Some(entry) => {
                 assert!(operation.changes(), "{name}: {entry:?}");
-                assert_eq!(
-                    (&*entry.result, &*entry.principal, &*entry.door),
-                    ("done", "admin", "rest")
-                );
+                assert!(matches!(&*entry.result, "done" | "unchanged"), "{entry:?}");
+                assert_eq!((&*entry.principal, &*entry.door), ("admin", "rest"));
                 assert_eq!((&entry.act, &entry.target), (&name, &operation.path()));
                 assert_eq!(
                     entry.request_id.as_deref(),
@@ -84,6 +82,55 @@ async fn before_and_after_are_as_the_broker_says() {
         (entry.before, entry.after),
         (Some(json!("info")), Some(json!("warn")))
     );
+}
+
+#[tokio::test]
+async fn what_changes_nothing_leaves_no_details_in_the_log() {
+    let fake = Fake::furnished();
+    let server = Server::start(&fake, Options::default()).await;
+    let mut client = server.client().await;
+    let level = |query: &str, level: &str| {
+        format!("PUT /api/v1/log-level{query}\n{ADMIN}\n\n{{\"level\": \"{level}\"}}")
+    };
+    for (query, wanted, result) in [
+        ("?dry_run=true", "warn", "dry-run"),
+        ("", "info", "unchanged"),
+    ] {
+        client.ask(&level(query, wanted)).await;
+        let entry = fake.take_audited().remove(0);
+        assert_eq!(entry.result, result);
+        assert_eq!((entry.before, entry.after), (None, None), "{result}");
+    }
+    let create =
+        format!("POST /api/v1/tokens\n{ADMIN}\nidempotency-key: k\n\n{{\"label\": \"a\"}}");
+    client.ask(&create).await;
+    client.ask(&create).await;
+    let results: Vec<_> = fake
+        .take_audited()
+        .into_iter()
+        .map(|it| it.result)
+        .collect();
+    assert_eq!(results, ["done", "unchanged"]);
+}
+
+#[tokio::test]
+async fn what_was_done_before_an_error_is_told_of() {
+    let fake = Fake::furnished();
+    let server = Server::start(&fake, Options::default()).await;
+    let mut client = server.client().await;
+    fake.failing(Some(ControlError::InPart {
+        done: json!({"done": 7}),
+        why: Box::new(ControlError::Full("the disk".into())),
+    }));
+    let purge = "POST /api/v1/realms/default/queues/orders:purge";
+    let request = format!("{purge}\n{ADMIN}\nidempotency-key: p");
+    assert_eq!(client.ask(&request).await.status, 507);
+    let entry = fake.take_audited().remove(0);
+    assert_eq!((&*entry.result, &*entry.detail), ("in-part", "full"));
+    assert_eq!(entry.after, Some(json!({"done": 7})));
+    fake.failing(None);
+    let again = client.ask(&request).await;
+    assert_eq!(again.status, 507, "a part of it is not done again unseen");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use restante_admin_api::{Code, Options};
 
-use crate::fake::{Fake, READER, Server, ask};
+use crate::fake::{ADMIN, Fake, READER, Server, ask};
 
 #[tokio::test]
 async fn a_problem_has_all_its_members() {
@@ -70,6 +70,63 @@ async fn head_is_get_without_the_body() {
         assert_eq!(head.status, get.status, "{path}");
         for name in ["content-type", "content-length", "cache-control"] {
             assert_eq!(head.header(name), get.header(name), "{path}");
+        }
+    }
+}
+
+/// A browser that has been told a name and a password once shows them by itself, whatever page makes it ask.
+#[tokio::test]
+async fn a_page_cannot_use_what_its_visitors_browser_remembers() {
+    let fake = Fake::with_queues(&[("default", "orders")]);
+    let server = Server::start(&fake, Options::default()).await;
+    let mut client = server.client().await;
+    let purge = "POST /api/v1/realms/default/queues/orders:purge";
+    let form = "content-type: application/x-www-form-urlencoded";
+    for (page, status) in [
+        ("origin: https://evil.example", 403),
+        ("origin: null", 403),
+        ("sec-fetch-site: cross-site", 403),
+        ("sec-fetch-site: same-site", 403),
+        // What `curl --user` sends, and a person who goes there.
+        ("accept: */*", 200),
+        ("sec-fetch-site: none", 200),
+    ] {
+        let answer = client
+            .ask(&format!("{purge}\n{ADMIN}\n{form}\n{page}"))
+            .await;
+        assert_eq!(answer.status, status, "{page}: {answer:?}");
+        let entry = fake.take_audited().remove(0);
+        let result = if status == 200 { "done" } else { "denied" };
+        assert_eq!(entry.result, result, "{page}");
+    }
+    let of_a_page = "origin: https://console.example";
+    let bearer = "authorization: Bearer operate";
+    let answer = client.ask(&format!("{purge}\n{bearer}\n{of_a_page}")).await;
+    assert_eq!(answer.status, 200, "a page that has a token of its own");
+    for (headers, prompted) in [
+        ("accept: */*", true),
+        ("sec-fetch-mode: navigate\nsec-fetch-site: none", true),
+        (
+            "sec-fetch-mode: navigate\nsec-fetch-site: cross-site",
+            false,
+        ),
+        ("sec-fetch-mode: cors\nsec-fetch-site: same-origin", false),
+        (of_a_page, false),
+    ] {
+        for wrong in ["x-none: 1", "authorization: Bearer wrong"] {
+            let answer = client
+                .ask(&format!("GET /api/v1/overview\n{wrong}\n{headers}"))
+                .await;
+            assert_eq!(answer.status, 401, "{headers}");
+            let offered = |scheme: &str| {
+                let mut lines = answer.headers.iter();
+                lines.any(|line| line.starts_with(&format!("www-authenticate: {scheme} ")))
+            };
+            assert_eq!(
+                (offered("Basic"), offered("Bearer")),
+                (prompted, true),
+                "{headers}"
+            );
         }
     }
 }

@@ -147,6 +147,11 @@ async fn the_document_and_its_viewer_are_open_and_closed_in_themselves() {
     assert_eq!((served.status, served.json()), (200, openapi()));
     let page = client.ask("GET /api/docs/").await;
     assert!(page.header("content-type").starts_with("text/html"));
+    assert!(
+        page.body.contains("<title>Restante admin API</title>"),
+        "{}",
+        page.body
+    );
     let policy = page.header("content-security-policy");
     for part in [
         "default-src 'none'",

@@ -152,3 +152,29 @@ async fn who_has_a_name_later_does_not_get_the_earlier_ones_answers() {
     assert_eq!((second.status, is_replay(&second)), (201, false));
     assert_ne!(second.body, first.body);
 }
+
+/// Whoever is not told whether it was done must not do it twice by asking again.
+#[tokio::test]
+async fn a_key_whose_outcome_is_unknown_is_kept() {
+    let fake = Fake::furnished();
+    let server = Server::start(&fake, Options::default()).await;
+    let mut client = server.client().await;
+    for (error, status, code) in [
+        (ControlError::Unsettled, 507, "unsettled"),
+        (ControlError::ShuttingDown, 503, "shutting-down"),
+    ] {
+        fake.failing(Some(error));
+        let first = client.ask(&create(ADMIN, code, "a")).await;
+        assert_eq!((first.status, &*first.code()), (status, code));
+        fake.failing(None);
+        let again = client.ask(&create(ADMIN, code, "a")).await;
+        assert_eq!((again.status, &*again.code()), (status, code));
+        assert!(is_replay(&again), "{code}");
+    }
+    assert_eq!(fake.state().issued, 0);
+    fake.failing(Some(ControlError::Full("of tokens".to_owned())));
+    assert_eq!(client.ask(&create(ADMIN, "f", "a")).await.status, 507);
+    fake.failing(None);
+    let again = client.ask(&create(ADMIN, "f", "a")).await;
+    assert_eq!((again.status, is_replay(&again)), (201, false));
+}

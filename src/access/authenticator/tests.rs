@@ -370,7 +370,9 @@ fn no_log_line_and_no_error_shows_a_secret() {
         refuse()
     });
     let log = String::from_utf8(log.0.lock().clone()).unwrap();
-    assert_eq!(log.lines().count(), 3, "{log}");
+    // One for each, and that the address has to wait after the second wrong password.
+    assert_eq!(log.lines().count(), 4, "{log}");
+    assert!(log.contains("too many wrong passwords"), "{log}");
     assert!(
         !log.contains("canary") && !errors.contains("canary"),
         "{log}{errors}"

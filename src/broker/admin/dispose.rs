@@ -12,7 +12,9 @@
 //! Always, each with a test of its name in `admin/tests.rs`:
 //! - `a_purge_leaves_alone_what_a_consumer_has`
 //! - `what_is_moved_is_in_one_place`
-//! - `dead_letters_go_back_to_where_they_were_given_up`
+//! - `a_move_of_nothing_makes_no_queue`
+//! - `dead_letters_go_back_to_where_they_were_given_up`, and
+//!   `what_a_sender_says_of_dead_letters_is_not_believed`
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::broker::publish::{Care, Takers};
 use crate::broker::registrar::SETTLED_WITHIN;
 use crate::broker::{Broker, Shared, now};
 use crate::engine::{QueueHandle, Sight, Standing, Wanted, is_transient, ranges};
+use crate::message::{DEAD_LETTER, MOVED_FROM};
 
 /// Messages that one record deletes: bounds the record, and how long the core is busy with it.
 const DELETED_AT_ONCE: usize = 4096;
@@ -45,8 +48,6 @@ const DELETED_AT_ONCE: usize = 4096;
 const RECORDS_AHEAD: usize = 8;
 /// Bytes after which moved messages go to the log.
 const BATCH_BYTES: usize = 1 << 20;
-/// Properties that say of a dead letter where it comes from.
-const DEAD_LETTER: &str = "dead-letter-";
 
 /// What is under way for one call.
 struct Disposal<'a> {
@@ -59,6 +60,17 @@ struct Disposal<'a> {
     limit: u64,
     /// To which queues dead letters may go back.
     may: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    /// Whether a queue is to be made before the first message is moved.
+    makes_queue: bool,
+}
+
+/// What has become of messages, and whether all that was wanted was done.
+#[derive(Debug)]
+pub struct Disposed {
+    /// What was done.
+    pub outcome: Outcome,
+    /// Why it was ended before its time, if it was.
+    pub ended: Result<(), AdminError>,
 }
 
 /// A message that is claimed, with its record's bytes.
@@ -83,14 +95,16 @@ impl Broker {
         how: How,
         limit: u64,
     ) -> Result<Outcome, AdminError> {
-        self.dispose_where(realm, name, selection, fate, how, limit, &|_| true)
-            .await
+        let anywhere = |_: &str| true;
+        let disposed = self.dispose_where(realm, name, selection, fate, how, limit, &anywhere);
+        let Disposed { outcome, ended } = disposed.await?;
+        ended.map(|()| outcome)
     }
 
     /// As [`Broker::dispose`]; dead letters go back only to queues that `may` says yes to, and are left alone otherwise.
     ///
     /// # Errors
-    /// [`AdminError`].
+    /// [`AdminError`]: nothing was begun.
     #[expect(
         clippy::too_many_arguments,
         reason = "those of `dispose`, and one more"
@@ -104,7 +118,7 @@ impl Broker {
         how: How,
         limit: u64,
         may: &(dyn Fn(&str) -> bool + Send + Sync),
-    ) -> Result<Outcome, AdminError> {
+    ) -> Result<Disposed, AdminError> {
         let handle = self.handle(realm, name)?;
         if handle.is_transient() && *fate != Fate::Delete {
             return Err(AdminError::InMemory(name.to_owned()));
@@ -112,11 +126,10 @@ impl Broker {
         // What comes from now on, by the move itself for instance, is not meant.
         let next = handle.gauges.next.load(Ordering::Relaxed);
         let selected = Selected::new(selection)?.not_behind(Offset::new(next.saturating_sub(1)));
-        if let Fate::Move { address } = fate
-            && !how.dry_run
-        {
-            self.make_room_for(realm, address).await?;
-        }
+        let makes_queue = match fate {
+            Fate::Move { address } => self.has_to_make_room_for(realm, address)?,
+            Fate::Delete | Fate::Redrive => false,
+        };
         let mut disposal = Disposal {
             broker: self,
             handle,
@@ -125,6 +138,7 @@ impl Broker {
             under_way: VecDeque::new(),
             limit,
             may,
+            makes_queue,
         };
         let done = match (how.dry_run, selected.range()) {
             (true, _) => disposal.count(&selected).await,
@@ -135,7 +149,6 @@ impl Broker {
         };
         // What was handed over is heard of even after an error.
         let heard = disposal.hear_all().await;
-        done.and(heard)?;
         tracing::info!(
             realm,
             queue = name,
@@ -143,18 +156,24 @@ impl Broker {
             done = disposal.outcome.done,
             "messages disposed of"
         );
-        Ok(disposal.outcome)
+        Ok(Disposed {
+            outcome: disposal.outcome,
+            ended: done.and(heard),
+        })
     }
 
-    /// Sees to it that there is a queue for what goes to an address, if it may be made.
-    async fn make_room_for(&self, realm: &str, address: &str) -> Result<(), AdminError> {
+    /// Whether a queue is to be made first for what goes to an address.
+    ///
+    /// # Errors
+    /// It may not be made, or is no address, or the disk is full.
+    fn has_to_make_room_for(&self, realm: &str, address: &str) -> Result<bool, AdminError> {
         use crate::engine::address::{Address, Space};
         if self.shared.is_disk_full() {
             return Err(AdminError::DiskFull);
         }
         let settings = &self.shared.settings;
         let address = Address::parse(address, settings.address);
-        let address = address.map_err(AdminError::address("address"))?;
+        let address = address.map_err(AdminError::address("to"))?;
         let takers = Takers::of(
             &self.shared.routes.load(),
             realm,
@@ -164,13 +183,11 @@ impl Broker {
         if takers.durable.is_empty() && takers.n_shed() == 0 {
             if !settings.create_on_send || address.space() != Space::Ordinary {
                 let why = "no durable queue takes messages for it";
-                return Err(AdminError::invalid("address", why));
+                return Err(AdminError::invalid("to", why));
             }
-            let how = How::default();
-            self.change_queue(realm, address.as_str(), Wish::Make, how)
-                .await?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 }
 
@@ -365,7 +382,8 @@ impl Disposal<'_> {
                 self.under_way.clear();
                 return Err(AdminError::Unsettled);
             };
-            applied.map_err(|_gone| AdminError::ShuttingDown)?;
+            // It may be in the log: the next start knows.
+            applied.map_err(|_gone| AdminError::Unsettled)?;
             self.outcome.done += n_messages;
             match self.fate {
                 Fate::Delete => self.shared().stats.deleted(n_messages),
@@ -387,9 +405,13 @@ impl Disposal<'_> {
         if self.shared().is_disk_full() {
             return Err(AdminError::DiskFull);
         }
+        let is_claimed = |it: &Chosen| claims.offsets.binary_search(&it.offset).is_ok();
+        if self.makes_queue && chosen.iter().any(is_claimed) {
+            self.make_queue().await?;
+        }
         let mut moves = Vec::new();
         for chosen in chosen {
-            if claims.offsets.binary_search(&chosen.offset).is_ok()
+            if is_claimed(chosen)
                 && let Some(it) = self.relocation(chosen)
             {
                 moves.push((chosen, it));
@@ -439,7 +461,8 @@ impl Disposal<'_> {
         // All of the group or none: its claims are one.
         let bytes = batches.iter().map(|(batch, ..)| batch.len_bytes()).sum();
         let log = self.broker.shared.log();
-        let permit = log.reserve(bytes).await;
+        let permit = timeout(SETTLED_WITHIN, log.reserve(bytes)).await;
+        let permit = permit.map_err(|_elapsed| AdminError::Unready)?;
         let permit = permit.map_err(|_closed| AdminError::ShuttingDown)?;
         claims.into_offsets();
         // The last one holds the room of all: they are committed in order.
@@ -454,11 +477,29 @@ impl Disposal<'_> {
         self.hear_all().await
     }
 
-    /// Whether a message that is to go back has nowhere to go back to.
+    /// Makes the queue that what is moved goes to.
+    async fn make_queue(&mut self) -> Result<(), AdminError> {
+        if let Fate::Move { address } = self.fate {
+            let (realm, how) = (&self.handle.realm, How::default());
+            let make = self.broker.change_queue(realm, address, Wish::Make, how);
+            make.await?;
+        }
+        self.makes_queue = false;
+        Ok(())
+    }
+
+    /// Whether a message that is to be moved, or to go back, has nowhere to go to.
     fn goes_nowhere(&self, sight: &Sight, record: Option<Bytes>) -> bool {
         let offset = sight.offset;
         let chosen = record.map(|record| Chosen { offset, record });
-        *self.fate == Fate::Redrive && chosen.is_none_or(|it| self.relocation(&it).is_none())
+        let has_a_place = match self.fate {
+            Fate::Delete => return false,
+            Fate::Move { .. } if self.makes_queue => chosen.is_some(),
+            Fate::Move { .. } | Fate::Redrive => {
+                chosen.is_some_and(|it| self.relocation(&it).is_some())
+            }
+        };
+        !has_a_place
     }
 
     /// Where a message goes and what it says then; none: nowhere now, so it stays.
@@ -486,7 +527,7 @@ impl Disposal<'_> {
         if *self.fate == Fate::Redrive {
             properties.retain(|name, _| !name.starts_with(DEAD_LETTER));
         }
-        properties.insert("moved-from".to_owned(), self.handle.name.to_string());
+        properties.insert(MOVED_FROM.to_owned(), self.handle.name.to_string());
         Some(Relocation { targets, envelope })
     }
 

@@ -40,7 +40,7 @@ pub enum AdminError {
     /// A part of what was given makes no sense.
     #[error("{field}: {why}")]
     Invalid {
-        /// Which: a field of `QueueSpec`, `Selection` or `Fate`, or `name`.
+        /// Which: a field of `QueueSpec` or `Selection`, or `name`, or `to`: where messages are moved to.
         field: &'static str,
         /// What is wrong with it.
         why: String,

@@ -138,11 +138,11 @@ impl Walk {
         (!some.is_empty()).then_some(Wanted::These(some))
     }
 
-    /// That slice was looked at; `next`: where the range goes on.
+    /// That slice was looked at, or some of it; `next`: where it goes on.
     pub(super) fn looked(&mut self, wanted: &Wanted, next: Option<Offset>) {
         self.at = match wanted {
             Wanted::Range(..) => next,
-            Wanted::These(offsets) => offsets.last().map(|last| last.next()),
+            Wanted::These(offsets) => next.or_else(|| offsets.last().map(|last| last.next())),
         };
     }
 

@@ -512,6 +512,38 @@ async fn what_is_moved_is_in_one_place() {
 }
 
 #[tokio::test]
+async fn a_move_of_nothing_makes_no_queue() {
+    let house = house();
+    let broker = &house.started.broker;
+    let is_there = |name: &str| broker.queue(DEFAULT_REALM, name).is_ok();
+    put(broker, "q", QueueSpec::default()).await;
+    let moved = with_all(broker, "q", &to("fresh"), HOW, ALL).await;
+    assert_eq!(moved.unwrap().done, 0);
+    assert!(!is_there("fresh"));
+    sender(broker, "q", 3).await;
+    // What a consumer has in hand is not moved either.
+    let (it, _) = consumer(broker, "q", 3, 3).await;
+    let moved = with_all(broker, "q", &to("fresh"), HOW, ALL).await.unwrap();
+    assert_eq!((moved.matched, moved.done, moved.left), (3, 0, 3));
+    assert!(!is_there("fresh"));
+    drop(it);
+    for how in [DRY, HOW] {
+        let moved = with_all(broker, "q", &to("bad//address"), how, ALL).await;
+        assert!(
+            matches!(moved, Err(AdminError::Invalid { field: "to", .. })),
+            "{how:?}: {moved:?}"
+        );
+    }
+    let ready = || queue(broker, "q").messages_ready == 3;
+    soon("all are ready again", ready).await;
+    let dry = with_all(broker, "q", &to("fresh"), DRY, ALL).await.unwrap();
+    assert_eq!((dry.matched, dry.left), (3, 0));
+    assert!(!is_there("fresh"));
+    let moved = with_all(broker, "q", &to("fresh"), HOW, ALL).await.unwrap();
+    assert_eq!((moved.done, is_there("fresh")), (3, true));
+}
+
+#[tokio::test]
 async fn large_messages_are_moved_in_batches_that_a_segment_holds() {
     let house = house(); // segments of 1 MiB
     let broker = &house.started.broker;
@@ -604,6 +636,48 @@ async fn dead_letters_go_back_to_where_they_were_given_up() {
             .keys()
             .any(|name| name.starts_with("dead-letter-"))
     );
+}
+
+#[tokio::test]
+async fn what_a_sender_says_of_dead_letters_is_not_believed() {
+    let house = house();
+    let broker = &house.started.broker;
+    put(broker, "payroll", QueueSpec::default()).await;
+    let said = [
+        ("own", "1"),
+        ("dead-letter-queue", "payroll"),
+        ("dead-letter-reason", "rejected"),
+        ("moved-from", "payroll"),
+        ("own", "2"),
+    ];
+    let said = said.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let (mut eve, _) = broker.attach(wish(None, 0)).await.unwrap();
+    // As it comes in by MBWS and REST, and as it does by MQTT.
+    for (tag, qos) in [(1, None), (2, Some(1))] {
+        let message = NewMessage {
+            address: "dead".to_owned(),
+            properties: said.iter().cloned().collect(),
+            ordered: qos.map_or_else(Vec::new, |_| said.to_vec()),
+            qos,
+            ..NewMessage::default()
+        };
+        eve.call(tag, Call::Publish(Box::new(message)));
+    }
+    eve.flush();
+    assert_eq!(
+        until(&mut eve, 2).await.0,
+        [],
+        "a dead letter may be sent on"
+    );
+    let outcome = dispose(broker, "dead", Selection::default(), Fate::Redrive).await;
+    assert_eq!((outcome.matched, outcome.done, outcome.left), (2, 0, 2));
+    let (_, found) = consumer(broker, "dead", 10, 2).await;
+    for it in &found {
+        let names: Vec<_> = it.message.properties.keys().collect();
+        assert_eq!(names, ["own"]);
+        assert!(it.message.ordered.iter().all(|(name, _)| name == "own"));
+    }
+    assert_eq!(found[1].message.ordered.len(), 2);
 }
 
 #[tokio::test]

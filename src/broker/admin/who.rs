@@ -388,7 +388,7 @@ impl Shared {
         let shared = Arc::clone(self);
         let written = tokio::task::spawn_blocking(move || {
             let mut scribe = Scribe::new(shared);
-            scribe.run_errands();
+            scribe.run_errands(true);
             scribe.give_back_failed();
         });
         written.await.map_err(|_ended| AdminError::ShuttingDown)?;

@@ -126,17 +126,12 @@ async fn check(broker: &Broker, it: &mut Attachment, tag: u64, message: NewMessa
         .landings
         .iter()
         .flat_map(|it| &it.queues)
+        .filter(|it| it.takes)
         .map(|it| it.queue.clone())
         .collect();
     queues.sort_unstable();
     if told.is_ok() {
         assert_eq!(queues, found, "{address}: {said:?}");
-        assert!(
-            said.landings
-                .iter()
-                .flat_map(|it| &it.queues)
-                .all(|it| it.takes)
-        );
     } else {
         assert_eq!(found, Vec::<String>::new(), "{address}");
     }

@@ -600,6 +600,69 @@ async fn a_session_has_so_many_subscriptions_at_most() {
     assert_eq!(it.call(subscribe("y//", 0)).await, Some(Refusal::BadFilter));
 }
 
+/// What is written down whole has to fit into one record, or its segment would never be freed.
+#[tokio::test]
+async fn a_session_that_is_kept_has_no_more_filters_than_fit_into_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LogOptions {
+        record_bytes_max: 16 << 10,
+        ..LogOptions::default()
+    };
+    let house = house_in(folder, options, |_| {});
+    let long = |n: usize| format!("{n:04}/{}", "x".repeat(200));
+    let mut passing = It::new(&house, "passing", 0).await;
+    let mut kept = It::new(&house, "kept", 60).await;
+    let mut refused = None;
+    for n in 0..100 {
+        passing.subscribe(&long(n), 1).await;
+        if refused.is_none() {
+            refused = kept.call(subscribe(&long(n), 1)).await.map(|why| (n, why));
+        }
+    }
+    assert_eq!(refused, Some((33, Refusal::TooMany)));
+    // Any one of those that it has may be replaced, and its session goes on.
+    kept.subscribe(&long(0), 1).await;
+    kept.leaves(&house).await;
+    let back = It::new(&house, "kept", 60).await;
+    assert_eq!(back.state().subscriptions.len(), 33);
+}
+
+#[tokio::test]
+async fn a_groups_queue_goes_with_its_realm() {
+    let house = house();
+    let broker = &house.started.broker;
+    let shop = |there: bool| {
+        let realm = Document::Realm(crate::registry::Realm::default());
+        (
+            document(DocumentKind::Realm, "shop"),
+            there.then_some(realm),
+        )
+    };
+    let tenant = || Attach {
+        realm: "shop".into(),
+        principal: access::testing::permanent("jwt:tenant", &[access::ADMIN]),
+        ..client("till", 60, false)
+    };
+    set_all(broker, vec![shop(true)]).await;
+    let mut it = It::attach(&house, tenant()).await;
+    it.done(share("g", "x")).await;
+    assert_eq!(
+        it.publish("x", 1, "of the old tenant").await,
+        Landed::Stored
+    );
+    drop(it);
+    set_all(broker, vec![shop(false)]).await;
+    let left = broker.shared.routes.load();
+    let left = left.queues.get("shop").map_or(0, |it| it.names.len());
+    assert_eq!(left, 0);
+    set_all(broker, vec![shop(true)]).await;
+    let mut it = It::attach(&house, tenant()).await;
+    it.done(share("g", "x")).await;
+    it.inner.credit(&shared_consumer("g", "x"), 9);
+    it.publish("x", 1, "of the new one").await;
+    it.gets_only(&[("s/g/x", "of the new one")]).await;
+}
+
 #[tokio::test]
 async fn subscriptions_and_what_waits_are_there_after_a_restart() {
     for without_state in [false, true] {
@@ -673,6 +736,30 @@ async fn a_queue_that_is_full_drops_and_the_publisher_goes_on() {
     assert_eq!(landed, [Landed::Stored, Landed::Stored, Landed::Nowhere]);
     // MBWS makes no queue in its place.
     let (mut mbws, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    for (client, outcome) in [(None, Landed::Dropped), (Some("b"), Landed::Nowhere)] {
+        let message = NewMessage {
+            address: "x".to_owned(),
+            ..NewMessage::default()
+        };
+        let broker = &house.started.broker;
+        let said = broker.explain(&mbws.principal, client, DEFAULT_REALM, &message);
+        assert_eq!(said.outcome, Ok(outcome), "it is explained so");
+        let shed = said.landings.iter().flat_map(|it| &it.queues);
+        let shed: Vec<_> = shed.map(|it| (it.queue.as_str(), it.takes)).collect();
+        assert_eq!(shed, [("$mqtt/a", false)]);
+        // A client of MQTT has no queue made for it.
+        let nobodys = NewMessage {
+            address: "nobody/s".to_owned(),
+            ..message
+        };
+        let said = broker.explain(&mbws.principal, client, DEFAULT_REALM, &nobodys);
+        let makes = client.is_none();
+        let wanted = if makes { Landed::Stored } else { outcome };
+        assert_eq!(
+            (said.outcome, said.landings.len()),
+            (Ok(wanted), usize::from(makes))
+        );
+    }
     mbws.call(1, send("x", 3));
     mbws.flush();
     assert_eq!(until(&mut mbws, 1).await.0, []);
@@ -965,6 +1052,83 @@ async fn a_subscription_ends_with_the_right_to_it() {
     }
 }
 
+/// What a client is told until `n` more messages have come: the filters whose right is gone (`-`), and messages, with `!`
+/// where the client may not go on with them.
+async fn told(it: &mut It, n: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut come = 0;
+    while come < n {
+        for event in it.inner.drain(1 << 20) {
+            match event {
+                Event::Unsubscribed { filter, upto, .. } => {
+                    assert_eq!(upto, it.tag);
+                    told.push(format!("-{filter}"));
+                }
+                Event::Delivery(it) => {
+                    come += 1;
+                    let barred = if it.barred { "!" } else { "" };
+                    told.push(format!("{}{barred}", text(&it.message)));
+                }
+                _ => {}
+            }
+        }
+        if come < n {
+            let ready = tokio::time::timeout(Duration::from_secs(10), it.inner.ready());
+            ready.await.expect("it comes");
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_subscription_goes_with_the_right_to_it() {
+    let house = house();
+    let broker = &house.started.broker;
+    set_all(broker, vec![user(), allow("a", "a"), allow("b", "b")]).await;
+    let mut it = It::attach(&house, ada(60)).await;
+    for filter in ["a", "b"] {
+        it.subscribe(filter, 1).await;
+    }
+    for (address, body) in [("a", "1"), ("a", "2"), ("b", "3")] {
+        assert_eq!(it.publish(address, 1, body).await, Landed::Stored);
+    }
+    it.credit(1);
+    assert_eq!(told(&mut it, 1).await, ["1"]);
+    set_all(broker, vec![(document(DocumentKind::Rule, "a"), None)]).await;
+    it.credit(9);
+    // The session hears of it first, and lets go of what nothing else wants.
+    assert_eq!(told(&mut it, 2).await, ["-a", "2", "3"]);
+    it.done(unsubscribe("b", None)).await;
+    it.leaves(&house).await;
+    // All of it comes again. What was on its way at an UNSUBSCRIBE may be completed, for the right is still there.
+    let mut it = It::attach(&house, ada(60)).await;
+    assert_eq!(kept(&it), []);
+    it.credit(9);
+    assert_eq!(told(&mut it, 3).await, ["1!", "2!", "3"]);
+}
+
+#[tokio::test]
+async fn what_a_refused_subscribe_was_made_to_hear_of_is_unheard() {
+    let house = house();
+    let broker = &house.started.broker;
+    set_all(broker, vec![user(), allow("a", "a")]).await;
+    for expiry in [0, 60] {
+        set_all(broker, vec![allow("a", "a")]).await;
+        let mut it = It::attach(&house, ada(expiry)).await;
+        it.tag += 1;
+        it.inner.call(it.tag, subscribe("a", 0));
+        // The core has made its listener by then, and it does not know yet.
+        set_all(broker, vec![(document(DocumentKind::Rule, "a"), None)]).await;
+        let (refused, _) = until(&mut it.inner, it.tag).await;
+        assert_eq!(refused, [(it.tag, Refusal::Denied)]);
+        wait(&house, async || {
+            let routes = broker.shared.routes.load();
+            routes.topics.values().all(|it| it.is_empty())
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn administrators_leave_a_sessions_own_queue_to_it() {
     let house = house();
@@ -1062,7 +1226,7 @@ impl It {
     }
 }
 
-fn told(all: &[(&str, &str, bool)]) -> Vec<(String, String, bool)> {
+fn these(all: &[(&str, &str, bool)]) -> Vec<(String, String, bool)> {
     let all = all.iter();
     all.map(|(consumer, body, retained)| (consumer.to_string(), body.to_string(), *retained))
         .collect()
@@ -1084,7 +1248,7 @@ async fn what_is_retained_is_told_to_those_who_subscribe_later_and_after_a_resta
     drop(from);
     let house = house.restarted();
     assert_eq!(house.started.broker.n_retained(), 2);
-    let expected = |consumer| told(&[(consumer, "1", true), (consumer, "3", true)]);
+    let expected = |consumer| these(&[(consumer, "1", true), (consumer, "3", true)]);
     // A session that ends with its socket, one that does not want more than QoS 0, and one that keeps messages.
     let mut plain = It::new(&house, "plain", 0).await;
     plain.subscribe("a/+", 1).await;
@@ -1104,7 +1268,7 @@ async fn what_is_retained_is_told_to_those_who_subscribe_later_and_after_a_resta
     // What comes live is not told because it was retained.
     let mut from = It::new(&house, "from", 0).await;
     from.retain("a/x", 1, "5").await;
-    assert_eq!(kept.told(1).await, told(&[("q", "5", false)]));
+    assert_eq!(kept.told(1).await, these(&[("q", "5", false)]));
 }
 
 #[tokio::test]
@@ -1120,22 +1284,22 @@ async fn the_way_of_handling_what_is_retained_is_the_subscriptions() {
         it.credit(9);
         it.done(handling("a", 1, 1)).await;
         from.done(publish("a", 1, "live")).await;
-        assert_eq!(it.told(1).await, told(&[(consumer, "live", false)]));
+        assert_eq!(it.told(1).await, these(&[(consumer, "live", false)]));
         it.done(handling("a", 1, 0)).await;
-        assert_eq!(it.told(1).await, told(&[(consumer, "1", true)]));
+        assert_eq!(it.told(1).await, these(&[(consumer, "1", true)]));
         it.done(Call::Unsubscribe {
             filter: "a".to_owned(),
             share: None,
         })
         .await;
         it.done(handling("a", 1, 1)).await;
-        assert_eq!(it.told(1).await, told(&[(consumer, "1", true)]));
+        assert_eq!(it.told(1).await, these(&[(consumer, "1", true)]));
         it.done(share("g", "a")).await;
         from.done(publish("a", 1, "live")).await;
         let group = shared_consumer("g", "a");
         it.inner.credit(&group, 9);
         let expected = [(consumer, "live", false), (group.as_str(), "live", false)];
-        let mut expected = told(&expected);
+        let mut expected = these(&expected);
         expected.sort_unstable();
         assert_eq!(it.told(2).await, expected);
     }

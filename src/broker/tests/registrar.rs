@@ -124,6 +124,35 @@ async fn what_was_set_is_there_after_a_restart() {
     );
 }
 
+/// Such a checkpoint failed, and no segment was let go of any more.
+#[tokio::test]
+async fn a_checkpoint_takes_documents_with_the_longest_names() {
+    use crate::registry::{Token, User};
+    let house = house();
+    let broker = house.started.broker.clone();
+    let long = "n".repeat(256);
+    let large = "d".repeat(40 << 10);
+    let documents = vec![
+        (
+            id(DocumentKind::User, &long),
+            Some(Document::User(User::default())),
+        ),
+        (
+            id(DocumentKind::Token, &long),
+            Some(Document::Token(Token::default())),
+        ),
+        (id(DocumentKind::Role, &long), Some(role(&large))),
+    ];
+    set_all(&broker, documents).await;
+    let before = broker.registry().documents.clone();
+    assert_eq!(before.len(), 3);
+    drop(broker);
+    // A stop makes a checkpoint, of which the next start begins.
+    let house = house.restarted();
+    assert_eq!(house.started.replayed, 0);
+    assert!(house.started.broker.registry().documents == before);
+}
+
 #[tokio::test]
 async fn after_the_log_has_lost_its_beginning() {
     let mut house = house();

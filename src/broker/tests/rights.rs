@@ -300,6 +300,35 @@ async fn a_session_ends_with_its_user_or_realm_while_its_client_is_there() {
     }
 }
 
+/// As a kill leaves it between the record that removes a user and those that end its sessions.
+#[tokio::test]
+async fn what_a_kill_left_of_somebody_who_is_gone_ends_before_anybody_is_let_in() {
+    let house = house();
+    let broker = &house.started.broker;
+    // Nobody of that name is in the documents, and none of them has changed since.
+    let (it, _) = broker.attach(wish(None, 600)).await.unwrap();
+    let session = it.uuid;
+    drop(it);
+    let other = Attach {
+        principal: access::testing::permanent("jwt:bob", &[]),
+        ..wish(None, 600)
+    };
+    let (other, _) = broker.attach(other).await.unwrap();
+    let theirs = other.uuid;
+    drop(other);
+    wait_until_away(broker, session).await;
+    wait_until_away(broker, theirs).await;
+    let house = house.restarted();
+    let broker = house.started.broker.clone();
+    assert!(broker.find(session).await.unwrap().is_some());
+    let settled = broker.clone();
+    tokio::task::spawn_blocking(move || settled.settle_rights())
+        .await
+        .unwrap();
+    assert!(broker.find(session).await.unwrap().is_none());
+    assert!(broker.find(theirs).await.unwrap().is_some());
+}
+
 /// Who was let in by what is no longer so, and whose session the steward has not seen.
 #[tokio::test]
 async fn a_session_that_begins_after_its_user_is_gone_ends_too() {

@@ -1,5 +1,7 @@
 //! The broker itself: `overview`, `whoami`, `config`, `log-level`, `audit`, `explain`.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -62,7 +64,7 @@ pub struct Audit {
     /// Only what this principal did
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// Only lines with this result: done, denied, failed, dry-run
+    /// Only lines with this result: done, in-part, denied, failed, dry-run, unchanged, unknown (a crash came between), recovered
     #[arg(long, value_name = "RESULT")]
     result: Option<String>,
     /// Only lines whose target begins with this
@@ -212,7 +214,62 @@ pub(in crate::cli) async fn audit(it: Audit, global: &Global) -> anyhow::Result<
         prefix: None,
         limit: Some(it.limit),
     };
-    super::list(&Rest::new(global)?, ask, &part, AUDIT, global).await
+    let mut items = Rest::new(global)?.list(ask, part.limit).await?;
+    if !global.json {
+        items.iter_mut().for_each(add_detail);
+    }
+    show::list(global, AUDIT, &items)?;
+    Ok(Exit::Ok)
+}
+
+/// Gives a line without a detail what it changed, or how many it was about.
+fn add_detail(line: &mut Value) {
+    let has_one = line
+        .get("detail")
+        .and_then(Value::as_str)
+        .is_some_and(|it| !it.is_empty());
+    let part = |name: &str| {
+        let part = line.get(name).and_then(Value::as_object);
+        part.map(|part| part.get("spec").and_then(Value::as_object).unwrap_or(part))
+    };
+    let (before, after) = (part("before"), part("after"));
+    let Some(now) = after.filter(|_| !has_one) else {
+        return;
+    };
+    let detail = match before {
+        Some(was) => changed(was, now),
+        // Of what is made, all is new; of an act upon messages there are numbers.
+        None => counted(now),
+    };
+    put(line, "detail", Some(detail));
+}
+
+/// Fields that differ, as `ttl: none -> 1ms`.
+fn changed(was: &Map<String, Value>, now: &Map<String, Value>) -> String {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let is_told = |name: &&String| name.as_str() != "revision" && was.get(*name) != now.get(*name);
+    let names = names.into_iter().filter(is_told);
+    let each = names.map(|name| {
+        let (unit, label) = match name.strip_suffix("_ms") {
+            Some(label) => ("ms", label),
+            None => ("", name.as_str()),
+        };
+        let value = |value: Option<&Value>| match value {
+            None | Some(Value::Null) => "none".to_owned(),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => format!("{value}{unit}"),
+        };
+        let (was, now) = (value(was.get(name)), value(now.get(name)));
+        format!("{}: {was} -> {now}", label.replace('_', "-"))
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// The numbers of an act upon messages.
+fn counted(now: &Map<String, Value>) -> String {
+    let names = ["matched", "done", "left"].into_iter();
+    let each = names.filter_map(|name| Some(format!("{name} {}", now.get(name)?.as_u64()?)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `explain`.
@@ -269,4 +326,29 @@ fn landings(answer: &Value) -> Vec<Value> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_audit_line_says_what_changed_or_how_many() {
+        let detail = |mut line: Value| {
+            add_detail(&mut line);
+            line.get("detail").cloned().unwrap_or_default()
+        };
+        let before = json!({"name": "q", "revision": 1, "spec": {"ttl_ms": null, "max_bytes": 5}});
+        let after = json!({"name": "q", "revision": 2, "spec": {"ttl_ms": 1, "max_bytes": 5}});
+        assert_eq!(
+            detail(json!({"detail": "", "before": before, "after": after})),
+            "ttl: none -> 1ms"
+        );
+        let counts = json!({"matched": 3, "done": 2, "left": 1, "next": null});
+        assert_eq!(
+            detail(json!({"detail": "", "after": counts})),
+            "matched 3, done 2, left 1"
+        );
+        assert_eq!(detail(json!({"detail": "why", "after": counts})), "why");
+    }
 }

@@ -12,14 +12,14 @@ use serde_json::Value;
 use super::{Dry, path};
 use crate::cli::ask::Sure;
 use crate::cli::rest::{Ask, Only, Rest};
-use crate::cli::show;
+use crate::cli::show::{self, Form};
 use crate::cli::{Exit, Global, print};
 use crate::definitions;
 
 /// `definitions`.
 #[derive(Debug, Subcommand)]
 pub enum Definitions {
-    /// Print all that is set, as YAML
+    /// Print all that is set, as YAML; whether a queue is paused is not in it
     #[command(
         before_help = "Examples:\n  restante definitions export > restante.definitions.yaml\n  restante definitions export --with-hashes > copy.yaml    # users and tokens work where it is applied; keep it safe"
     )]
@@ -85,7 +85,7 @@ pub(in crate::cli) async fn run(it: Definitions, global: &Global) -> anyhow::Res
         Definitions::Plan(it) => {
             let plan = ask_plan(&rest, read(&it.file)?, it.prune).await?;
             warn_of_secrets(&plan);
-            show_plan(&plan, global)
+            show_plan(&plan, "nothing was changed", global)
         }
         Definitions::Apply(it) => apply(&rest, it, global).await,
     }
@@ -126,7 +126,7 @@ async fn apply(rest: &Rest, it: Apply, global: &Global) -> anyhow::Result<Exit> 
     let plan = ask_plan(rest, body.clone(), it.prune).await?;
     warn_of_secrets(&plan);
     if it.dry.dry_run {
-        return show_plan(&plan, global);
+        return show_plan(&plan, "nothing was changed", global);
     }
     let removes = steps(&plan)
         .iter()
@@ -141,7 +141,18 @@ async fn apply(rest: &Rest, it: Apply, global: &Global) -> anyhow::Result<Exit> 
         .body(body);
     let applied = rest.ask(ask).await;
     let applied = applied.map_err(|error| super::meanwhile(error, "the definitions"))?;
-    show_plan(&applied.body, global)
+    show_plan(&applied.body, &applied_in_all(&applied.body), global)
+}
+
+/// How many of what was done.
+fn applied_in_all(plan: &Value) -> String {
+    let n = |act: &str| {
+        (steps(plan).iter())
+            .filter(|step| text(step, "act") == act)
+            .count()
+    };
+    let (made, changed, removed) = (n("create"), n("change"), n("remove"));
+    format!("applied: {made} made, {changed} changed, {removed} removed")
 }
 
 async fn ask_plan(rest: &Rest, body: Value, prune: bool) -> anyhow::Result<Value> {
@@ -170,11 +181,13 @@ fn read(file: &Path) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(parsed)?)
 }
 
-fn show_plan(plan: &Value, global: &Global) -> anyhow::Result<Exit> {
+/// Prints a plan, and says what became of it.
+fn show_plan(plan: &Value, became: &str, global: &Global) -> anyhow::Result<Exit> {
     if global.json {
         show::one(global, plan)?;
     } else {
         print(&said(plan))?;
+        eprintln!("{became}");
     }
     Ok(Exit::Ok)
 }
@@ -199,7 +212,7 @@ fn said(plan: &Value) -> String {
         ));
         let fields = step.get("fields").and_then(Value::as_array);
         for field in fields.into_iter().flatten().filter_map(Value::as_str) {
-            lines.push(format!("    {field}"));
+            lines.push(format!("    {}", dated(field)));
         }
     }
     if lines.is_empty() {
@@ -209,8 +222,39 @@ fn said(plan: &Value) -> String {
     show::lines_of(&lines) + "\n"
 }
 
-/// Says on stderr who has another secret than before: whoever made the file knows it, and its owner perhaps not.
+/// A field of a step, with its times as dates.
+fn dated(field: &str) -> String {
+    let time = field
+        .split_once(": ")
+        .filter(|(name, _)| show::form_of(name) == Form::Time);
+    let Some((name, values)) = time else {
+        return field.to_owned();
+    };
+    let date = |value: &str| value.parse().map_or_else(|_| value.to_owned(), show::utc);
+    let values: Vec<String> = values.split(' ').map(date).collect();
+    format!("{name}: {}", values.join(" "))
+}
+
+/// Says on stderr who has another secret than before, since whoever made the file knows it, and its owner perhaps not; and who
+/// gets none, and is not let in.
 fn warn_of_secrets(plan: &Value) {
+    for step in steps(plan) {
+        let fields = step.get("fields").and_then(Value::as_array);
+        let has = |name: &str| {
+            let mut fields = fields.into_iter().flatten().filter_map(Value::as_str);
+            fields.any(|it| it == name || it.starts_with(&format!("{name}: ")))
+        };
+        let name = show::printable(text(step, "name"));
+        match (text(step, "act"), text(step, "kind")) {
+            ("create", "token") if !has("hash") => eprintln!(
+                "warning: token {name} has no secret here: `restante token rotate {name}`"
+            ),
+            ("create", "user") if !has("password_hash") && !has("certificates") => eprintln!(
+                "warning: user {name} has no password here: `restante user passwd {name}`"
+            ),
+            _ => {}
+        }
+    }
     for step in steps(plan)
         .iter()
         .filter(|step| text(step, "act") == "change")

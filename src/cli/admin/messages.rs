@@ -370,12 +370,14 @@ impl Disposal {
             true => {
                 let would = matched.saturating_sub(left);
                 format!(
-                    "{would} messages would be {done}, {left} left alone; nothing was changed{}",
+                    "{} would be {done}, {left} left alone; nothing was changed{}",
+                    show::count(would, "message"),
                     self.why_left(left)
                 )
             }
             false => format!(
-                "{count} messages {done}, {left} left alone{}",
+                "{} {done}, {left} left alone{}",
+                show::count(count, "message"),
                 self.why_left(left)
             ),
         };

@@ -202,13 +202,16 @@ pub(in crate::cli) async fn run(queue: Queue, global: &Global) -> anyhow::Result
     let at = |name: &str| path(&["realms", rest.realm(), "queues", name]);
     match queue {
         Queue::Ls(it) => list(it, global).await,
-        Queue::Get(it) => super::get(&rest, at(&it.name)?, global).await,
+        Queue::Get(it) => {
+            let found = super::get(&rest, at(&it.name)?, global).await;
+            elsewhere(&rest, &it.name, found).await
+        }
         Queue::Add(it) => {
             let (place, dry) = ((at(&it.name)?, what(&it.name)), it.dry);
             super::add(&rest, place, it.fields().json(), dry, global).await
         }
         Queue::Set(it) => set(&rest, at(&it.name)?, it, global).await,
-        Queue::Rm(it) => super::remove(&rest, at(&it.name)?, &what(&it.name), &it, global).await,
+        Queue::Rm(it) => remove(&rest, at(&it.name)?, it, global).await,
         Queue::Pause(it) => {
             let ask = Ask::post(format!("{}:pause", at(&it.name)?));
             let ask = ask.body(json!({"reason": it.reason}));
@@ -265,7 +268,8 @@ pub(in crate::cli) async fn list(list: List, global: &Global) -> anyhow::Result<
 pub(in crate::cli) async fn why(it: Named, global: &Global) -> anyhow::Result<Exit> {
     let rest = Rest::new(global)?;
     let place = path(&["realms", rest.realm(), "queues", &it.name, "why"])?;
-    let answer = rest.ask(Ask::get(place)).await?;
+    let answer = rest.ask(Ask::get(place)).await;
+    let answer = elsewhere(&rest, &it.name, answer).await?;
     if global.json {
         show::one(global, &answer.body)?;
     } else {
@@ -274,6 +278,54 @@ pub(in crate::cli) async fn why(it: Named, global: &Global) -> anyhow::Result<Ex
         crate::cli::print(&format!("{text}\n"))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Where a queue is not found and no realm was named, says in which realm there is one of that name.
+async fn elsewhere<T>(rest: &Rest, name: &str, found: anyhow::Result<T>) -> anyhow::Result<T> {
+    let error = match found {
+        Err(error) if super::is_missing(&error) && rest.named_realm().is_none() => error,
+        found => return found,
+    };
+    let ask = Ask::get(path(&["queues"])?).with("prefix", name);
+    // Only a hint: whoever may not look, or looks among too many, goes without.
+    let others = rest.list(ask, Some(100)).await.unwrap_or_default();
+    let is_it = |queue: &&Value| queue.get("name").and_then(Value::as_str) == Some(name);
+    let mut realms = (others.iter().filter(is_it)).filter_map(|queue| queue.get("realm")?.as_str());
+    match realms.next() {
+        Some(realm) => {
+            let realm = show::printable(realm);
+            Err(anyhow::anyhow!(
+                "{error}; there is one in realm {realm}: --realm {realm}"
+            ))
+        }
+        None => Err(error),
+    }
+}
+
+/// Removes a queue; says how much goes with it to whom is asked, and to whom only wants to know.
+async fn remove(rest: &Rest, place: String, it: Remove, global: &Global) -> anyhow::Result<Exit> {
+    let mut whole = what(&it.name);
+    if it.dry.dry_run || !it.sure.yes {
+        let queue = rest.ask(Ask::get(place.clone())).await?.body;
+        let number = |name: &str| queue.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let messages = number("messages_ready") + number("messages_unsettled");
+        whole.push_str(&format!(
+            " with {} and {}",
+            show::count(messages, "message"),
+            show::count(number("consumers"), "consumer")
+        ));
+    }
+    if !it.dry.dry_run {
+        it.sure.check(&format!("remove {whole}"), &it.name)?;
+    }
+    super::act(
+        rest,
+        Ask::delete(place),
+        (&whole, "removed"),
+        it.dry,
+        global,
+    )
+    .await
 }
 
 fn what(name: &str) -> String {
@@ -294,12 +346,16 @@ fn binding(rest: &Rest, it: &Bind) -> anyhow::Result<String> {
 /// A queue is shown with its spec inside, and is set by the spec alone.
 async fn set(rest: &Rest, place: String, it: Set, global: &Global) -> anyhow::Result<Exit> {
     let (what, dry) = (what(&it.name), it.dry);
+    let fields = it.fields();
+    if fields.0.is_empty() {
+        return Err(super::nothing_to_set());
+    }
     let now = rest.ask(Ask::get(place.clone())).await?;
     let mut spec = match now.body.get("spec") {
         Some(Value::Object(spec)) => spec.clone(),
         _ => Map::new(),
     };
-    spec.extend(it.fields().0);
+    spec.extend(fields.0);
     let only = now.etag.map_or(Only::Always, Only::As);
     let ask = Ask::put(place, Value::Object(spec)).only(only);
     let answer = rest.ask(ask.flag("dry_run", dry.dry_run)).await;

@@ -16,6 +16,7 @@ const COLUMNS: &[Column] = &[
     Column("ID", "id", Form::Plain),
     Column("LABEL", "label", Form::Plain),
     Column("ROLES", "roles", Form::Plain),
+    Column("SECRET", "has_secret", Form::Yes),
     Column("EXPIRES", "expires_at", Form::Time),
     Column("DISABLED", "disabled", Form::Yes),
     Column("DESCRIPTION", "description", Form::Plain),
@@ -169,7 +170,13 @@ pub(in crate::cli) async fn run(token: Token, global: &Global) -> anyhow::Result
             let document = Document {
                 path: at(&rest, &set.token).await?,
                 what: format!("token {}", set.token),
-                shown_only: &["id", "revision", "created_at", "previous_until"],
+                shown_only: &[
+                    "id",
+                    "revision",
+                    "created_at",
+                    "previous_until",
+                    "has_secret",
+                ],
                 may_make: false,
             };
             super::change(&rest, document, fields, set.dry, global).await

@@ -41,30 +41,37 @@ pub enum Standing {
 pub struct Looked {
     /// By offset.
     pub sights: Vec<Sight>,
-    /// Where to go on; none: nothing more waits up to where was asked for.
+    /// Where to go on; none: nothing more waits of what was asked for.
     pub next: Option<Offset>,
 }
 
 impl Engine {
-    /// What waits in a queue, of what is wanted; none: no such queue.
+    /// What waits in a queue, of what is wanted; none: no such queue. Ends early where much is to be read from the state store.
     pub fn look(&mut self, id: QueueId, wanted: &Wanted) -> Option<Looked> {
         let queue = self.queues.get_mut(&id)?;
         let mut looking = Looking {
             bodies: &*self.bodies,
             borrowed: None,
+            n_borrowed: 0,
             sights: Vec::new(),
         };
         let mut next = None;
         match wanted {
-            Wanted::These(offsets) => offsets.iter().for_each(|it| looking.at(queue, *it)),
+            Wanted::These(offsets) => {
+                for offset in offsets {
+                    if !looking.at(queue, *offset) {
+                        next = Some(*offset);
+                        break;
+                    }
+                }
+            }
             Wanted::Range(from, upto, limit) => {
                 let mut from = *from;
                 while let Some(offset) = queue.next_pending(from).filter(|it| it <= upto) {
-                    if looking.sights.len() >= *limit {
+                    if looking.sights.len() >= *limit || !looking.at(queue, offset) {
                         next = Some(offset);
                         break;
                     }
-                    looking.at(queue, offset);
                     from = offset.next();
                 }
             }
@@ -75,24 +82,34 @@ impl Engine {
     }
 }
 
+/// Chunks that one look reads from the state store.
+const BORROWED_MAX: usize = 8;
+
 /// A look, in ascending order.
 struct Looking<'a> {
     bodies: &'a dyn Bodies,
     /// A chunk that was not in memory, and leaves it again.
     borrowed: Option<u64>,
+    n_borrowed: usize,
     sights: Vec<Sight>,
 }
 
 impl Looking<'_> {
-    fn at(&mut self, queue: &mut Queue, offset: Offset) {
+    /// Looks at a message; `false`: it would be one read of the state store too much.
+    fn at(&mut self, queue: &mut Queue, offset: Offset) -> bool {
         let chunk = chunk_of(offset);
         if self.borrowed.is_some_and(|other| other != chunk) {
             queue.let_go(self.borrowed.take());
         }
-        if !queue.is_resident(chunk) {
+        if !queue.is_resident(chunk) && queue.is_pending(offset) {
+            if self.n_borrowed == BORROWED_MAX {
+                return false;
+            }
+            self.n_borrowed += 1;
             self.borrowed = Some(chunk);
         }
         self.sights.extend(sight(queue, offset, self.bodies));
+        true
     }
 }
 

@@ -95,7 +95,7 @@ impl Engine {
             number,
             uuid,
             whole,
-            ends_at: self.detached.get(&number).copied(),
+            ends_at: self.detached.get(number),
             unsettled: self.unsettled(self.consumers_of(number).into_iter()),
         })
     }

@@ -17,6 +17,15 @@ const HEAD_MAX: usize = 16 * 1024;
 impl Engine {
     /// Finds what has expired by `now`; gives up after a while.
     pub(in crate::engine) fn collect_expired(&mut self, now: UnixMillis) {
+        self.expire_in_chunks(now);
+        for id in self.with_ttl.clone() {
+            self.expire_from_head(id, now);
+        }
+        self.drop_expired_held(now);
+    }
+
+    /// What expires by its own wish, as far as one call looks.
+    pub(in crate::engine) fn expire_in_chunks(&mut self, now: UnixMillis) {
         for _ in 0..CHUNKS_MAX {
             if self.expiries.first().is_none_or(|(at, _, _)| *at > now) {
                 break;
@@ -25,10 +34,7 @@ impl Engine {
                 self.expire_in_chunk(id, number, now);
             }
         }
-        for id in self.with_ttl.clone() {
-            self.expire_from_head(id, now);
-        }
-        self.drop_expired_held(now);
+        self.more_expired = self.expiries.first().is_some_and(|(at, _, _)| *at <= now);
     }
 
     fn expire_in_chunk(&mut self, id: QueueId, number: u64, now: UnixMillis) {

@@ -41,7 +41,7 @@ impl Engine {
         }
         let it = Ref {
             lsn: record.lsn(),
-            bytes: record.len_bytes(),
+            bytes: share(record),
             time: record.time(),
             expires: record.expires(),
         };
@@ -299,4 +299,15 @@ impl Desk<'_> {
         }
         self.take(offset)
     }
+}
+
+/// Bytes of a record that name one target.
+const TARGET_BYTES: usize = 16;
+
+/// What a record costs each queue that it is for: all of it but the places in the others, which are theirs to pay. However
+/// many take it with them, a queue's limit is about its own messages.
+pub(super) fn share(record: &RecordRef<'_>) -> u32 {
+    let others = record.targets().count().saturating_sub(1);
+    let places = u32::try_from(others * TARGET_BYTES).unwrap_or(u32::MAX);
+    record.len_bytes().saturating_sub(places)
 }

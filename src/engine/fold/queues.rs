@@ -1,5 +1,6 @@
 //! Queues: they are defined, bound and deleted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use restante_storage::payload::{Binding, DefineQueue, DeleteQueue};
@@ -12,6 +13,9 @@ use crate::engine::queue::Queue;
 use crate::engine::session::Change;
 use crate::engine::{Engine, LIMITS, is_transient};
 use crate::refusal::Refusal;
+
+/// Chunks of a queue that are looked at when it goes: all that most have.
+const DUG_AT_ONCE: usize = 4;
 
 /// A change of a queue's bindings.
 #[derive(Debug, Clone)]
@@ -199,22 +203,42 @@ impl Engine {
         let here: Vec<u64> = queue
             .chunks()
             .map_or_else(Vec::new, |chunks| chunks.keys().copied().collect());
-        for number in &here {
-            let Some(chunk) = queue.resident(*number, &*self.bodies) else {
-                continue;
-            };
+        for (number, chunk) in queue.chunks().into_iter().flatten() {
             if let Some(armed) = chunk.armed() {
                 self.expiries.remove(&(armed, id, *number));
             }
-            for it in chunk.waiting() {
-                self.segments.remove(it.lsn);
-            }
-            queue.chunks_mut().and_then(|chunks| chunks.remove(number));
         }
         numbers.extend(here);
         if !is_transient(id) {
             self.dirty.gone.push((id, numbers));
+            self.buried.push(queue);
+            self.dig(DUG_AT_ONCE);
         }
+    }
+
+    /// Takes what waited in queues that are gone off the segments it lies in, in about `limit` chunks; whether there are
+    /// more. A deep queue is gone at once, but to look at all of its messages takes long, and nobody else would be served.
+    ///
+    /// Live only: a checkpoint comes after all of it, and holds nothing half done. Until then the log keeps what it need
+    /// not, and the state store the chunks that are read here.
+    pub fn dig(&mut self, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(mut queue) = self.buried.pop() else {
+                return false;
+            };
+            let first = queue.chunks().and_then(BTreeMap::first_key_value);
+            let Some(number) = first.map(|(number, _)| *number) else {
+                continue;
+            };
+            if let Some(chunk) = queue.resident(number, &*self.bodies) {
+                for it in chunk.waiting() {
+                    self.segments.remove(it.lsn);
+                }
+            }
+            queue.chunks_mut().and_then(|chunks| chunks.remove(&number));
+            self.buried.push(queue);
+        }
+        !self.buried.is_empty()
     }
 
     pub(super) fn bind(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {

@@ -7,6 +7,7 @@ use restante_storage::payload::{Recall, Recalled, Retained};
 use restante_storage::{Lsn, Offset, QueueId, RecordRef, SessionNo, UnixMillis};
 
 use super::decode;
+use super::messages::share;
 use crate::engine::Engine;
 use crate::engine::chunk::Ref;
 use crate::engine::retained::Kept;
@@ -34,7 +35,7 @@ impl Engine {
             revision,
             lsn: record.lsn(),
             home,
-            bytes: record.len_bytes(),
+            bytes: share(record),
             expires: record.expires(),
         };
         self.retained.set(&it.realm, &it.address, Some(kept));

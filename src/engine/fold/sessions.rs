@@ -56,6 +56,9 @@ impl Engine {
             return None; // it ended while this was on its way to the log
         }
         self.admit_session(number);
+        if again && !known && self.sessions.contains_key(&number) {
+            self.remove_rival(number, uuid);
+        }
         let session = self.sessions.get_mut(&number)?;
         match (again, known) {
             (true, true) => {
@@ -78,9 +81,23 @@ impl Engine {
     }
 
     pub(super) fn end_session(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
-        let number = SessionNo::new(decode::<EndSession>(record).session);
+        let it = decode::<EndSession>(record);
+        let number = SessionNo::new(it.session);
+        // The log's writer has forgotten it: what comes for it later has offsets from 1 on.
+        if it.queue > 0 && self.past.is_gone() {
+            let own = QueueId::new(it.queue);
+            self.remove_queue(own);
+            self.past.end(own);
+        }
+        self.remove_session(number)?;
+        self.effects.push(Effect::SessionEnded { session: number });
+        None
+    }
+
+    /// A session is no more, and with it its consumers and its own queue.
+    fn remove_session(&mut self, number: SessionNo) -> Option<()> {
         self.past.end(number);
-        self.detached.remove(&number);
+        self.detached.remove(number);
         self.leave_recall(number);
         let mut session = self.sessions.remove(&number)?;
         if session.list() {
@@ -98,8 +115,16 @@ impl Engine {
             self.remove_queue(id);
             self.past.end(id);
         }
-        self.effects.push(Effect::SessionEnded { session: number });
-        None
+        Some(())
+    }
+
+    /// Where the log's beginning is gone, a definition that once lost against this session may have been taken for the first
+    /// of its id.
+    fn remove_rival(&mut self, number: SessionNo, uuid: Uuid) {
+        let other = self.session_ids.get(&uuid).copied();
+        if let Some(other) = other.filter(|other| self.past.is_gone() && *other != number) {
+            self.remove_session(other);
+        }
     }
 
     /// A session's own queue. There is one at most, but where the log's beginning is gone, only the queue may know of it.

@@ -86,7 +86,7 @@ impl Engine {
         get: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
     ) -> Option<()> {
         if prefix == b"c/" {
-            return self.load_config(value);
+            return self.load_config(key, value);
         }
         if prefix == RETAINED {
             return self.retained.load(key, value);

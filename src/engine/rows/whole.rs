@@ -8,6 +8,7 @@ use crate::engine::Engine;
 impl Engine {
     /// The whole durable state as rows, in order of keys: two engines that agree here agree in everything durable.
     pub fn all_rows(&mut self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.dig_all();
         let mut rows = BTreeMap::new();
         let bodies = &*self.bodies;
         for queue in self

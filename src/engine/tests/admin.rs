@@ -341,3 +341,22 @@ fn idle_consumers_cost_nothing_and_keep_their_turn() {
     assert_eq!(to, [consumers[500], consumers[10], consumers[500]]);
     assert!(rig.engine.queues[&queue].live.willing.is_empty());
 }
+
+#[test]
+fn a_look_at_scattered_messages_reads_a_few_chunks_and_says_where_to_go_on() {
+    let (mut rig, queue) = rig_with(30 * 1024);
+    rig.checkpoint();
+    let scattered: Vec<Offset> = (1..30).map(|n| Offset::new(n * 1024 - 1)).collect();
+    let mut left = scattered.as_slice();
+    let mut seen = Vec::new();
+    loop {
+        let before = rig.store.n_loaded();
+        let wanted = Wanted::These(left.to_vec());
+        let looked = rig.engine.look(queue, &wanted).unwrap();
+        assert!(rig.store.n_loaded() - before <= 8);
+        seen.extend(looked.sights.iter().map(|it| it.offset));
+        let Some(next) = looked.next else { break };
+        left = &scattered[scattered.partition_point(|it| *it < next)..];
+    }
+    assert_eq!(seen, scattered);
+}

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use restante_storage::payload::{Config, ConfigEntry, DefineQueue, DeleteQueue};
+use restante_storage::state::KEY_BYTES_MAX;
 use restante_storage::{Draft, Kind, Lsn, QueueId, Stamp};
 
 use super::rig::{REALM, Rig};
@@ -134,4 +135,47 @@ fn the_last_record_about_a_document_wins_wherever_the_log_begins() {
     let kept = documents(&rig.engine);
     assert_eq!(kept.len(), 1);
     assert_eq!(documents(&rig.rebuilt()), kept);
+}
+
+/// A checkpoint with a name of 250 bytes failed, and so did each one after it.
+#[test]
+fn no_name_is_too_long_for_the_state_store() {
+    let key = |realm: usize, name: usize| ConfigKey {
+        kind: 6,
+        realm: "r".repeat(realm),
+        name: "n".repeat(name),
+    };
+    for realm in [0, 1, 64] {
+        for name in 1..=256 {
+            let key = key(realm, name).row_key();
+            // With what a part's key has beside it.
+            assert!(
+                b"p/".len() + key.len() + 4 <= KEY_BYTES_MAX,
+                "{realm}, {name}"
+            );
+            let short = 2 + 4 + realm + 1 + name <= KEY_BYTES_MAX - 6;
+            assert_eq!(key.ends_with(b"nn") || name == 1, short, "{realm}, {name}");
+        }
+    }
+    // Where the realm ends and the name begins counts in a hash as well.
+    assert_ne!(key(64, 256).row_key(), key(63, 256).row_key());
+
+    let mut rig = Rig::new();
+    let names = [243, 244, 256].map(|bytes| "n".repeat(bytes));
+    for name in &names {
+        set(&mut rig, name, Some("1"));
+        set(&mut rig, name, Some("2"));
+    }
+    rig.checkpoint();
+    let expected = documents(&rig.engine);
+    assert_eq!(expected.len(), 3);
+    rig.restart();
+    assert_eq!(documents(&rig.engine), expected);
+    for name in &names {
+        set(&mut rig, name, None);
+    }
+    rig.checkpoint();
+    rig.restart();
+    assert_eq!(documents(&rig.engine), []);
+    assert!(!rig.store.rows().keys().any(|key| key.starts_with(b"c/")));
 }

@@ -182,3 +182,60 @@ fn a_store_of_another_log_is_refused_and_an_empty_one_is_none() {
     assert_eq!(load(super::rig::NODE, 1 << 20), Some(Damage::Foreign));
     assert!(Store::default().load().unwrap().is_none());
 }
+
+#[test]
+fn a_queue_pays_for_a_message_and_not_for_who_else_has_it() {
+    let mut rig = Rig::new();
+    let alone = rig.define("alone");
+    rig.enqueue(alone, 1);
+    let bytes = |rig: &Rig, id| rig.engine.queues.get(&id).unwrap().bytes;
+    let price = bytes(&rig, alone);
+    let crowd: Vec<QueueId> = (0..40).map(|n| rig.define(&format!("q{n}"))).collect();
+    rig.enqueue_to(&crowd, None, None);
+    for queue in &crowd {
+        assert_eq!(bytes(&rig, *queue), price);
+        assert_eq!(rig.accept(*queue, 1, 1), None);
+        assert_eq!(bytes(&rig, *queue), 0);
+    }
+}
+
+#[test]
+fn a_deep_queue_that_is_deleted_is_looked_at_in_slices() {
+    let mut rig = Rig::new();
+    let queue = rig.define("q");
+    rig.enqueue(queue, 20 * 1024);
+    rig.checkpoint();
+    let loaded_before = rig.store.n_loaded();
+    rig.delete(queue);
+    let at_once = rig.store.n_loaded() - loaded_before;
+    assert!(at_once <= 4, "{at_once}");
+    assert!(rig.id("q").is_none());
+    // A crash here changes nothing: only the log and what was checkpointed count.
+    assert_eq!(rig.rebuilt().all_rows().len(), 0);
+    let mut n_slices = 0;
+    while rig.engine.has_errands() {
+        let before = rig.store.n_loaded();
+        rig.engine.take_errands(rig.time(), 16);
+        assert!(rig.store.n_loaded() - before <= 16);
+        n_slices += 1;
+    }
+    assert!(n_slices >= 1);
+    assert_eq!(rig.engine.segments.first_live(), None);
+    rig.checkpoint();
+    rig.restart();
+    assert_eq!(rig.engine.segments.first_live(), None);
+}
+
+#[test]
+fn a_checkpoint_holds_nothing_of_a_queue_that_was_just_deleted() {
+    let mut rig = Rig::new();
+    let queue = rig.define("q");
+    rig.enqueue(queue, 20 * 1024);
+    rig.checkpoint();
+    rig.delete(queue);
+    rig.checkpoint();
+    let keys: Vec<_> = rig.store.rows().into_keys().collect();
+    assert_eq!(keys, [CKPT_KEY]);
+    rig.restart();
+    assert_eq!(rig.engine.segments.first_live(), None);
+}

@@ -223,6 +223,21 @@ fn a_queue_that_lingers_goes_when_nobody_has_consumed_from_it_for_long_enough() 
     assert!(rig.engine.queue(queue).is_none());
 }
 
+/// Whoever came and went between two looks left the old end standing.
+#[test]
+fn a_consumer_that_comes_and_goes_between_two_looks_begins_the_time_anew() {
+    let mut rig = Rig::new();
+    let queue = group(&mut rig);
+    rig.errands();
+    rig.now += 999;
+    let consumer = rig.consumer(queue, 1);
+    rig.engine.remove_consumer(consumer);
+    rig.now += 1;
+    assert!(!deleted(&rig.errands()));
+    rig.now += 1000;
+    assert!(deleted(&rig.errands()));
+}
+
 #[test]
 fn nobody_consumes_from_a_queue_that_is_about_to_go() {
     let mut rig = Rig::new();

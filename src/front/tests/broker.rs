@@ -255,7 +255,8 @@ impl Port for FakePort {
 pub(super) struct FakeAuth;
 
 impl Authenticate for FakeAuth {
-    fn verify<'a>(&'a self, proof: Proof<'a>, _peer: SocketAddr) -> Answer<'a> {
+    /// Whoever it is has the protocol for a role.
+    fn verify<'a>(&'a self, proof: Proof<'a>, _peer: SocketAddr, protocol: Protocol) -> Answer<'a> {
         let answer = match proof {
             Proof::Header(b"Basic YW5uOnB3") => Ok("ann"),
             Proof::Header(b"Bearer often") => Err(NotBelieved::Throttled),
@@ -282,7 +283,7 @@ impl Authenticate for FakeAuth {
             }
             answer.map(|name| Principal {
                 name: Arc::from(name),
-                roles: Arc::from([]),
+                roles: Arc::from([protocol.as_str().to_owned()]),
                 identity: Identity::User { password: None },
                 expires: None,
             })

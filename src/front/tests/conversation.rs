@@ -26,6 +26,7 @@ pub(super) fn delivery(offset: u64, body: Bytes) -> Event {
         consumer: Arc::from("c"),
         offset,
         attempt: 1,
+        barred: false,
         message: Message {
             address: "a".to_owned(),
             message_id: "m".to_owned(),

@@ -205,6 +205,7 @@ async fn credentials_of_the_upgrade_are_enough() {
     client.send("open\nversion:1\nname:till\n\n").await;
     let inner = server.attached().await;
     assert_eq!(&*inner.wish.principal.name, "ann");
+    assert_eq!(&*inner.wish.principal.roles, ["mbws"]);
     assert_eq!(&*inner.wish.realm, "default");
     assert_eq!(inner.wish.name.as_deref(), Some("till"));
     assert!(matches!(client.receive().await, Frame::Opened(_)));
@@ -215,6 +216,7 @@ async fn credentials_of_open_are_enough() {
     let mut server = Server::start().await;
     let (_client, inner) = server.attach().await;
     assert_eq!(&*inner.wish.principal.name, "ann");
+    assert_eq!(&*inner.wish.principal.roles, ["mbws"]);
 }
 
 #[tokio::test]

@@ -53,6 +53,19 @@ impl Calls {
         self.last - self.confirmed
     }
 
+    /// The tag of the next call.
+    pub(super) fn next(&self) -> u64 {
+        self.last + 1
+    }
+
+    /// The changes of subscriptions that wait.
+    pub(super) fn changes(&mut self) -> impl Iterator<Item = &mut Change> {
+        self.waiting.iter_mut().filter_map(|(_, it)| match it {
+            Waits::Change(change) => Some(&mut **change),
+            _ => None,
+        })
+    }
+
     /// A call whose answer is of interest.
     pub(super) fn call_for(&mut self, call: Call, waits: Waits) -> Wish {
         let wish = self.call(call);

@@ -10,6 +10,9 @@
 //! Never more than the client's receive maximum are unacknowledged: the own queue's credit is what it may have, and what comes
 //! on top from other consumers waits here. A delivery whose id is still in use waits too, and all behind it.
 //!
+//! What no subscription wants any more is let go of. What the client may have begun to receive is completed all the same
+//! [MQTT-3.10.4-3], unless the right to consume it is gone too: that it came back says only that it was on its way before.
+//!
 //! A QoS 2 delivery is settled, durably, before its PUBREL goes out. From there on only its id is left: the broker remembers
 //! it until PUBCOMP, and a session that is resumed begins with those PUBRELs.
 
@@ -24,9 +27,9 @@ use rustc_hash::FxHashMap;
 use super::calls::Waits;
 use super::output::{Answer, Outgoing};
 use super::publish::NOT_FOUND;
-use super::subscribe::Key;
+use super::subscribe::{Key, is_for};
 use super::wish::Wish;
-use super::{Session, translate};
+use super::{Session, topic, translate};
 use crate::broker::{Call, Delivery, LISTENER, OWN_CONSUMER, Settle};
 use crate::message::Message;
 
@@ -250,11 +253,13 @@ impl Session {
             consumer,
             offset,
             attempt,
+            barred,
             message,
         } = delivery;
         let origin = Origin::of(&consumer);
         let is_again = attempt > 1;
-        let Some((qos, ids, as_published)) = self.wanted(&origin, &message, is_again) else {
+        let wanted = self.wanted(&origin, &message, is_again && !barred);
+        let Some((qos, ids, as_published)) = wanted else {
             self.tally.unwanted += 1;
             return self.is_done_with(&origin, offset);
         };
@@ -287,21 +292,44 @@ impl Session {
         self.send_waiting();
     }
 
-    /// With which QoS a delivery goes out, for which subscriptions, and whether RETAIN is as its sender has set it. None: for none any more, and it was not begun with.
+    /// With which QoS a delivery goes out, for which subscriptions, and whether RETAIN is as its sender has set it. None: for none any
+    /// more, and it is not to be completed.
     fn wanted(
         &self,
         origin: &Origin,
         message: &Message,
-        is_again: bool,
+        completes: bool,
     ) -> Option<(Qos, Vec<SubscriptionId>, bool)> {
         let bound = message.qos_bound.and_then(Qos::from_u8);
         let bound = bound.unwrap_or(Qos::ExactlyOnce);
         match self.subscriptions.matching(origin, &message.address) {
             Some(it) => Some((bound.min(it.qos), it.ids, it.retain_as_published)),
             // What the client may have begun to receive is completed [MQTT-3.10.4-3].
-            None if is_again => Some((bound.min(Qos::AtLeastOnce), Vec::new(), false)),
+            None if completes => Some((bound.min(Qos::AtLeastOnce), Vec::new(), false)),
             None => None,
         }
+    }
+
+    /// The right to a subscription is gone: what waits for it does so no more, unless another one wants it too.
+    pub(super) fn let_go_of(&mut self, key: &Key) {
+        let subscriptions = &self.subscriptions;
+        let is_wanted = |it: &Waiting| {
+            let address = topic::to_address(it.outgoing.publish.topic.as_str());
+            !is_for(key, &it.origin, &address)
+                || subscriptions.matching(&it.origin, &address).is_some()
+        };
+        let waiting = std::mem::take(&mut self.outbound.waiting).into_iter();
+        let (kept, unwanted): (Vec<_>, Vec<_>) = waiting.partition(is_wanted);
+        self.outbound.waiting = kept.into();
+        for it in unwanted {
+            self.outbound.waiting_bytes -= it.outgoing.n_bytes();
+            self.tally.unwanted += 1;
+            // Of a shared one, all that was not settled has gone back to its group.
+            if !matches!(it.origin, Origin::Shared(_)) {
+                self.is_done_with(&it.origin, it.offset);
+            }
+        }
+        self.send_waiting();
     }
 
     /// Whether the client has said that it does not take so large a packet.

@@ -2,7 +2,7 @@
 //! (MQTT 5.0 §3.8 to §3.11, §3.3.4).
 //!
 //! A subscription counts from its call on, as its first messages may come before its confirmation; it is taken back if the
-//! broker refuses it. One that ends counts until that is confirmed.
+//! broker refuses it. One that ends counts until that is confirmed; one whose right is gone, no longer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ pub(super) struct Granted {
     pub(super) qos: Qos,
     id: Option<SubscriptionId>,
     retain_as_published: bool,
-    /// Which change it came with.
-    serial: u64,
+    /// The tag of its call; 0: it was there before this connection.
+    tag: u64,
 }
 
 /// What names a subscription: its filter in our spelling, and who shares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
-    filter: String,
-    share: Option<String>,
+    pub(super) filter: String,
+    pub(super) share: Option<String>,
 }
 
 impl Key {
@@ -54,8 +54,6 @@ pub(super) struct Subscriptions {
     wild: Vec<(Box<str>, Granted)>,
     /// Shared ones, by the name of their consumer.
     shared: FxHashMap<Arc<str>, Granted>,
-    /// Of the last change.
-    serial: u64,
 }
 
 /// What matches a message.
@@ -80,7 +78,7 @@ impl Subscriptions {
                 qos: qos.unwrap_or_default(),
                 id: SubscriptionId::new(it.id),
                 retain_as_published: it.retain_as_published,
-                serial: 0,
+                tag: 0,
             };
             self.set(&Key { filter, share }, Some(granted));
         }
@@ -134,11 +132,6 @@ impl Subscriptions {
         }
     }
 
-    fn next_serial(&mut self) -> u64 {
-        self.serial += 1;
-        self.serial
-    }
-
     /// Those that a message to `address` from `origin` is for; none if there is none (any more).
     pub(super) fn matching(&self, origin: &Origin, address: &str) -> Option<Matching> {
         if let Origin::Shared(name) = origin {
@@ -163,6 +156,15 @@ impl Subscriptions {
             matching.ids.dedup();
         }
         matching
+    }
+}
+
+/// Whether a message to `address` from `origin` is one for `key`.
+pub(super) fn is_for(key: &Key, origin: &Origin, address: &str) -> bool {
+    match (origin, key.consumer()) {
+        (Origin::Shared(name), Some(consumer)) => *name == consumer,
+        (Origin::Own | Origin::Listener, None) => matches(&key.filter, address),
+        _ => false,
     }
 }
 
@@ -203,7 +205,7 @@ pub(super) struct Change {
 enum ChangeKind {
     /// It is subscribed to, in place of what there was.
     Subscribe(Granted, Option<Granted>),
-    /// It ends, if it is older than that.
+    /// It ends, if its call is older than the one with that tag.
     Unsubscribe(u64),
 }
 
@@ -229,7 +231,6 @@ impl Session {
             reasons: Vec::with_capacity(subscribe.subscriptions.len()),
             why: "",
         };
-        let mut changes = Vec::new();
         let in_use = self.is_v5() && self.inbound.is_in_use(subscribe.packet_id);
         for (at, subscription) in subscribe.subscriptions.iter().enumerate() {
             let (reason, why) = if in_use {
@@ -239,16 +240,13 @@ impl Session {
                 )
             } else {
                 match self.subscribe_one(subscription, id, at) {
-                    Ok((granted, change)) => {
-                        changes.push(change);
-                        (granted.qos.granted(), "")
-                    }
+                    Ok(granted) => (granted.qos.granted(), ""),
                     Err(reason) => reason,
                 }
             };
             codes.tell(reason, why);
         }
-        self.answer_with(codes, changes);
+        self.answer_with(codes);
     }
 
     fn subscribe_one(
@@ -256,7 +254,7 @@ impl Session {
         subscription: &Subscription,
         id: Option<SubscriptionId>,
         at: usize,
-    ) -> Result<(Granted, (Call, Change)), reasons::Reason> {
+    ) -> Result<Granted, reasons::Reason> {
         let key = self.key(&subscription.filter)?;
         let qos = match &key.share {
             // What a member has received of it and not completed could not go to another one.
@@ -277,19 +275,20 @@ impl Session {
             retain_handling: subscription.retain_handling as u8,
             id: id.map_or(0, SubscriptionId::get),
         });
-        let serial = self.subscriptions.next_serial();
+        let tag = self.calls.next();
         let granted = Granted {
             qos,
             id,
             retain_as_published: subscription.retain_as_published,
-            serial,
+            tag,
         };
         if is_new && let Some(consumer) = key.consumer() {
             self.outbound.begins_consumer(consumer);
         }
         let before = self.subscriptions.set(&key, Some(granted));
         let kind = ChangeKind::Subscribe(granted, before);
-        Ok((granted, (call, Change { at, key, kind })))
+        self.change(call, Change { at, key, kind });
+        Ok(granted)
     }
 
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
@@ -299,7 +298,6 @@ impl Session {
             reasons: Vec::with_capacity(unsubscribe.filters.len()),
             why: "",
         };
-        let mut changes = Vec::new();
         let in_use = self.is_v5() && self.inbound.is_in_use(unsubscribe.packet_id);
         for (at, filter) in unsubscribe.filters.iter().enumerate() {
             let key = match self.key(filter) {
@@ -315,14 +313,14 @@ impl Session {
                         filter: key.filter.clone(),
                         share: key.share.clone(),
                     };
-                    let kind = ChangeKind::Unsubscribe(self.subscriptions.next_serial());
-                    changes.push((call, Change { at, key, kind }));
+                    let kind = ChangeKind::Unsubscribe(self.calls.next());
+                    self.change(call, Change { at, key, kind });
                     codes.tell(ReasonCode::Success, "");
                 }
                 Err((reason, why)) => codes.tell(reason, why),
             }
         }
-        self.answer_with(codes, changes);
+        self.answer_with(codes);
     }
 
     /// What a filter of the client's names. 3.x shares too, as all brokers let it.
@@ -335,13 +333,15 @@ impl Session {
         })
     }
 
-    fn answer_with(&mut self, codes: CodesOf, changes: Vec<(Call, Change)>) {
+    fn change(&mut self, call: Call, change: Change) {
+        let waits = Waits::Change(Box::new(change));
+        let wish = self.calls.call_for(call, waits);
+        self.wishes.push_back(wish);
+    }
+
+    /// Behind the calls of its changes.
+    fn answer_with(&mut self, codes: CodesOf) {
         self.codes.0.push_back(codes);
-        for (call, change) in changes {
-            let waits = Waits::Change(Box::new(change));
-            let wish = self.calls.call_for(call, waits);
-            self.wishes.push_back(wish);
-        }
         if self.calls.behind(Waits::Codes).is_some() {
             self.tell_codes();
         }
@@ -357,15 +357,20 @@ impl Session {
                 None
             }
             (ChangeKind::Subscribe(granted, before), Some(why)) => {
-                // Not if another SUBSCRIBE has replaced it since.
+                // Not if another SUBSCRIBE has replaced it since: then that one has replaced what was there before.
                 if current == Some(granted) {
                     self.subscriptions.set(&key, before);
+                } else {
+                    self.replace_before(&key, |it| it == granted, before);
+                }
+                if why == Refusal::Denied {
+                    self.let_go_of(&key);
                 }
                 Some(reasons::of_subscribe(why))
             }
-            (ChangeKind::Unsubscribe(serial), refusal) => {
+            (ChangeKind::Unsubscribe(tag), refusal) => {
                 let is_over = matches!(refusal, None | Some(Refusal::NoSuchSubscription));
-                if is_over && current.is_some_and(|it| it.serial < serial) {
+                if is_over && current.is_some_and(|it| it.tag < tag) {
                     self.subscriptions.set(&key, None);
                 }
                 if let (true, Some(consumer)) = (is_over, key.consumer()) {
@@ -380,6 +385,36 @@ impl Session {
             }
             if codes.why.is_empty() {
                 codes.why = why;
+            }
+        }
+    }
+
+    /// The right to a subscription of a call up to `upto` is gone: it matches nothing any more, and does not come back where
+    /// a later call for the same filter is refused. What waits for it alone is let go.
+    pub(super) fn lose(&mut self, key: &Key, upto: u64) {
+        let is_lost = |it: Granted| it.tag <= upto;
+        if self.subscriptions.get(key).is_some_and(is_lost) {
+            self.subscriptions.set(key, None);
+        }
+        if let Some(consumer) = key.consumer() {
+            self.outbound.begins_consumer(consumer);
+        }
+        self.replace_before(key, is_lost, None);
+        self.let_go_of(key);
+    }
+
+    /// What a refused subscription is replaced with, where it was `old`, is `before` that.
+    fn replace_before(
+        &mut self,
+        key: &Key,
+        old: impl Fn(Granted) -> bool,
+        before: Option<Granted>,
+    ) {
+        for change in self.calls.changes().filter(|it| it.key == *key) {
+            if let ChangeKind::Subscribe(_, it) = &mut change.kind
+                && it.is_some_and(&old)
+            {
+                *it = before;
             }
         }
     }
@@ -432,7 +467,7 @@ mod tests {
             qos: Qos::from_u8(qos).unwrap(),
             id: SubscriptionId::new(id),
             retain_as_published: false,
-            serial: 0,
+            tag: 0,
         }
     }
 

@@ -24,6 +24,9 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 const GAP_BYTES_MAX: u64 = 64 << 10;
 /// First read for a record of unknown length.
 const GUESS_BYTES: u64 = 4 << 10;
+/// Read behind what a hint says: a message's queue knows the record's length without its other targets, 16 bytes each, and
+/// most go to few.
+const SLACK_BYTES: u64 = 256;
 /// Segment files kept open.
 const FILES_MAX: usize = 64;
 
@@ -56,7 +59,7 @@ impl LogReader {
     }
 
     /// The whole record at `lsn`, from the ring or the disk. `len_hint` is its [`crate::RecordRef::len_bytes`] where
-    /// known, else 0: it saves a second read.
+    /// known, or a little less, else 0: it saves a second read.
     ///
     /// # Errors
     /// [`ReadError::Gone`]: its segment was released. [`ReadError::Log`]: the disk failed, or no such record is there.
@@ -73,6 +76,16 @@ impl LogReader {
     /// As [`LogReader::read`] for many, given as (LSN, length hint) in ascending order: what lies close together is
     /// fetched with one read of up to 1 MiB, whose memory the records then share. The results are in the same order.
     pub fn read_many(&self, wanted: &[(Lsn, u32)]) -> Vec<Result<Bytes, ReadError>> {
+        self.read_upto(wanted, usize::MAX)
+    }
+
+    /// As [`LogReader::read_many`], but ends once `bytes_max` or more are read from the disk, as hints may be short: then
+    /// results are missing at the end. There is one at least, and at most one read (and one record) is too much.
+    pub fn read_upto(
+        &self,
+        wanted: &[(Lsn, u32)],
+        bytes_max: usize,
+    ) -> Vec<Result<Bytes, ReadError>> {
         let cached = self.with_tail(|tail| {
             wanted
                 .iter()
@@ -86,23 +99,21 @@ impl LogReader {
             .map(|(wanted, _)| *wanted)
             .collect();
         let mut fetched = Vec::with_capacity(missing.len());
-        let mut rest = missing.as_slice();
-        while let Some((run, after)) = rest
-            .split_at_checked(self.run_len(rest))
-            .filter(|(run, _)| !run.is_empty())
+        let (mut rest, mut n_bytes) = (missing.as_slice(), 0);
+        while (fetched.is_empty() || n_bytes < bytes_max)
+            && let Some((run, after)) = rest
+                .split_at_checked(self.run_len(rest))
+                .filter(|(run, _)| !run.is_empty())
         {
-            fetched.extend(self.fetch(run));
+            let records = self.fetch(run);
+            n_bytes += records.iter().flatten().map(Bytes::len).sum::<usize>();
+            fetched.extend(records);
             rest = after;
         }
         let mut fetched = fetched.into_iter();
-        let mut next = || {
-            fetched
-                .next()
-                .expect("a result for each that was not cached")
-        };
         cached
             .into_iter()
-            .map(|cached| cached.map_or_else(&mut next, Ok))
+            .map_while(|cached| cached.map(Ok).or_else(|| fetched.next()))
             .collect()
     }
 
@@ -244,6 +255,6 @@ fn guess(hint: u32) -> u64 {
     if hint == 0 {
         GUESS_BYTES
     } else {
-        u64::from(hint).max(HEAD_BYTES as u64)
+        u64::from(hint).max(HEAD_BYTES as u64) + SLACK_BYTES
     }
 }

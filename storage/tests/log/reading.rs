@@ -20,7 +20,7 @@ fn every_record_is_read_back_alone_and_together() {
     let reader = world.log.reader();
     assert!(reader.cached(kept[0].lsn).is_none(), "the ring is small");
     assert!(reader.cached(kept[119].lsn).is_some());
-    for hint in [0, 1, 100, 100_000] {
+    for hint in [0, 1, 100, 600, 100_000] {
         for record in &kept {
             let bytes = reader.read(record.lsn, hint).unwrap();
             assert_eq!(&Kept::of(RecordRef::parse(&bytes).unwrap()), record);
@@ -169,4 +169,23 @@ fn without_a_ring_all_comes_from_the_disk() {
     let kept = world.keep(&[body(0, 100)]);
     assert!(world.log.reader().cached(kept[0].lsn).is_none());
     assert!(world.log.reader().read(kept[0].lsn, 0).is_ok());
+}
+
+#[test]
+fn a_long_read_ends_once_it_has_enough() {
+    let (world, kept) = filled(&SimDisk::new());
+    let reader = world.log.reader();
+    let asked: Vec<_> = kept.iter().map(|kept| (kept.lsn, 48)).collect();
+    let (mut n_read, mut n_calls) = (0, 0);
+    while n_read < kept.len() {
+        let got = reader.read_upto(&asked[n_read..], 1);
+        assert!(!got.is_empty());
+        for (got, kept) in got.iter().zip(&kept[n_read..]) {
+            let record = RecordRef::parse(got.as_ref().unwrap()).unwrap();
+            assert_eq!(&Kept::of(record), kept);
+        }
+        (n_read, n_calls) = (n_read + got.len(), n_calls + 1);
+    }
+    assert!(n_calls > 5, "one call a segment: {n_calls}");
+    assert_eq!(reader.read_upto(&asked, usize::MAX).len(), kept.len());
 }

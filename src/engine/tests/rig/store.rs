@@ -1,6 +1,7 @@
 //! A state store in memory, and what a rig does with it and with the log's beginning.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use restante_storage::payload::Advance;
@@ -16,11 +17,19 @@ pub(in crate::engine::tests) type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A state store in memory. Clones are the same one.
 #[derive(Clone, Default)]
-pub(in crate::engine::tests) struct Store(pub(in crate::engine::tests) Arc<Mutex<Rows>>);
+pub(in crate::engine::tests) struct Store(
+    pub(in crate::engine::tests) Arc<Mutex<Rows>>,
+    /// Bodies that were asked for.
+    Arc<AtomicUsize>,
+);
 
 impl Store {
     pub(in crate::engine::tests) fn of(rows: Rows) -> Self {
-        Store(Arc::new(Mutex::new(rows)))
+        Store(Arc::new(Mutex::new(rows)), Arc::default())
+    }
+
+    pub(in crate::engine::tests) fn n_loaded(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 
     pub(in crate::engine::tests) fn rows(&self) -> Rows {
@@ -46,6 +55,7 @@ impl Store {
 
 impl Bodies for Store {
     fn body(&self, queue: QueueId, chunk: u64) -> Vec<u8> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         let rows = self.0.lock().unwrap();
         let row = rows.get(&Engine::body_key(queue, chunk));
         row.cloned().unwrap_or_default()

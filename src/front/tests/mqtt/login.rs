@@ -18,6 +18,8 @@ async fn check_granted(server: &mut Server, mut client: Client, connect: Packet,
     let wish = server.attached().await.wish;
     assert_eq!([&*wish.principal.name, &*wish.realm], who);
     assert_eq!(wish.protocol, Protocol::Mqtt);
+    // Whoever looks at credentials knows by which door they came.
+    assert_eq!(&*wish.principal.roles, ["mqtt"]);
     assert_eq!(wish.client.as_deref(), Some("till"));
     client.expect_connack(ReasonCode::Success).await;
 }

@@ -170,6 +170,7 @@ fn delivery(text: bool) -> Event {
         consumer: Arc::from("c"),
         offset: 17,
         attempt: 2,
+        barred: false,
         message: Message {
             address: "a".to_owned(),
             message_id: "m".to_owned(),

@@ -14,8 +14,9 @@ use restante_storage::payload;
 use super::rig::{
     EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, message, str, subscribe,
 };
-use crate::broker::{Attached, Call, MqttState, Settle};
+use crate::broker::{Attached, Call, Delivery, Event, MqttState, Settle};
 use crate::message::Message;
+use crate::refusal::Refusal;
 use crate::session::mqtt::Wish;
 
 const QOS0: Qos = Qos::AtMostOnce;
@@ -287,6 +288,76 @@ fn what_no_subscription_wants_any_more_is_let_go_unless_it_was_begun() {
     rig.deliver("q", 2, 2, message("a"));
     let publish = rig.expect_publish();
     assert_eq!((publish.qos, publish.dup), (QOS1, true));
+}
+
+fn unsubscribed(filter: &str, share: Option<&str>, upto: u64) -> Event {
+    Event::Unsubscribed {
+        filter: filter.to_owned(),
+        share: share.map(str::to_owned),
+        upto,
+    }
+}
+
+#[test]
+fn nothing_more_goes_out_of_a_subscription_whose_right_is_gone() {
+    let mut asks = connect(Version::V5);
+    asks.properties.receive_maximum = NonZeroU16::new(1);
+    let rig = Rig::new().start_durable(asks).subscribed("a/+", QOS1);
+    let mut rig = rig.subscribed("b", QOS1).subscribed("$share/g/a/x", QOS1);
+    rig.deliver("q", 1, 1, message("a/x"));
+    assert_eq!(rig.expect_publish().topic, "a/x");
+    for (offset, address) in [(2, "a/y"), (3, "b"), (4, "a/%00")] {
+        rig.deliver("q", offset, 1, message(address));
+    }
+    rig.deliver("t", 1, 1, message("a/z"));
+    rig.deliver("s/g/a/x", 1, 1, message("a/x"));
+    rig.broker(unsubscribed("a/+", None, 3));
+    rig.broker(unsubscribed("a/x", Some("g"), 3));
+    // What waited is let go of; of the group's, the broker has taken it back.
+    let settled = [2, 4].map(|offset| accepted("q", offset, &[]));
+    assert_eq!(calls(&mut rig), settled);
+    for (consumer, offset) in [("q", 5), ("t", 2), ("s/g/a/x", 2)] {
+        rig.deliver(consumer, offset, 1, message("a/x"));
+    }
+    rig.broker(Event::Delivery(Box::new(Delivery {
+        consumer: "q".into(),
+        offset: 6,
+        attempt: 2,
+        barred: true,
+        message: message("a/x"),
+    })));
+    let settled = [("q", 5), ("s/g/a/x", 2), ("q", 6)];
+    assert_eq!(
+        calls(&mut rig),
+        settled.map(|(consumer, offset)| accepted(consumer, offset, &[]))
+    );
+    assert_eq!(rig.read(), []);
+    // What was on its way is completed, and what another subscription wants goes on.
+    ack(&mut rig, Packet::Puback, 1);
+    assert_eq!(rig.expect_publish().topic, "b");
+    assert_eq!(calls(&mut rig), [accepted("q", 1, &[])]);
+}
+
+#[test]
+fn a_subscription_whose_right_is_gone_does_not_come_back_with_a_refusal() {
+    for refused in [true, false] {
+        let mut rig = Rig::durable(Version::V5).subscribed("a", QOS1);
+        rig.client(Packet::Subscribe(subscribe(7, &[("a", QOS1)])));
+        rig.client(Packet::Subscribe(subscribe(8, &[("a", QOS1)])));
+        rig.broker(unsubscribed("a", None, 1));
+        calls(&mut rig);
+        // One that was asked for since counts until it is refused.
+        rig.deliver("q", 1, 1, message("a"));
+        assert_eq!(rig.expect_publish().packet_id, Some(id(1)));
+        let failed = [(2, Refusal::Denied), (3, Refusal::Denied)];
+        rig.confirm_with(3, if refused { &failed } else { &[] });
+        assert_eq!(rig.read().len(), 2);
+        rig.deliver("q", 2, 1, message("a"));
+        match refused {
+            true => assert_eq!(calls(&mut rig), [accepted("q", 2, &[])]),
+            false => assert_eq!(rig.expect_publish().packet_id, Some(id(2))),
+        }
+    }
 }
 
 #[test]

@@ -209,6 +209,7 @@ impl Rig {
             consumer: consumer.into(),
             offset,
             attempt,
+            barred: false,
             message,
         })));
     }
