@@ -776,7 +776,7 @@ impl Attachment {
     }
 
     /// The call that has begun a subscription and waits for what is retained of it.
-    fn begun(&self, share: &str, filter: &str) -> Option<u64> {
+    pub(super) fn begun(&self, share: &str, filter: &str) -> Option<u64> {
         let recall = self.mqtt.as_ref()?.recall.as_ref()?;
         (share.is_empty() && recall.filter.as_str() == filter).then_some(recall.tag)
     }

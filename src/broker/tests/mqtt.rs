@@ -1350,3 +1350,49 @@ async fn messages_of_other_doors_are_not_retained() {
     assert_eq!(until(&mut mbws, 1).await.0, []);
     assert_eq!(broker.n_retained(), 0);
 }
+
+#[tokio::test]
+async fn a_right_that_goes_while_what_is_retained_is_recalled_takes_that_with_it() {
+    let house = house();
+    let broker = &house.started.broker;
+    set_all(broker, vec![user(), allow("a", "a")]).await;
+    let mut it = It::attach(&house, ada(60)).await;
+    it.retain("a", 1, "1").await;
+    it.tag += 1;
+    it.inner.call(it.tag, subscribe("a", 1));
+    while it.inner.begun("", "a").is_none() {
+        it.inner.flush();
+        assert_eq!(it.inner.drain(0), []);
+        if it.inner.begun("", "a").is_none() {
+            let ready = tokio::time::timeout(Duration::from_secs(10), it.inner.ready());
+            ready.await.expect("it begins");
+        }
+    }
+    set_all(broker, vec![(document(DocumentKind::Rule, "a"), None)]).await;
+    it.credit(9);
+    // The session hears that it is the one that has just begun: what is on its way already is not sent.
+    let mut lost = false;
+    let refused = loop {
+        let mut refused = None;
+        for event in it.inner.drain(1 << 20) {
+            match event {
+                Event::Unsubscribed { filter, upto, .. } => {
+                    assert_eq!((filter.as_str(), upto), ("a", it.tag));
+                    lost = true;
+                }
+                Event::Delivery(_) => assert!(lost),
+                Event::Confirmed { failed, .. } => refused = Some(failed),
+                _ => {}
+            }
+        }
+        if let Some(refused) = refused {
+            break refused;
+        }
+        let ready = tokio::time::timeout(Duration::from_secs(10), it.inner.ready());
+        ready.await.expect("it is refused");
+    };
+    assert!(lost);
+    assert_eq!(refused, [(it.tag, Refusal::Denied)]);
+    it.leaves(&house).await;
+    assert_eq!(kept(&It::attach(&house, ada(60)).await), []);
+}

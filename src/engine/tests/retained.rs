@@ -277,3 +277,18 @@ fn the_log_is_kept_for_what_a_recall_has_listed() {
     }
     assert!(rig.tape.oldest() > oldest);
 }
+
+#[test]
+fn a_queue_does_not_pay_for_who_else_had_what_is_recalled() {
+    let mut rig = Rig::new();
+    let (session, own) = session(&mut rig);
+    let crowd: Vec<QueueId> = (0..40).map(|n| rig.define(&format!("q{n}"))).collect();
+    rig.retain("a", &crowd, b"1");
+    let bytes = |rig: &Rig, id| rig.engine.queues.get(&id).unwrap().bytes;
+    let price = bytes(&rig, crowd[0]);
+    let listed = rig.list(session, "#");
+    rig.recall(own, &listed);
+    assert_eq!(bytes(&rig, own), price);
+    rig.accept(own, 1, 1);
+    assert_eq!(bytes(&rig, own), 0);
+}
