@@ -9,19 +9,9 @@ use crate::script::{End, Script};
 use crate::server::Server;
 use crate::wait;
 
-/// Runs `restante ARGS` as the administrator of this broker; what it printed.
-fn admin(server: &Server, args: &[&str]) -> String {
-    let url = server.admin_url();
-    let args = [args, &["--admin-url", &url]].concat();
-    let mut process = server.cli(&args);
-    let status = process.wait();
-    assert!(status.success(), "{args:?}: {}", process.stderr());
-    process.stdout()
-}
-
 /// A token for somebody with these roles; its secret.
 fn token(server: &Server, label: &str, role: &str) -> String {
-    let printed = admin(server, &["token", "issue", label, "--role", role]);
+    let printed = server.administer(&["token", "issue", label, "--role", role]);
     let secret = printed.split_whitespace().find(|it| it.starts_with("rst_"));
     secret.expect("a secret").to_owned()
 }
@@ -29,7 +19,7 @@ fn token(server: &Server, label: &str, role: &str) -> String {
 /// A broker with a role `shop` that may send to and consume from `orders/#`, and a token of it.
 fn shop() -> (Server, String) {
     let server = Server::start();
-    admin(&server, &["role", "set", "shop"]);
+    server.administer(&["role", "set", "shop"]);
     let rule = [
         "rule",
         "add",
@@ -40,7 +30,7 @@ fn shop() -> (Server, String) {
         "send,consume",
         "orders/#",
     ];
-    admin(&server, &rule);
+    server.administer(&rule);
     let token = token(&server, "backend", "shop");
     (server, token)
 }
@@ -69,7 +59,7 @@ fn a_right_that_is_taken_away_is_gone_for_who_is_connected() {
     client.consume("c", "orders/eu", "limit:10\n");
     assert_eq!(client.delivery().body, "1");
     let began = Instant::now();
-    admin(&server, &["rule", "rm", "orders", "--yes"]);
+    server.administer(&["rule", "rm", "orders", "--yes"]);
     // It hears of it without asking for anything.
     let cancel = client.cancelled();
     println!("{:?} after the command began", began.elapsed());
@@ -93,7 +83,7 @@ fn a_revoked_token_is_worth_nothing_at_any_door() {
     client.all_confirmed();
     let overview = ask(&server, "GET", "/api/v1/whoami", &token, "");
     assert!(overview.starts_with("HTTP/1.1 200"), "{overview}");
-    admin(&server, &["token", "rm", "backend", "--yes"]);
+    server.administer(&["token", "rm", "backend", "--yes"]);
     let end = End {
         code: "denied".to_owned(),
         close: 4403,
@@ -132,10 +122,10 @@ fn whom_the_broker_does_not_let_ends_with_4_and_knows_why() {
     // Its token goes while it waits.
     let mut follow = server.cli(&["consume", "orders/eu", "--follow", "--key-file", &key]);
     wait::until("it consumes", || {
-        let shown = admin(&server, &["consumer", "ls"]);
+        let shown = server.administer(&["consumer", "ls"]);
         shown.contains("token:backend").then_some(())
     });
-    admin(&server, &["token", "rm", "backend", "--yes"]);
+    server.administer(&["token", "rm", "backend", "--yes"]);
     assert_eq!(follow.wait().code(), Some(4), "{}", follow.stderr());
     assert!(
         follow.stderr().contains("revoked, disabled or expired"),
@@ -148,8 +138,8 @@ fn whom_the_broker_does_not_let_ends_with_4_and_knows_why() {
 #[test]
 fn a_paused_queue_is_hinted_at_once() {
     let server = Server::start();
-    admin(&server, &["queue", "add", "q"]);
-    admin(&server, &["queue", "pause", "q"]);
+    server.administer(&["queue", "add", "q"]);
+    server.administer(&["queue", "pause", "q"]);
     let lines = server.file("lines").display().to_string();
     std::fs::write(&lines, "one\n").expect("a file");
     let mut send = server.cli(&["send", "q", "--file", &lines]);
@@ -162,7 +152,7 @@ fn a_paused_queue_is_hinted_at_once() {
     assert_eq!(said.matches(hint).count(), 1, "{said}");
     let mut waits = server.cli(&["consume", "q", "--realm", "default", "--count", "1"]);
     wait::until("it hints", || waits.stderr().contains(hint).then_some(()));
-    admin(&server, &["queue", "resume", "q"]);
+    server.administer(&["queue", "resume", "q"]);
     assert!(waits.wait().success(), "{}", waits.stderr());
     assert_eq!(waits.stdout(), "one\n");
     let mut temporary = server.cli(&["consume", "~mine", "--idle", "100ms"]);
@@ -216,7 +206,7 @@ fn who_has_no_right_learns_nothing_and_is_written_down() {
         assert!(wrong.is_err_and(|why| why.contains("401")));
     }
     let lines = || {
-        let audit = admin(&server, &["audit", "--result", "denied", "--json"]);
+        let audit = server.administer(&["audit", "--result", "denied", "--json"]);
         let lines: Vec<serde_json::Value> = audit
             .lines()
             .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -236,6 +226,6 @@ fn who_has_no_right_learns_nothing_and_is_written_down() {
         (rest >= 7 && mbws == 1 && strangers == 1).then_some(())
     };
     wait::until("every denial is in the audit log", lines);
-    let audit = admin(&server, &["audit", "--json"]);
+    let audit = server.administer(&["audit", "--json"]);
     assert!(!audit.contains(&token) && !audit.contains("rst_wrong"));
 }

@@ -106,16 +106,6 @@ fn all_answers(server: &Server, token_id: &str) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Runs `restante ARGS` as the administrator; what it printed.
-fn admin(server: &Server, args: &[&str]) -> String {
-    let url = server.admin_url();
-    let args = [args, &["--admin-url", &url]].concat();
-    let mut process = server.cli(&args);
-    let status = process.wait();
-    assert!(status.success(), "{args:?}: {}", process.stderr());
-    process.stdout()
-}
-
 /// All `NAME: VALUE` of that name in a file of definitions.
 fn values<'a>(definitions: &'a str, name: &str) -> Vec<&'a str> {
     let lines = definitions.lines().map(str::trim);
@@ -134,7 +124,7 @@ fn planted_secrets_come_out_nowhere() {
     let file = server.file("bob.secret");
     fs::write(&file, PASSWORD).expect("a file");
     let file = file.display().to_string();
-    admin(&server, &["role", "add", "shop"]);
+    server.administer(&["role", "add", "shop"]);
     let rule = [
         "rule",
         "add",
@@ -145,25 +135,19 @@ fn planted_secrets_come_out_nowhere() {
         "send,consume",
         "orders/#",
     ];
-    admin(&server, &rule);
-    admin(&server, &["queue", "add", "orders"]);
-    admin(
-        &server,
-        &["route", "add", "copy", "orders/copy", "--to", "orders"],
-    );
-    admin(
-        &server,
-        &[
-            "user",
-            "add",
-            "bob",
-            "--role",
-            "shop",
-            "--new-password-file",
-            &file,
-        ],
-    );
-    let issued = admin(&server, &["token", "issue", "backend", "--role", "shop"]);
+    server.administer(&rule);
+    server.administer(&["queue", "add", "orders"]);
+    server.administer(&["route", "add", "copy", "orders/copy", "--to", "orders"]);
+    server.administer(&[
+        "user",
+        "add",
+        "bob",
+        "--role",
+        "shop",
+        "--new-password-file",
+        &file,
+    ]);
+    let issued = server.administer(&["token", "issue", "backend", "--role", "shop"]);
     let token = issued.split_whitespace().find(|it| it.starts_with("rst_"));
     let token = token.expect("a secret").to_owned();
     let listed: Value = serde_json::from_str(&server.get("/api/v1/tokens?prefix=")).expect("JSON");
@@ -198,7 +182,7 @@ fn planted_secrets_come_out_nowhere() {
     let refused = request(&server, "PUT", "/api/v1/users/bob", &bearer, &bad);
     assert!(refused.starts_with("HTTP/1.1 4"), "{refused}");
 
-    let exported = admin(&server, &["definitions", "export", "--with-hashes"]);
+    let exported = server.administer(&["definitions", "export", "--with-hashes"]);
     let mut secrets = vec![PASSWORD, WRONG, MISPLACED, &token];
     secrets.extend(values(&exported, "password_hash"));
     secrets.extend(values(&exported, "hash"));

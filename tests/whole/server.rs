@@ -234,6 +234,16 @@ impl Server {
         Process::start(&mut command)
     }
 
+    /// Runs `restante ARGS` as the administrator of this broker; what it printed. It must succeed.
+    pub(crate) fn administer(&self, args: &[&str]) -> String {
+        let url = self.admin_url();
+        let args = [args, &["--admin-url", &url]].concat();
+        let mut process = self.cli(&args);
+        let status = process.wait();
+        assert!(status.success(), "{args:?}: {}", process.stderr());
+        process.stdout()
+    }
+
     /// All that it logged, earlier processes included.
     pub(crate) fn log(&self) -> String {
         let now = self.process.as_ref().map(Process::stderr);
