@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! credentials ─▶ Authenticator ─▶ Principal ─▶ Access::decide ─▶ Verdict
-//! certificate ──────┘  │          (name, roles)    │              (allowed, by which rule)
+//! certificate, SCRAM ┘ │          (name, roles)    │              (allowed, by which rule)
 //!                      └────▶ Current: Access ◀────┘
 //!                                  ▲ a new one with each change
 //! Registry (users, tokens, roles, rules), Settings (issuers of JWTs)
@@ -18,6 +18,7 @@
 //! - `nothing_here_shows_a_secret`.
 //! - `the_decision_point_keeps_to_the_matrix` (matrix): every kind of principal, verb, rule set and address.
 //! - `an_unknown_user_is_refused_like_a_wrong_password` (authenticator).
+//! - `the_example_of_rfc_7677_is_ours` (scram).
 //!
 //! Not here: what a refusal looks like in a protocol (the doors), and how documents get to disk (`broker`).
 
@@ -36,6 +37,7 @@ pub(crate) mod matrix;
 mod pattern;
 mod pool;
 mod principal;
+pub(crate) mod scram;
 mod secret;
 mod settings;
 mod snapshot;
@@ -55,9 +57,11 @@ pub use check::{
 pub use credentials::{Credentials, HeaderError};
 pub use folder::FolderError;
 pub use grants::Grants;
+pub use hash::PasswordSecrets;
 pub use jwt::{IssuerError, KeyError, check_issuers};
 pub use pattern::PatternError;
 pub use principal::{ADMIN, Identity, MONITOR, Principal};
+pub use scram::{Exchange, SCRAM_SHA_256};
 pub use secret::Secret;
 pub use settings::{IssuerSettings, JwtAlgorithm, KeySource, Settings};
 pub use snapshot::{Access, Current, RuleRef, Verdict};

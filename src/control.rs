@@ -156,11 +156,14 @@ pub(crate) fn tried(broker: &Broker, credentials: &Credentials) -> Option<String
     let Credentials::Basic { user, .. } = credentials else {
         return None;
     };
-    let known = broker
-        .registry()
-        .get(DocumentKind::User, "", user)
-        .is_some();
-    Some(if known { user.as_str() } else { "(unknown)" }.to_owned())
+    Some(tried_user(broker, user))
+}
+
+/// The same, of a name.
+pub(crate) fn tried_user(broker: &Broker, user: &str) -> String {
+    let registry = broker.registry();
+    let known = registry.get(DocumentKind::User, "", user).is_some();
+    if known { user } else { "(unknown)" }.to_owned()
 }
 
 impl Control for Controller {

@@ -46,7 +46,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::access::{self, AuthError, Authenticator, Credentials, Principal};
+use crate::access::{self, AuthError, Authenticator, Credentials, Exchange, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
 use crate::broker::{self, Broker, Change, Protocol, Started};
 use crate::config::{self, Config};
@@ -772,15 +772,40 @@ impl Authenticate for Door {
             verified
         })
     }
+
+    fn challenge(
+        &self,
+        first: &[u8],
+        rename: &mut dyn FnMut(&mut String),
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<(Exchange, String), NotBelieved> {
+        let challenged = verified(self.auth.challenge(first, rename, peer.ip()));
+        self.tell(peer, protocol, None, &challenged);
+        challenged
+    }
+
+    fn prove(
+        &self,
+        exchange: &Exchange,
+        last: &[u8],
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<(Principal, String), NotBelieved> {
+        let proved = verified(self.auth.prove(exchange, last, peer.ip()));
+        let tried = control::tried_user(&self.broker, exchange.user());
+        self.tell(peer, protocol, Some(tried), &proved);
+        proved
+    }
 }
 
 impl Door {
-    fn tell(
+    fn tell<T>(
         &self,
         peer: SocketAddr,
         protocol: Protocol,
         tried: Option<String>,
-        verified: &Result<Principal, NotBelieved>,
+        verified: &Result<T, NotBelieved>,
     ) {
         let why = match verified {
             Err(NotBelieved::Wrong) => "wrong credentials",
@@ -803,7 +828,7 @@ impl Door {
     }
 }
 
-fn verified(result: Result<Principal, AuthError>) -> Result<Principal, NotBelieved> {
+fn verified<T>(result: Result<T, AuthError>) -> Result<T, NotBelieved> {
     result.map_err(|error| match error {
         AuthError::Refused => NotBelieved::Wrong,
         AuthError::TooManyAttempts { .. } => NotBelieved::Throttled,

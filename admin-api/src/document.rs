@@ -38,6 +38,30 @@ pub struct User {
     /// The password's Argon2id hash, as a PHC string. None: no password lets this user in. Never shown by the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
+    /// What SCRAM-SHA-256 needs of the same password: `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`. None: SCRAM does
+    /// not let this user in. Made whenever the broker hashes a password. Never shown by the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scram_verifier: Option<String>,
+}
+
+impl User {
+    /// Takes the password of `other`: both secrets, or neither. They are never mixed, or an old password would still do for one.
+    pub fn take_password(&mut self, other: &User) {
+        self.password_hash.clone_from(&other.password_hash);
+        self.scram_verifier.clone_from(&other.scram_verifier);
+    }
+
+    /// Whether it has any of a password's secrets.
+    #[must_use]
+    pub fn has_password_secrets(&self) -> bool {
+        self.password_hash.is_some() || self.scram_verifier.is_some()
+    }
+
+    /// Without what came of a secret.
+    pub fn clear_password(&mut self) {
+        self.password_hash = None;
+        self.scram_verifier = None;
+    }
 }
 
 /// An API token: a random secret that stands for nobody but itself.

@@ -5,6 +5,7 @@
 //! Bearer a.b.c ─▶ peer's bucket ─▶ queue ─▶ signature, claims, two at a time ───────▶ Principal
 //! Basic ────────▶ peer's bucket ─▶ cache ─▶ account's bucket ─▶ queue ─▶ Argon2, two at a time ─▶ Principal, cache
 //! certificate ──▶ its names, among all users' ──────────────────────────────────────▶ Principal
+//! SCRAM ────────▶ peer's and account's bucket ─▶ challenge ─▶ the same buckets, proof ─▶ Principal
 //! ```
 //!
 //! A password costs tens of milliseconds and 19 MiB to check, so that few are checked at once, a bounded number waits, and
@@ -19,6 +20,7 @@
 //! - `a_password_is_known_again_without_argon2`, until anything in its user's document is changed.
 //! - `guessing_has_to_wait`, by peer and by account, while tokens do not.
 //! - `guessing_from_elsewhere_locks_nobody_out`.
+//! - `a_proof_is_a_try_like_any_other` (SCRAM; `authenticator/proof.rs`).
 //!
 //! Not here: what a refusal looks like in a protocol.
 
@@ -31,11 +33,13 @@ use rand::rngs::SysError;
 use restante_storage::UnixMillis;
 use tracing::{debug, warn};
 
-use super::hash::{self, ProcessHash};
+use super::hash::{self, PasswordSecrets, ProcessHash};
 use super::jwt::{Fault, IssuerError, Issuers};
 use super::pool::{Busy, Pool};
 use super::throttle::{Recent, Throttle};
 use super::{Credentials, Current, Identity, Principal, Secret, Settings, certificate, token};
+
+mod proof;
 
 /// Argon2 runs at once: two keep two cores and 38 MiB busy, and leave the rest to messages.
 const RUNNING_MAX: usize = 2;
@@ -134,6 +138,7 @@ enum Way {
     Token,
     Jwt,
     Certificate,
+    Scram,
 }
 
 impl Way {
@@ -144,6 +149,7 @@ impl Way {
             Way::Token => "token",
             Way::Jwt => "jwt",
             Way::Certificate => "certificate",
+            Way::Scram => "scram",
         }
     }
 }
@@ -207,14 +213,14 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`PasswordError`].
-    pub async fn hash_password(&self, password: Secret) -> Result<String, PasswordError> {
+    pub async fn hash_password(&self, password: Secret) -> Result<PasswordSecrets, PasswordError> {
         check_password(&password)?;
         let hashed = self
             .inner
             .passwords
-            .run_patiently(move || hash::hash_password(password.expose()));
+            .run_patiently(move || PasswordSecrets::of(password.expose()));
         match hashed.await {
-            Ok(Ok(hash)) => Ok(hash),
+            Ok(Ok(secrets)) => Ok(secrets),
             Ok(Err(_)) | Err(Busy) => Err(PasswordError::Failed),
         }
     }
@@ -225,12 +231,7 @@ impl Authenticator {
         if let Some(principal) = inner.known(&user, &password) {
             return Ok((principal, Way::Cache));
         }
-        if let Some(retry_after) = inner.accounts.wait(Instant::now(), &user)
-            && !inner.is_familiar(&user, peer)
-        {
-            inner.charge_peer(Instant::now(), peer);
-            return Err(AuthError::TooManyAttempts { retry_after });
-        }
+        inner.check_account(&user, peer)?;
         let task = Arc::clone(inner);
         let run = inner.passwords.run(move || {
             // Others from there may have been wrong while this one waited.
@@ -265,15 +266,19 @@ pub(super) fn check_password(password: &Secret) -> Result<(), PasswordError> {
 
 /// Counts how it went.
 fn counted(result: Known) -> Result<Principal, AuthError> {
-    let (label, reason) = match &result {
-        Ok((_, way)) => ("accepted", way.name()),
+    count(&result.as_ref().map(|(_, way)| *way).map_err(|why| *why));
+    result.map(|(principal, _)| principal)
+}
+
+fn count(result: &Result<Way, AuthError>) {
+    let (label, reason) = match result {
+        Ok(way) => ("accepted", way.name()),
         Err(AuthError::Refused) => ("refused", "credentials"),
         Err(AuthError::TooManyAttempts { .. }) => ("refused", "attempts"),
         Err(AuthError::Busy) => ("refused", "busy"),
     };
     metrics::counter!("restante_auth_attempts_total", "result" => label, "reason" => reason)
         .increment(1);
-    result.map(|(principal, _)| principal)
 }
 
 impl Inner {
@@ -332,6 +337,17 @@ impl Inner {
         }
     }
 
+    /// Whether that account may be tried from there. A try that is not even looked at is the peer's all the same.
+    fn check_account(&self, user: &str, peer: IpAddr) -> Result<(), AuthError> {
+        match self.accounts.wait(Instant::now(), user) {
+            Some(retry_after) if !self.is_familiar(user, peer) => {
+                self.charge_peer(Instant::now(), peer);
+                Err(AuthError::TooManyAttempts { retry_after })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The principal, if the password was right within the last minute and nothing has changed since.
     fn known(&self, user: &str, password: &Secret) -> Option<Principal> {
         let access = self.current.load();
@@ -383,8 +399,7 @@ impl Inner {
             (Some(principal), Some((_, revision))) if right => {
                 let known = self.known_hash(&user, password, revision);
                 self.known.lock().insert(now, known, now);
-                let familiar = self.familiar_hash(&user, peer);
-                self.familiar.lock().insert(now, familiar, now);
+                self.is_right(now, &user, peer);
                 Ok(principal)
             }
             (principal, stored) => {
@@ -392,11 +407,22 @@ impl Inner {
                 // A name that nobody has may be a password in the wrong place.
                 let name = if known { user.as_str() } else { "(unknown)" };
                 debug!(user = name, %peer, enabled, "a log-in was refused");
-                self.charge_peer(now, peer);
-                self.accounts.charge(now, user);
+                self.is_wrong(now, user, peer);
                 Err(AuthError::Refused)
             }
         }
+    }
+
+    /// Notes that a peer had an account's password right.
+    fn is_right(&self, now: Instant, user: &str, peer: IpAddr) {
+        let familiar = self.familiar_hash(user, peer);
+        self.familiar.lock().insert(now, familiar, now);
+    }
+
+    /// Notes that it had not.
+    fn is_wrong(&self, now: Instant, user: String, peer: IpAddr) {
+        self.charge_peer(now, peer);
+        self.accounts.charge(now, user);
     }
 }
 

@@ -20,7 +20,7 @@ use rand::rngs::SysError;
 
 use super::authenticator::{PasswordError, check_password};
 use super::folder::{self, FolderError};
-use super::hash::{self, Digest};
+use super::hash::{Digest, PasswordSecrets};
 use super::principal::ADMIN;
 use super::token::{NewToken, id_of, new_secret, new_token};
 use super::{Secret, Settings};
@@ -29,7 +29,8 @@ use crate::registry::{Document, DocumentId, DocumentKind, Registry, Stored, Toke
 /// The name of the file with the command line's token.
 pub const CLI_KEY_FILE: &str = "cli.key";
 
-const CLI_LABEL: &str = "cli";
+/// The label of the command line's token.
+pub(super) const CLI_LABEL: &str = "cli";
 const PASSWORD_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// Why there is nobody to start with. The broker must not start.
@@ -105,7 +106,7 @@ impl Bootstrap {
             Some(path) => password_in(path)?,
             None => Secret::random_password()?,
         };
-        let hash = hash::hash_password(password.expose()).map_err(|_| PasswordError::Failed)?;
+        let secrets = PasswordSecrets::of(password.expose()).map_err(|_| PasswordError::Failed)?;
         let stored = registry.get(DocumentKind::User, "", ADMIN);
         let mut user = match stored.map(|stored| &stored.document) {
             Some(Document::User(user)) => user.clone(),
@@ -116,7 +117,8 @@ impl Bootstrap {
         };
         user.roles.push(ADMIN.to_owned());
         user.disabled = false;
-        user.password_hash = Some(hash);
+        user.password_hash = Some(secrets.hash);
+        user.scram_verifier = Some(secrets.verifier);
         let id = id(DocumentKind::User, ADMIN);
         self.changes.push((id, Document::User(user)));
         if settings.admin_password_file.is_none() {
@@ -220,6 +222,7 @@ fn id(kind: DocumentKind, name: &str) -> DocumentId {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash;
     use super::super::testing::House;
     use super::*;
     use crate::registry::DocumentKind;

@@ -12,6 +12,7 @@ use super::hash::{self, Digest};
 use super::index::ANY;
 use super::pattern::Pattern;
 use super::principal::{ADMIN, MONITOR};
+use super::scram::Verifier;
 use super::token;
 use crate::registry::{DocumentKind, Role, Rule, Token, User};
 
@@ -69,6 +70,18 @@ pub fn check_user(user: &User) -> Checked {
         && let Err(error) = hash::check_password_hash(hash)
     {
         faults.add("/password_hash", error.to_string());
+    }
+    match (&user.scram_verifier, &user.password_hash) {
+        (Some(_), None) => {
+            let why = "stands beside a `password_hash`, of the same password, and there is none";
+            faults.add("/scram_verifier", why.to_owned());
+        }
+        (Some(verifier), Some(_)) => {
+            if let Err(error) = Verifier::from_text(verifier) {
+                faults.add("/scram_verifier", error.to_string());
+            }
+        }
+        (None, _) => {}
     }
     faults.finish()
 }
@@ -230,6 +243,7 @@ mod tests {
             roles: texts(&["shop", "*", "a:b", "shop"]),
             certificates: texts(&["cn:ada", "ada"]),
             password_hash: Some("plain".to_owned()),
+            scram_verifier: Some("plain".to_owned()),
             ..User::default()
         };
         assert_eq!(
@@ -240,9 +254,15 @@ mod tests {
                 "/roles/2",
                 "/roles/3",
                 "/certificates/1",
-                "/password_hash"
+                "/password_hash",
+                "/scram_verifier"
             ]
         );
+        let alone = User {
+            scram_verifier: Some(Verifier::new("correct horse").unwrap().to_text()),
+            ..User::default()
+        };
+        assert_eq!(places(check_user(&alone)), ["/scram_verifier"]);
         let token = Token {
             label: " ci".to_owned(),
             hash: "x".to_owned(),
@@ -274,6 +294,7 @@ mod tests {
             roles: texts(&["shop", "admin"]),
             certificates: texts(&["cn:ada", "dns:ada.example"]),
             password_hash: Some(hash::NOBODY.to_owned()),
+            scram_verifier: Some(Verifier::new("correct horse").unwrap().to_text()),
             ..User::default()
         };
         assert_eq!(check_user(&user), Ok(()));

@@ -2,6 +2,7 @@
 //!
 //! - A password is stored as Argon2id with 19 MiB, two passes, one lane (OWASP's least), as a PHC string.
 //! - An API key has 256 random bits, so that there is nothing to guess: BLAKE2b-256 of it is stored.
+//! - Beside it is what SCRAM needs (`scram`), of the same password.
 //! - The cache of passwords that were right lately is keyed by BLAKE2b with a key that only this process has, so that
 //!   what is in memory is of no use elsewhere.
 
@@ -14,6 +15,8 @@ use blake2::{Blake2b, Blake2bMac, Digest as _};
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 use subtle::ConstantTimeEq;
+
+use super::scram::Verifier;
 
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
@@ -50,6 +53,11 @@ impl Digest {
         Some(Digest(bytes))
     }
 
+    /// As it is.
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// Some of its bits, to tell one secret of a token from the next; nothing can be made of them.
     pub(super) fn mark(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -83,6 +91,34 @@ impl ProcessHash {
             mac.update(part.as_bytes());
         }
         mac.finalize_fixed().into()
+    }
+}
+
+/// All that a user's document keeps of a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordSecrets {
+    /// Argon2id's hash.
+    pub hash: String,
+    /// SCRAM's verifier.
+    pub verifier: String,
+}
+
+/// Why nothing is kept of a password: it cannot be hashed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HashError {
+    #[error("Argon2 failed")]
+    Argon2(#[from] argon2::password_hash::Error),
+    #[error("the system's random generator failed")]
+    Random(#[from] SysError),
+}
+
+impl PasswordSecrets {
+    /// With fresh salts. As slow as [`hash_password`], and some milliseconds more.
+    pub(super) fn of(password: &str) -> Result<PasswordSecrets, HashError> {
+        Ok(PasswordSecrets {
+            hash: hash_password(password)?,
+            verifier: Verifier::new(password)?.to_text(),
+        })
     }
 }
 

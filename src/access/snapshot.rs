@@ -285,7 +285,9 @@ impl Access {
     fn password_mark(&self, name: &str) -> Option<u64> {
         let (user, _) = self.user(name)?;
         let hash = user.password_hash.as_deref()?;
-        Some(Digest::of(hash).mark())
+        // Both are of one password: a session that began with either ends when either is another.
+        let verifier = user.scram_verifier.as_deref().unwrap_or_default();
+        Some(Digest::of(&format!("{hash}{verifier}")).mark())
     }
 
     /// The id of the token with this label: no two may have the same.

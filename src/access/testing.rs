@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use restante_admin_api::document::Effect;
 
-use super::{Access, Identity, Principal, Settings, hash};
+use super::hash::PasswordSecrets;
+use super::{Access, Identity, Principal, Settings};
 use crate::registry::{
     Document, DocumentId, DocumentKind, Grant, Registry, Role, Rule, Stored, Token, User, Verb,
 };
@@ -90,9 +91,11 @@ pub(crate) fn rule(effect: Effect, role: &str, verbs: &[Verb], realm: &str, filt
 
 /// A user with a password; takes as long as hashing does.
 pub(crate) fn user(password: &str, roles: &[&str]) -> User {
+    let secrets = PasswordSecrets::of(password).expect("hashes");
     User {
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-        password_hash: Some(hash::hash_password(password).expect("a hash")),
+        password_hash: Some(secrets.hash),
+        scram_verifier: Some(secrets.verifier),
         ..User::default()
     }
 }

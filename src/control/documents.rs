@@ -17,7 +17,7 @@ use restante_admin_api::{Changed, ControlError, How, Invalid, Precondition, Secr
 use restante_storage::UnixMillis;
 
 use super::{Controller, invalid, told};
-use crate::access::{self, PasswordError};
+use crate::access::{self, PasswordError, PasswordSecrets};
 use crate::broker::{Broker, Change, ChangeError, DEFAULT_REALM, now};
 use crate::definitions::{self, BUILT_IN_ROLES, CLI_LABEL, Limits};
 use crate::registry::Registry;
@@ -75,12 +75,12 @@ impl Controller {
         if id.kind == DocumentKind::Route {
             self.must_be_there(&id.realm)?;
         }
-        let hash = match password {
+        let secrets = match password {
             Some(password) => Some(self.hash(&password).await?),
             None => None,
         };
         let of = id.clone();
-        let whole = move |stored: Option<&Stored>| whole(&of, &document, hash.as_ref(), stored);
+        let whole = move |stored: Option<&Stored>| whole(&of, &document, secrets.as_ref(), stored);
         self.set(id, how, whole).await
     }
 
@@ -176,7 +176,7 @@ impl Controller {
         Ok((changes.then_some(revision), told))
     }
 
-    async fn hash(&self, password: &Secret) -> Result<String, ControlError> {
+    async fn hash(&self, password: &Secret) -> Result<PasswordSecrets, ControlError> {
         let password = access::Secret::new(password.expose());
         let hashed = self.auth.hash_password(password).await;
         hashed.map_err(|error| match error {
@@ -294,17 +294,22 @@ pub(super) fn add_faults(faults: &mut Vec<Invalid>, at: &str, document: &Documen
 fn whole(
     id: &DocumentId,
     document: &Document,
-    hash: Option<&String>,
+    secrets: Option<&PasswordSecrets>,
     stored: Option<&Stored>,
 ) -> Result<Document, ControlError> {
     let present = stored.map(|it| &it.document);
     match (document.clone(), present) {
         (Document::User(mut user), present) => {
-            let kept = match present {
-                Some(Document::User(present)) => present.password_hash.clone(),
-                _ => None,
-            };
-            user.password_hash = hash.cloned().or(user.password_hash).or(kept);
+            match (secrets.cloned(), present) {
+                (Some(PasswordSecrets { hash, verifier }), _) => {
+                    user.password_hash = Some(hash);
+                    user.scram_verifier = Some(verifier);
+                }
+                (None, Some(Document::User(present))) if !user.has_password_secrets() => {
+                    user.take_password(present);
+                }
+                (None, _) => {}
+            }
             Ok(Document::User(user))
         }
         (Document::Token(token), Some(Document::Token(present))) => Ok(Document::Token(Token {

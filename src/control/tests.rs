@@ -375,6 +375,10 @@ async fn no_secret_is_told_of_a_change() {
         Document::User(user) => user.password_hash.clone().unwrap(),
         other => panic!("{other:?}"),
     };
+    let verifier = |stored: &Stored| match &stored.document {
+        Document::User(user) => user.scram_verifier.clone().unwrap(),
+        other => panic!("{other:?}"),
+    };
     let token = Token {
         label: "ci".to_owned(),
         ..Token::default()
@@ -391,6 +395,8 @@ async fn no_secret_is_told_of_a_change() {
         canary.to_owned(),
         hash(&made.now),
         hash(&again.now),
+        verifier(&made.now),
+        verifier(&again.now),
         hashes(&issued.now.0),
         hashes(&rotated.now.0),
         issued.now.1.expose().to_owned(),

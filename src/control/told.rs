@@ -1,6 +1,6 @@
 //! Documents and queues as the audit log tells of them: without anything that comes of a secret.
 
-use restante_admin_api::document::{Document, Stored};
+use restante_admin_api::document::{Document, Stored, User};
 use restante_admin_api::queue::QueueInfo;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,14 +23,15 @@ pub(super) fn queue(queue: &QueueInfo) -> Value {
 fn told(document: &Document, was: Option<&Document>) -> Value {
     match (document, was) {
         (Document::User(user), was) => {
-            let hash = user.password_hash.as_ref();
+            let of = |user: &User| (user.password_hash.clone(), user.scram_verifier.clone());
             let same = match was {
-                Some(Document::User(was)) => was.password_hash.as_ref() == hash,
+                Some(Document::User(was)) => of(was) == of(user),
                 _ => true,
             };
             let mut fields = fields(user);
             fields.remove("password_hash");
-            with_secret(fields, "password", hash.is_some(), same)
+            fields.remove("scram_verifier");
+            with_secret(fields, "password", user.password_hash.is_some(), same)
         }
         (Document::Token(token), was) => {
             let same = match was {

@@ -78,7 +78,7 @@ pub(super) fn realm_of(definitions: &RealmDefinitions) -> Realm {
 #[must_use]
 pub fn without_hashes(mut definitions: Definitions) -> Definitions {
     for user in definitions.users.values_mut() {
-        user.password_hash = None;
+        user.clear_password();
     }
     for token in definitions.tokens.values_mut() {
         token.hash.clear();

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 
 use super::export::{realm_of, set_realm, tree_of};
 use super::{CLI_LABEL, DEFAULT_REALM, Definitions, VERSION, checksum};
-use crate::registry::{Document, DocumentId, DocumentKind, Realm, Token};
+use crate::registry::{Document, DocumentId, DocumentKind, Realm, Token, User};
 
 /// Longer values are cut in [`Step::fields`].
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// Fields whose values are never shown.
-const SECRET: [&str; 3] = ["password_hash", "hash", "previous"];
+const SECRET: [&str; 4] = ["password_hash", "scram_verifier", "hash", "previous"];
 
 /// A change, for the registrar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,9 +105,9 @@ fn whole(mut definitions: Definitions) -> Definitions {
 fn target(before: &Definitions, wanted: &Definitions, prune: bool) -> Definitions {
     let mut wanted = wanted.clone();
     for (name, user) in &mut wanted.users {
-        let present = before.users.get(name);
-        let hash = present.and_then(|user| user.password_hash.clone());
-        user.password_hash = user.password_hash.take().or(hash);
+        if let Some(present) = before.users.get(name) {
+            keep_password(user, present);
+        }
     }
     for (id, token) in &mut wanted.tokens {
         keep_secret(token, before.tokens.get(id));
@@ -127,6 +127,15 @@ fn target(before: &Definitions, wanted: &Definitions, prune: bool) -> Definition
         present.queues.extend(realm.queues);
     }
     whole(all)
+}
+
+/// A user that says no secret of a password keeps those that are set. So does one that says the hash that is set and no verifier, as
+/// older files do: it is of the same password.
+fn keep_password(user: &mut User, present: &User) {
+    let is_same = user.password_hash == present.password_hash && user.scram_verifier.is_none();
+    if is_same || !user.has_password_secrets() {
+        user.take_password(present);
+    }
 }
 
 /// A token that says no hash keeps its secrets, the one before a rotation included.

@@ -141,6 +141,7 @@ fn user() -> impl Strategy<Value = User> {
             roles,
             disabled,
             certificates: vec!["cn:x".to_owned()],
+            scram_verifier: password_hash.as_ref().map(|it| format!("of {it}")),
             password_hash,
         })
 }
@@ -415,19 +416,40 @@ fn plain_route() -> Route {
 }
 
 #[test]
+fn a_password_s_secrets_are_never_mixed() {
+    let parsed = |user: &str| parse(&format!("version: 1\nusers:\n  ada: {user}\n")).unwrap();
+    let before = parsed("{password_hash: h1, scram_verifier: v1}");
+    let text = |it: &Option<String>| it.clone().unwrap_or_else(|| "-".to_owned());
+    for (wanted, after) in [
+        ("{}", ["h1", "v1"]),
+        // As a file says it that was exported before there were verifiers.
+        ("{password_hash: h1}", ["h1", "v1"]),
+        ("{password_hash: h2}", ["h2", "-"]),
+        ("{password_hash: h2, scram_verifier: v2}", ["h2", "v2"]),
+        // Refused, as a document: of which password would it be?
+        ("{scram_verifier: v2}", ["-", "v2"]),
+    ] {
+        let planned = plan(&before, &parsed(wanted), false);
+        let ada = &planned.after.users["ada"];
+        let found = [text(&ada.password_hash), text(&ada.scram_verifier)];
+        assert_eq!(found, after, "{wanted}");
+    }
+}
+
+#[test]
 fn a_plan_shows_no_secret() {
     let before = parse(
-        "version: 1\nusers:\n  ada: {password_hash: old1}\ntokens:\n  t: {label: l, hash: old2}\n",
+        "version: 1\nusers:\n  ada: {password_hash: old1, scram_verifier: old3}\ntokens:\n  t: {label: l, hash: old2}\n",
     )
     .unwrap();
     let after = parse(
-        "version: 1\nusers:\n  ada: {password_hash: new1, roles: [admin]}\n  bob: {password_hash: new2}\n\
+        "version: 1\nusers:\n  ada: {password_hash: new1, scram_verifier: new4, roles: [admin]}\n  bob: {password_hash: new2}\n\
          tokens:\n  t: {label: l, hash: new3, previous: {hash: old2, until: 9}}\n",
     )
     .unwrap();
     let planned = plan(&before, &after, false);
     let text = serde_json::to_string(&planned.plan).unwrap();
-    for secret in ["old1", "old2", "new1", "new2", "new3"] {
+    for secret in ["old1", "old2", "old3", "new1", "new2", "new3", "new4"] {
         assert!(!text.contains(secret), "{text}");
     }
     let fields: Vec<_> = planned
@@ -439,7 +461,7 @@ fn a_plan_shows_no_secret() {
     assert_eq!(
         fields,
         [
-            "password_hash, roles: [] -> [\"admin\"]",
+            "password_hash, roles: [] -> [\"admin\"], scram_verifier",
             "password_hash",
             "hash, previous"
         ]

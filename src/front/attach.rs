@@ -18,6 +18,8 @@ use crate::session::{Credentials, NotAttached, mbws, mqtt};
 /// What a client says of itself, and what it wants, whatever it speaks.
 pub(super) struct Wish {
     credentials: Option<Credentials>,
+    /// Whom it has proved to be already, in more than one step.
+    pub(super) proved: Option<Principal>,
     protocol: Protocol,
     session: SessionWish,
     name: Option<String>,
@@ -28,6 +30,7 @@ impl From<mbws::AttachWish> for Wish {
     fn from(wish: mbws::AttachWish) -> Self {
         Wish {
             credentials: wish.credentials,
+            proved: None,
             protocol: Protocol::Mbws,
             session: wish.session,
             name: wish.name,
@@ -40,6 +43,7 @@ impl From<mqtt::AttachWish> for Wish {
     fn from(wish: mqtt::AttachWish) -> Self {
         Wish {
             credentials: wish.credentials,
+            proved: None,
             protocol: Protocol::Mqtt,
             session: wish.session,
             name: None,
@@ -58,8 +62,8 @@ pub(super) async fn attach<B: Inside>(
 ) -> Result<(Box<B::Port>, Attached), NotAttached> {
     let began = now();
     let attached = async {
-        let shown = wish.credentials.as_ref();
-        let believed = believe(front, client, shown, wish.protocol);
+        let (shown, proved) = (wish.credentials.as_ref(), wish.proved);
+        let believed = believe(front, client, shown, proved, wish.protocol);
         let believed = timeout_at(deadline.into(), believed).await;
         let principal = believed.unwrap_or(Err(NotAttached::Busy))?;
         let attach = Attach {
@@ -87,12 +91,13 @@ async fn believe<B: Inside>(
     front: &Front<B>,
     client: &Client,
     shown: Option<&Credentials>,
+    proved: Option<Principal>,
     protocol: Protocol,
 ) -> Result<Principal, NotAttached> {
     let verify = |proof| front.auth.verify(proof, client.peer, protocol);
     let shown = match shown {
         Some(credentials) => Some(verify(Proof::Open(credentials)).await?),
-        None => None,
+        None => proved,
     };
     match (client.principal.as_ref(), shown) {
         (Some(upgrade), Some(shown)) if upgrade.name != shown.name => {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use crate::access::Principal;
+use crate::access::{Exchange, Principal};
 use crate::broker::Protocol;
 use crate::session::Credentials;
 
@@ -38,4 +38,29 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Principal, NotBelieved>
 pub trait Authenticate: Send + Sync + 'static {
     /// Who it is that shows `proof` from `peer`, speaking `protocol`. May be dropped half-way.
     fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr, protocol: Protocol) -> Answer<'a>;
+
+    /// Begins a SCRAM exchange with a client's first message: what the client is to be told. `rename` may change the user's name,
+    /// as where a realm's is in front of it. Takes no time that would have to be waited for.
+    ///
+    /// # Errors
+    /// [`NotBelieved`]: the client is not let in.
+    fn challenge(
+        &self,
+        first: &[u8],
+        rename: &mut dyn FnMut(&mut String),
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<(Exchange, String), NotBelieved>;
+
+    /// Ends it with the client's last message: who it is, and what it is to be told. Takes no time either.
+    ///
+    /// # Errors
+    /// [`NotBelieved`]: the client is not let in.
+    fn prove(
+        &self,
+        exchange: &Exchange,
+        last: &[u8],
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<(Principal, String), NotBelieved>;
 }

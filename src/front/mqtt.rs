@@ -17,6 +17,7 @@
 //!
 //! Not here: bytes (wire), decisions about packets (session) and messages (broker).
 
+mod prove;
 mod tcp;
 mod wire;
 
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use restante_proto::mqtt::{Decoder, ReasonCode};
+use restante_proto::mqtt::{Decoder, ReasonCode, Secret};
 use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
@@ -38,9 +39,11 @@ use super::port::{Inside, News, Port, heard_of, lets_go};
 use super::pulse::Stall;
 use super::socket::Fault;
 use super::{CLOSE_WITHIN, Front, metrics};
+use crate::broker::Attached;
 use crate::logs::seldom;
 use crate::session::NotAttached;
-use crate::session::mqtt::{AttachWish, Closing, Session, Wish};
+use crate::session::mqtt::{AttachWish, Closing, Session, Step, Wish};
+use prove::Prover;
 use wire::{Lost, Turn, Wire};
 
 /// About how much is encoded at once.
@@ -77,24 +80,16 @@ pub(super) async fn drive<B: Inside>(
         leaves: false,
         id: None,
         open: None,
+        prover: None,
         drain: front.settings.drain,
         metrics: front.metrics.clone(),
     };
     // What happens once is in boxes that are dropped: an idle connection costs what `serve` costs.
-    let end = match Box::pin(driver.connect()).await {
-        Ok(wish) => {
-            let deadline = began + settings.connect_within;
-            let (wish, unknown) = within_realm(front, &mut client, *wish);
-            let attached = Box::pin(attach(front, &client, wish, deadline)).await;
-            drop(newcomer);
-            if let (Err(NotAttached::Unauthorized), Some(realm)) = (&attached, unknown) {
-                // The client is told what it is told for a wrong password: names of realms are not for strangers.
-                let (conn, peer) = (client.conn, client.peer);
-                let reason = format!("no realm {realm}");
-                seldom!(60, info, %conn, %peer, reason, "not let in");
-            }
-            driver.serve(attached, &client).await
-        }
+    let deadline = began + settings.connect_within;
+    let mut newcomer = Some(newcomer);
+    let came = Box::pin(driver.come_in(front, &mut client, deadline, &mut newcomer)).await;
+    let end = match came {
+        Ok(attached) => driver.serve(attached, &client).await,
         Err(end) => end,
     };
     Box::pin(driver.finish(end, &client)).await;
@@ -118,6 +113,16 @@ fn within_realm<B: Inside>(
         client.realm = Arc::from(realm);
     }
     (attach::Wish::from(wish), None)
+}
+
+/// Tells the operator, where somebody is not let in, that what stood before the name is no realm. The client is told what it is
+/// told for a wrong password: names of realms are not for strangers.
+fn tell_unknown(client: &Client, why: Option<&NotAttached>, unknown: Option<&str>) {
+    if let (Some(NotAttached::Unauthorized), Some(realm)) = (why, unknown) {
+        let (conn, peer) = (client.conn, client.peer);
+        let reason = format!("no realm {realm}");
+        seldom!(60, info, %conn, %peer, reason, "not let in");
+    }
 }
 
 /// Why a connection comes to its end.
@@ -152,13 +157,43 @@ struct Driver {
     id: Option<Uuid>,
     /// Counts the connection, once it is attached.
     open: Option<metrics::Open>,
+    /// Its authentications with a method, if it has one. In a box: most clients have none.
+    prover: Option<Box<Prover>>,
     drain: Duration,
     metrics: Arc<metrics::Metrics>,
 }
 
 impl Driver {
-    /// Waits for the CONNECT.
-    async fn connect(&mut self) -> Result<Box<AttachWish>, End> {
+    /// From the first byte to the attachment, or to why there is none.
+    async fn come_in<B: Inside>(
+        &mut self,
+        front: &Front<B>,
+        client: &mut Client,
+        deadline: Instant,
+        newcomer: &mut Option<Newcomer>,
+    ) -> Result<Result<(Box<B::Port>, Attached), NotAttached>, End> {
+        let wish = self.connect(front, client).await?;
+        let (mut wish, unknown) = within_realm(front, client, *wish);
+        let proved = self.prover.as_mut().map(|it| it.principal()).transpose();
+        let attached = match proved {
+            Ok(proved) => {
+                wish.proved = proved;
+                attach(front, client, wish, deadline).await
+            }
+            Err(why) => Err(why),
+        };
+        *newcomer = None;
+        tell_unknown(client, attached.as_ref().err(), unknown.as_deref());
+        Ok(attached)
+    }
+
+    /// Waits for the CONNECT, and for what proves who it is where that takes more.
+    async fn connect<B: Inside>(
+        &mut self,
+        front: &Front<B>,
+        client: &mut Client,
+    ) -> Result<Box<AttachWish>, End> {
+        let mut unknown = None;
         loop {
             self.write()?;
             let blocked = self.wire.is_blocked();
@@ -169,23 +204,69 @@ impl Driver {
                     if let Turn::Ended(lost) = turn {
                         return Err(End::Lost(lost));
                     }
-                    let mut tally = Tally::default();
-                    self.take_packet(now(), &mut tally);
-                    self.count_in(&tally);
+                    self.left = true;
                 }
                 () = reach(&mut self.alarm, wake) => self.wake(now())?,
                 () = down(&mut self.shutdown), if !self.told => self.shut_down(),
             }
-            if let Some(Wish::Attach(wish)) = self.session.poll_call() {
-                return Ok(wish);
+            while self.left && self.session.wants_packets() {
+                let mut tally = Tally::default();
+                self.left = self.take_packet(now(), &mut tally);
+                self.count_in(&tally);
+                match self.session.poll_call() {
+                    Some(Wish::Attach(wish)) => return Ok(wish),
+                    Some(Wish::Prove { step, data }) => {
+                        self.introduce(front, client, step, &data, &mut unknown);
+                        if let Some(Wish::Attach(wish)) = self.session.poll_call() {
+                            return Ok(wish);
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
+    }
+
+    /// A stranger proves who it is. Over TCP, its name may begin with that of the realm it wants.
+    fn introduce<B: Inside>(
+        &mut self,
+        front: &Front<B>,
+        client: &mut Client,
+        step: Step,
+        data: &Secret,
+        unknown: &mut Option<String>,
+    ) {
+        let new = || Box::new(Prover::new(front.auth.clone(), client.peer));
+        let prover = self.prover.get_or_insert_with(new);
+        let mut rename = |user: &mut String| {
+            if client.door != Door::MqttOverTcp {
+                return;
+            }
+            match prove::take_realm(user, |realm| front.broker.has_realm(realm)) {
+                Some((realm, true)) => client.realm = Arc::from(realm),
+                Some((realm, false)) => *unknown = Some(realm),
+                None => {}
+            }
+        };
+        let proved = prover.step(step, data, &mut rename);
+        prover.realm = (client.door == Door::MqttOverTcp).then(|| client.realm.clone());
+        tell_unknown(client, proved.as_ref().err(), unknown.as_deref());
+        self.session.handle_proved(now(), proved);
+    }
+
+    /// A client that is attached proves that it is the same still. The realm is that of its CONNECT for good.
+    fn prove_again(&mut self, step: Step, data: &Secret) {
+        let proved = match &mut self.prover {
+            Some(prover) => prover.step_again(step, data),
+            None => Err(NotAttached::Unauthorized),
+        };
+        self.session.handle_proved(now(), proved);
     }
 
     /// From the CONNACK to the end.
     async fn serve<P: Port>(
         &mut self,
-        attached: Result<(Box<P>, crate::broker::Attached), NotAttached>,
+        attached: Result<(Box<P>, Attached), NotAttached>,
         client: &Client,
     ) -> End {
         let (attached, port) = match attached {
@@ -362,6 +443,7 @@ impl Driver {
                 Wish::Credit { consumer, limit } => port.credit(&consumer, limit),
                 Wish::Expiry(expiry) => port.set_expiry(expiry),
                 Wish::End => self.leaves = true,
+                Wish::Prove { step, data } => self.prove_again(step, &data),
                 Wish::Attach(_) => unreachable!("an attached session does not attach again"),
             }
         }

@@ -1,9 +1,11 @@
 //! The MQTT session over one connection, 3.1, 3.1.1 and 5.0: packets in, calls out, events in, packets out.
 //!
 //! ```text
-//! Connecting ──CONNECT──▶ Attaching ──attached──▶ Running ──shutdown──▶ Draining
-//!     │                       │                      │                      │
-//!     └───────────────────────┴── error, goodbye ────┴──────────────────────┴──▶ Over
+//!     ┌──CONNECT, method──▶ Authenticating ──believed──┐
+//!     │                             │                   ▼
+//! Connecting ────────CONNECT────────┼───────────▶ Attaching ──attached──▶ Running ──shutdown──▶ Draining
+//!     │                             │                   │                    │                     │
+//!     └─────────────────────────────┴───────────────────┴── error, goodbye ──┴─────────────────────┴──▶ Over
 //! ```
 //!
 //! The session that outlives its connections is the broker's: queue, subscriptions, and the packet ids of QoS 2 flows that are
@@ -17,6 +19,7 @@
 //!
 //! Not here: bytes (`restante_proto`), sockets (front), credentials, and what a call does (broker).
 
+mod auth;
 mod calls;
 mod connect;
 mod deliver;
@@ -41,6 +44,7 @@ use restante_proto::mqtt::{
 };
 use restante_storage::UnixMillis;
 
+pub use auth::{Proved, Step};
 pub use connect::AttachWish;
 pub use wish::{Closing, DeniedPublish, Settings, Tally, Wish};
 
@@ -49,6 +53,7 @@ use crate::refusal::Refusal;
 pub use crate::session::{Credentials, NotAttached};
 
 use super::rate::Bucket;
+use auth::Turn;
 use calls::{Calls, Waits};
 use connect::Wanted;
 use deliver::Outbound;
@@ -71,6 +76,8 @@ pub struct Session {
     heard: Instant,
     /// How long it may be silent; none: for ever.
     patience: Option<Duration>,
+    /// What an AUTH may be.
+    turn: Turn,
     /// Whether packets were not wanted since it was last heard of: it may have sent some.
     held_up: bool,
     /// Whether the session outlives this connection.
@@ -90,10 +97,18 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    Connecting { deadline: Instant },
+    Connecting {
+        deadline: Instant,
+    },
+    Authenticating {
+        deadline: Instant,
+        wanted: Box<Wanted>,
+    },
     Attaching(Box<Wanted>),
     Running,
-    Draining { deadline: Instant },
+    Draining {
+        deadline: Instant,
+    },
     Over(Box<Closing>),
 }
 
@@ -107,6 +122,7 @@ impl Session {
             version: None,
             heard: now,
             patience: None,
+            turn: Turn::Never,
             held_up: false,
             is_durable: false,
             expiry: Duration::ZERO,
@@ -129,7 +145,9 @@ impl Session {
     pub fn handle_packet(&mut self, now: Instant, packet: Packet) {
         self.heard = now;
         match (&self.state, packet) {
-            (State::Connecting { .. }, Packet::Connect(connect)) => self.connect(&connect),
+            (State::Connecting { deadline }, Packet::Connect(connect)) => {
+                self.connect(*deadline, &connect);
+            }
             (State::Connecting { .. }, _) => {
                 self.fail(
                     ReasonCode::ProtocolError,
@@ -137,9 +155,15 @@ impl Session {
                 );
             }
             (State::Running, packet) => self.running_packet(now, packet),
+            (State::Authenticating { .. }, Packet::Auth(auth)) => self.auth(auth),
             // The driver does not read meanwhile. A goodbye is one at any time.
-            (State::Attaching(_) | State::Draining { .. }, Packet::Disconnect(disconnect)) => {
-                self.disconnect(&disconnect);
+            (
+                State::Authenticating { .. } | State::Attaching(_) | State::Draining { .. },
+                Packet::Disconnect(disconnect),
+            ) => self.disconnect(&disconnect),
+            (State::Authenticating { .. }, _) => {
+                let why = "only AUTH and DISCONNECT may come before the CONNACK";
+                self.fail(ReasonCode::ProtocolError, why);
             }
             (State::Attaching(_) | State::Draining { .. } | State::Over(_), _) => {}
         }
@@ -218,7 +242,10 @@ impl Session {
             State::Running if self.calls.in_flight() > 0 => {
                 self.state = State::Draining { deadline };
             }
-            State::Connecting { .. } | State::Attaching(_) | State::Running => self.shut_down(),
+            State::Connecting { .. }
+            | State::Authenticating { .. }
+            | State::Attaching(_)
+            | State::Running => self.shut_down(),
             State::Draining { .. } | State::Over(_) => {}
         }
     }
@@ -228,6 +255,10 @@ impl Session {
         match self.state {
             State::Connecting { deadline } if now >= deadline => {
                 self.close("connect-timeout", None, "no CONNECT in time".to_owned());
+            }
+            State::Authenticating { deadline, .. } if now >= deadline => {
+                let why = "the authentication was not over in time";
+                self.fail_as("connect-timeout", ReasonCode::NotAuthorized, why);
             }
             State::Draining { deadline } if now >= deadline => self.shut_down(),
             // What it has sent was not read: it may be alive.
@@ -252,7 +283,9 @@ impl Session {
     /// When it wants to be woken.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Connecting { deadline } | State::Draining { deadline } => Some(deadline),
+            State::Connecting { deadline }
+            | State::Authenticating { deadline, .. }
+            | State::Draining { deadline } => Some(deadline),
             State::Running => self.silent_at(),
             State::Attaching(_) | State::Over(_) => None,
         }
@@ -282,6 +315,7 @@ impl Session {
     pub fn wants_packets(&self) -> bool {
         match self.state {
             State::Connecting { .. } => true,
+            State::Authenticating { .. } => self.turn != Turn::Ours,
             State::Running => self.calls.in_flight() < u64::from(self.settings.window.max(1)),
             State::Attaching(_) | State::Draining { .. } | State::Over(_) => false,
         }
@@ -315,7 +349,7 @@ impl Session {
         self.patience.map(|patience| self.heard + patience)
     }
 
-    fn connect(&mut self, connect: &Connect) {
+    fn connect(&mut self, deadline: Instant, connect: &Connect) {
         let version = connect.version;
         let properties = &connect.properties;
         self.version = Some(version);
@@ -334,13 +368,16 @@ impl Session {
             .map_or(receive_maximum, |it| it.min(receive_maximum));
         self.outbound.begin(receive_maximum.get());
         match Wanted::read(connect, &self.settings) {
-            Ok(wanted) => {
-                let attach = Box::new(wanted.attach.clone());
-                self.state = State::Attaching(Box::new(wanted));
-                self.wishes.push_back(Wish::Attach(attach));
-            }
+            Ok((wanted, None)) => self.attach(Box::new(wanted)),
+            Ok((wanted, Some(begun))) => self.authenticate(deadline, Box::new(wanted), begun),
             Err((code, why)) => self.fail(code, why),
         }
+    }
+
+    fn attach(&mut self, wanted: Box<Wanted>) {
+        let attach = Box::new(wanted.attach.clone());
+        self.state = State::Attaching(wanted);
+        self.wishes.push_back(Wish::Attach(attach));
     }
 
     fn start(&mut self, attached: &Attached) {
@@ -383,10 +420,7 @@ impl Session {
             Packet::Pingreq => self.output.pingresp(),
             Packet::Disconnect(disconnect) => self.disconnect(&disconnect),
             Packet::Connect(_) => self.fail(ReasonCode::ProtocolError, "a second CONNECT"),
-            Packet::Auth(_) => {
-                let why = "an AUTH, and CONNECT had no authentication method";
-                self.fail(ReasonCode::ProtocolError, why);
-            }
+            Packet::Auth(auth) => self.auth(auth),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 self.fail(
                     ReasonCode::ProtocolError,
@@ -451,7 +485,10 @@ impl Session {
         }
         // Nothing follows a goodbye, either way.
         self.output.clear();
-        if matches!(self.state, State::Attaching(_)) {
+        if matches!(
+            self.state,
+            State::Authenticating { .. } | State::Attaching(_)
+        ) {
             self.wishes.clear();
         } else if self.expiry.is_zero() {
             self.wishes.push_back(Wish::End);
@@ -483,7 +520,7 @@ impl Session {
     fn shut_down(&mut self) {
         let (word, code, why) = reasons::of_end(End::ShuttingDown);
         match self.state {
-            State::Connecting { .. } | State::Attaching(_) => {
+            State::Connecting { .. } | State::Authenticating { .. } | State::Attaching(_) => {
                 self.fail_as(word, ReasonCode::ServerUnavailable, why);
             }
             _ => self.fail_as(word, code, why),
@@ -502,7 +539,10 @@ impl Session {
         let text = why.into();
         let reason_string = Str::try_from(text.as_str()).ok();
         match (&self.state, self.version) {
-            (State::Connecting { .. } | State::Attaching(_), Some(version)) => {
+            (
+                State::Connecting { .. } | State::Authenticating { .. } | State::Attaching(_),
+                Some(version),
+            ) => {
                 let mut connack = Connack::refused(fitting(code, PacketType::Connack));
                 if version == Version::V5 {
                     connack.properties.reason_string = reason_string;
@@ -522,8 +562,9 @@ impl Session {
     }
 
     fn close(&mut self, reason: &'static str, code: Option<ReasonCode>, text: String) {
-        // What a packet before wanted and was taken for is called still; an attachment is not waited for.
-        self.wishes.retain(|wish| !matches!(wish, Wish::Attach(_)));
+        // What a packet before wanted and was taken for is called still; nobody is waited for.
+        self.wishes
+            .retain(|wish| !matches!(wish, Wish::Attach(_) | Wish::Prove { .. }));
         self.state = State::Over(Box::new(Closing {
             reason,
             code,

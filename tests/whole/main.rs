@@ -10,6 +10,7 @@ mod process;
 mod readme;
 mod recovery;
 mod rights;
+mod scram;
 mod script;
 mod secrets;
 mod server;

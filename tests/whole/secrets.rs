@@ -5,8 +5,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use restante_proto::mqtt::ReasonCode;
 use serde_json::Value;
 
+use crate::scram;
 use crate::script::Script;
 use crate::server::Server;
 use crate::wait;
@@ -64,6 +66,8 @@ fn try_everywhere(server: &Server, user: &str, password: &str) {
     script.frame("open", &fields, "");
     assert_eq!(script.end().code, "unauthorized");
     talk(server.clients(), &mqtt_connect(user, password));
+    let refused = scram::Client::new(server).connect(user, password);
+    assert_eq!(refused, ReasonCode::NotAuthorized);
 }
 
 fn base64(text: &str) -> String {
@@ -173,6 +177,8 @@ fn planted_secrets_come_out_nowhere() {
     let mut connack = [0; 4];
     over_mqtt.read_exact(&mut connack).expect("a CONNACK");
     assert_eq!(connack, [0x20, 2, 0, 0]);
+    let mut by_scram = scram::Client::new(&server);
+    assert_eq!(by_scram.connect("bob", PASSWORD), ReasonCode::Success);
     // And with wrong ones; among them what is nearly right.
     try_everywhere(&server, "bob", WRONG);
     try_everywhere(&server, "bob", &format!("{token}x"));
@@ -186,6 +192,12 @@ fn planted_secrets_come_out_nowhere() {
     let mut secrets = vec![PASSWORD, WRONG, MISPLACED, &token];
     secrets.extend(values(&exported, "password_hash"));
     secrets.extend(values(&exported, "hash"));
+    let verifiers = values(&exported, "scram_verifier");
+    assert_eq!(verifiers.len(), 2, "those of admin and bob: {exported}");
+    // The whole, and each part of it but the method's name and the number of iterations.
+    let parts = verifiers.iter().flat_map(|it| it.split(['$', ':']));
+    secrets.extend(parts.filter(|it| it.len() > 20));
+    secrets.extend(verifiers);
     assert!(secrets.len() > 4, "no hashes were found: {exported}");
     let key = server.token();
     secrets.push(&key);

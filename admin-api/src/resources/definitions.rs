@@ -108,7 +108,7 @@ async fn get(mut call: Call) -> Answer {
 /// The broker has left them out; that no hash gets out by its mistake is worth a second look.
 fn strip(definitions: &mut Definitions) {
     for user in definitions.users.values_mut() {
-        user.password_hash = None;
+        user.clear_password();
     }
     for token in definitions.tokens.values_mut() {
         token.hash.clear();

@@ -352,7 +352,7 @@ impl Kind for Users {
             roles: body.roles,
             disabled: body.disabled,
             certificates: body.certificates,
-            password_hash: None,
+            ..User::default()
         };
         (Document::User(user), body.password)
     }

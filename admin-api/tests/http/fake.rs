@@ -264,6 +264,7 @@ fn documents() -> Vec<(DocumentId, Document)> {
     let user = User {
         roles: vec!["shop".into()],
         password_hash: Some(HASH.into()),
+        scram_verifier: Some(HASH.into()),
         ..User::default()
     };
     let token = Token {
@@ -543,11 +544,14 @@ impl Control for Fake {
                 panic!("as the test wants");
             }
             if let Document::User(user) = &mut document {
-                user.password_hash = match (&password, &before) {
-                    (Some(_), _) => Some(HASH.to_owned()),
-                    (None, Some((Document::User(old), _))) => old.password_hash.clone(),
-                    (None, _) => None,
-                };
+                match (&password, &before) {
+                    (Some(_), _) => {
+                        user.password_hash = Some(HASH.to_owned());
+                        user.scram_verifier = Some(HASH.to_owned());
+                    }
+                    (None, Some((Document::User(old), _))) => user.take_password(old),
+                    (None, _) => user.clear_password(),
+                }
             }
             let it = (document, state.revision);
             state.documents.insert(id.clone(), it.clone());

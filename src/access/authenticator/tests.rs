@@ -1,6 +1,8 @@
 //! What the header promises.
 
 use super::*;
+use crate::access::scram::Exchange;
+use crate::access::scram::tests::Client;
 use crate::access::testing::{House, user};
 use crate::access::{NewToken, new_token};
 use crate::registry::{Document, DocumentKind, Token, User};
@@ -66,6 +68,32 @@ impl Fixture {
             .verify(credentials, peer)
             .await
             .map(|principal| principal.name.to_string())
+    }
+
+    /// A whole SCRAM exchange.
+    fn scram(&self, user: &str, password: &str, peer: IpAddr) -> Result<String, AuthError> {
+        let client = Client::new(user, password);
+        let (exchange, told) = self.challenge(&client, peer)?;
+        self.answer(&client, &exchange, &told, peer)
+    }
+
+    fn challenge(&self, client: &Client, peer: IpAddr) -> Result<(Exchange, String), AuthError> {
+        let first = client.first();
+        self.authenticator.challenge(first.as_bytes(), |_| {}, peer)
+    }
+
+    fn answer(
+        &self,
+        client: &Client,
+        exchange: &Exchange,
+        told: &str,
+        peer: IpAddr,
+    ) -> Result<String, AuthError> {
+        let (last, expected) = client.last(told);
+        let proved = self.authenticator.prove(exchange, last.as_bytes(), peer);
+        let (principal, says) = proved?;
+        assert_eq!(says, expected);
+        Ok(principal.name.to_string())
     }
 
     async fn bearer(&self, token: &str) -> Result<Principal, AuthError> {
@@ -325,14 +353,154 @@ async fn a_password_is_hashed_for_a_document() {
     let hash = fixture
         .authenticator
         .hash_password(Secret::new("another horse"));
-    let hash = hash.await.unwrap();
-    fixture.change_ada(|ada| ada.password_hash = Some(hash));
+    let PasswordSecrets { hash, verifier } = hash.await.unwrap();
+    fixture.change_ada(|ada| {
+        ada.password_hash = Some(hash);
+        ada.scram_verifier = Some(verifier);
+    });
     let let_in = fixture.basic("ada", "another horse", PEER).await;
     assert_eq!(let_in.as_deref(), Ok("ada"));
+    assert_eq!(
+        fixture.scram("ada", "another horse", PEER).as_deref(),
+        Ok("ada")
+    );
     for bad in ["short", "a\nlong one", &"x".repeat(1025)] {
         let refused = fixture.authenticator.hash_password(Secret::new(bad)).await;
         assert!(matches!(refused, Err(PasswordError::Rules)), "{bad}");
     }
+}
+
+#[test]
+fn a_proof_is_a_try_like_any_other() {
+    let fixture = fixture();
+    assert_eq!(
+        fixture.scram("ada", "correct horse", peer(1)).as_deref(),
+        Ok("ada")
+    );
+    // As many challenges as anybody likes; what counts is the answer, when it comes.
+    let client = Client::new("ada", "correct horse");
+    let open = fixture.challenge(&client, peer(1)).unwrap();
+    for _ in 0..2 {
+        let refused = fixture.scram("ada", "wrong horse", peer(1));
+        assert_eq!(refused, Err(AuthError::Refused));
+    }
+    let waits = |result: Result<String, AuthError>| {
+        matches!(result, Err(AuthError::TooManyAttempts { .. }))
+    };
+    assert!(waits(fixture.answer(&client, &open.0, &open.1, peer(1))));
+    assert!(waits(fixture.scram("bob", "whatever", peer(1))));
+    assert!(
+        fixture
+            .authenticator
+            .inner
+            .accounts
+            .is_charged(&"ada".to_owned())
+    );
+    for _ in 0..100 {
+        let accounts = &fixture.authenticator.inner.accounts;
+        accounts.charge(Instant::now(), "ada".to_owned());
+    }
+    assert!(waits(fixture.scram("ada", "correct horse", peer(2))));
+}
+
+#[tokio::test]
+async fn a_proof_makes_a_peer_familiar_as_a_password_does() {
+    let mut fixture = fixture();
+    fixture.scram("ada", "correct horse", peer(1)).unwrap();
+    for _ in 0..100 {
+        let accounts = &fixture.authenticator.inner.accounts;
+        accounts.charge(Instant::now(), "ada".to_owned());
+    }
+    assert_eq!(
+        fixture.scram("ada", "correct horse", peer(1)).as_deref(),
+        Ok("ada")
+    );
+    fixture.change_ada(|ada| ada.description = "so that nothing is cached".to_owned());
+    let home = fixture.basic("ada", "correct horse", peer(1)).await;
+    assert_eq!(home.as_deref(), Ok("ada"));
+}
+
+#[test]
+fn who_cannot_be_let_in_is_challenged_as_anybody_and_refused_at_the_end() {
+    let mut fixture = fixture();
+    let cli = Token {
+        label: "cli".to_owned(),
+        hash: "0".repeat(64),
+        ..Token::default()
+    };
+    fixture.put("cliid", Document::Token(cli));
+    let mut old = user("correct horse", &[]);
+    old.scram_verifier = None;
+    fixture.put("old", Document::User(old));
+    fixture.put("nopass", Document::User(User::default()));
+    let mut off = user("correct horse", &[]);
+    off.disabled = true;
+    fixture.put("off", Document::User(off));
+    let cost = |fixture: &Fixture, name: &str| {
+        let client = Client::new(name, "correct horse");
+        let (_, told) = fixture.challenge(&client, PEER).unwrap();
+        told.split_once(",s=").unwrap().1.to_owned()
+    };
+    for (last, name) in (1..).zip(["eve", "old", "nopass", "off"]) {
+        let told = cost(&fixture, name);
+        assert_eq!(told, cost(&fixture, name), "{name}");
+        assert_eq!(told.len(), cost(&fixture, "ada").len(), "{name}");
+        let refused = fixture.scram(name, "correct horse", peer(last));
+        assert_eq!(refused, Err(AuthError::Refused), "{name}");
+        assert!(fixture.authenticator.inner.peers.is_charged(&peer(last)));
+    }
+    assert_ne!(cost(&fixture, "eve"), cost(&fixture, "mallory"));
+    // Nor does a restart tell who is made up.
+    let before = ["eve", "ada"].map(|name| cost(&fixture, name));
+    let current = Current::new(fixture.house.access());
+    fixture.authenticator = Authenticator::new(current, &fixture.house.settings).unwrap();
+    assert_eq!(before, ["eve", "ada"].map(|name| cost(&fixture, name)));
+}
+
+#[test]
+fn a_password_that_is_changed_during_an_exchange_is_not_proved() {
+    let mut fixture = fixture();
+    let client = Client::new("ada", "correct horse");
+    let (exchange, told) = fixture.challenge(&client, PEER).unwrap();
+    let PasswordSecrets { hash, verifier } = PasswordSecrets::of("another horse").unwrap();
+    fixture.change_ada(|ada| {
+        ada.password_hash = Some(hash);
+        ada.scram_verifier = Some(verifier);
+    });
+    let refused = fixture.answer(&client, &exchange, &told, PEER);
+    assert_eq!(refused, Err(AuthError::Refused));
+}
+
+#[test]
+fn who_has_proved_it_is_renewed_until_the_password_changes() {
+    let mut fixture = fixture();
+    let client = Client::new("ada", "correct horse");
+    let (exchange, told) = fixture.challenge(&client, PEER).unwrap();
+    let (last, _) = client.last(&told);
+    let proved = fixture
+        .authenticator
+        .prove(&exchange, last.as_bytes(), PEER);
+    let (ada, _) = proved.unwrap();
+    let renewed = |fixture: &Fixture| fixture.house.access().renew(&ada, now());
+    assert_eq!(renewed(&fixture).as_ref(), Some(&ada));
+    let verifier = PasswordSecrets::of("correct horse").unwrap().verifier;
+    fixture.change_ada(|ada| ada.scram_verifier = Some(verifier));
+    assert_eq!(renewed(&fixture), None);
+}
+
+#[test]
+fn a_name_may_be_changed_before_anybody_looks_for_it() {
+    let fixture = fixture();
+    let client = Client::new("eu:ada", "correct horse");
+    let rename = |name: &mut String| *name = name.replace("eu:", "");
+    let first = client.first();
+    let challenged = fixture
+        .authenticator
+        .challenge(first.as_bytes(), rename, PEER);
+    let (exchange, told) = challenged.unwrap();
+    assert_eq!(exchange.user(), "ada");
+    let let_in = fixture.answer(&client, &exchange, &told, PEER);
+    assert_eq!(let_in.as_deref(), Ok("ada"));
 }
 
 #[test]
@@ -360,7 +528,16 @@ fn no_log_line_and_no_error_shows_a_secret() {
         let jwt = inner.jwt(&Secret::new("canary.canary.canary"), peer(9));
         let jwt = jwt.unwrap_err();
         let certificate = inner.certificate(b"canary", PEER).unwrap_err();
-        format!("{password:?} {password} {token:?} {token} {jwt:?} {jwt} {certificate:?}")
+        let malformed = fixture
+            .authenticator
+            .challenge(b"n,,n=canary", |_| {}, peer(10));
+        let malformed = malformed.unwrap_err();
+        let client = Client::new("canary", "canary");
+        let (exchange, told) = fixture.challenge(&client, peer(11)).unwrap();
+        let scram = fixture.answer(&client, &exchange, &told, peer(11));
+        format!(
+            "{password:?} {password} {token:?} {token} {jwt:?} {jwt} {certificate:?} {malformed:?} {scram:?}"
+        )
     };
     let errors = tracing::subscriber::with_default(subscriber, || {
         // A line that another test's thread comes to first stays off until all are looked at again.
@@ -370,8 +547,8 @@ fn no_log_line_and_no_error_shows_a_secret() {
         refuse()
     });
     let log = String::from_utf8(log.0.lock().clone()).unwrap();
-    // One for each, and that the address has to wait after the second wrong password.
-    assert_eq!(log.lines().count(), 4, "{log}");
+    // One for each, and two that an address has to wait after its second wrong password.
+    assert_eq!(log.lines().count(), 7, "{log}");
     assert!(log.contains("too many wrong passwords"), "{log}");
     assert!(
         !log.contains("canary") && !errors.contains("canary"),
@@ -391,13 +568,18 @@ fn attempts_are_counted() {
             fixture.basic("ada", "correct horse", PEER).await.unwrap();
             fixture.basic("ada", "correct horse", PEER).await.unwrap();
             fixture.bearer("x").await.unwrap_err();
+            fixture.scram("ada", "correct horse", PEER).unwrap();
+            fixture.scram("ada", "wrong horse", PEER).unwrap_err();
+            let malformed = fixture.authenticator.challenge(b"x", |_| {}, PEER);
+            malformed.unwrap_err();
         });
     });
     let page = recorder.handle().render();
     for line in [
         r#"{result="accepted",reason="password"} 1"#,
         r#"{result="accepted",reason="cache"} 1"#,
-        r#"{result="refused",reason="credentials"} 1"#,
+        r#"{result="accepted",reason="scram"} 1"#,
+        r#"{result="refused",reason="credentials"} 3"#,
     ] {
         assert!(
             page.contains(&format!("restante_auth_attempts_total{line}")),

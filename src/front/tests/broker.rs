@@ -11,7 +11,8 @@ use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::server::within;
-use crate::access::{Identity, Principal};
+use crate::access::scram::{ClientFirst, Verifier};
+use crate::access::{Exchange, Identity, Principal};
 use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof};
 use crate::session::Credentials;
@@ -281,12 +282,45 @@ impl Authenticate for FakeAuth {
             if never {
                 std::future::pending::<()>().await;
             }
-            answer.map(|name| Principal {
-                name: Arc::from(name),
-                roles: Arc::from([protocol.as_str().to_owned()]),
-                identity: Identity::User { password: None },
-                expires: None,
-            })
+            answer.map(|name| principal(name, protocol))
         })
+    }
+
+    fn challenge(
+        &self,
+        first: &[u8],
+        rename: &mut dyn FnMut(&mut String),
+        _peer: SocketAddr,
+        _protocol: Protocol,
+    ) -> Result<(Exchange, String), NotBelieved> {
+        let mut first = ClientFirst::read(first).map_err(|_| NotBelieved::Wrong)?;
+        rename(&mut first.user);
+        let password = match first.user.as_str() {
+            "ann" | "bob" => "pw",
+            "often" => return Err(NotBelieved::Throttled),
+            _ => "nobody's",
+        };
+        let verifier = Verifier::with(password, b"0123456789abcdef", 4096);
+        Ok(Exchange::begin(first, verifier, &"nonce".repeat(5)))
+    }
+
+    fn prove(
+        &self,
+        exchange: &Exchange,
+        last: &[u8],
+        _peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<(Principal, String), NotBelieved> {
+        let says = exchange.finish(last).map_err(|_| NotBelieved::Wrong)?;
+        Ok((principal(exchange.user(), protocol), says))
+    }
+}
+
+fn principal(name: &str, protocol: Protocol) -> Principal {
+    Principal {
+        name: Arc::from(name),
+        roles: Arc::from([protocol.as_str().to_owned()]),
+        identity: Identity::User { password: None },
+        expires: None,
     }
 }

@@ -11,6 +11,7 @@ use restante_proto::mqtt::{
 };
 use uuid::Uuid;
 
+use super::auth::{self, Begun};
 use super::topic;
 use super::wish::Settings;
 use crate::broker::{Attached, SessionWish};
@@ -67,26 +68,35 @@ pub(super) struct Wanted {
     wants_response_information: bool,
     /// What the client thinks its session's expiry is.
     expiry_secs: Option<u32>,
+    /// What an authentication with a method says last.
+    proved: Option<Secret>,
     pub(super) keep_alive: Option<Duration>,
     /// Told if it is not the client's.
     server_keep_alive: Option<u16>,
 }
 
 impl Wanted {
-    /// What the client asks for.
+    /// What the client asks for, and the method by which it wants to say who it is.
     ///
     /// # Errors
     /// What it cannot have, in the code of a CONNACK.
-    pub(super) fn read(connect: &Connect, settings: &Settings) -> Result<Self, Denied> {
-        check_method(connect)?;
+    pub(super) fn read(
+        connect: &Connect,
+        settings: &Settings,
+    ) -> Result<(Self, Option<Begun>), Denied> {
+        let begun = auth::begun(connect)?;
         check_will(connect)?;
         let (client, assigned) = client_id(connect)?;
         let (keep_alive, server_keep_alive) = keep_alive(connect, settings);
-        let user_name = connect.user_name.as_ref().map(Str::as_str);
+        // Where there is a method, who it is stands in its data, and nowhere else.
+        let shows = begun.is_none();
+        let user_name = connect.user_name.as_ref().filter(|_| shows);
+        let user_name = user_name.map(Str::as_str);
+        let password = connect.password.as_ref().filter(|_| shows);
         let attach = AttachWish {
             client,
             assigned,
-            credentials: credentials(user_name, connect.password.as_ref())?,
+            credentials: credentials(user_name, password)?,
             realm_hint: user_name.and_then(realm_hint),
             session: SessionWish {
                 id: None,
@@ -96,13 +106,20 @@ impl Wanted {
             version: connect.version,
         };
         let properties = &connect.properties;
-        Ok(Wanted {
+        let wanted = Wanted {
             attach,
+            proved: None,
             wants_response_information: properties.request_response_information == Some(true),
             expiry_secs: properties.session_expiry_secs,
             keep_alive,
             server_keep_alive,
-        })
+        };
+        Ok((wanted, begun))
+    }
+
+    /// The client was believed, and is to be told this.
+    pub(super) fn proved(&mut self, data: Secret) {
+        self.proved = Some(data);
     }
 
     /// The CONNACK of a client that was attached.
@@ -133,6 +150,8 @@ impl Wanted {
                 .wants_response_information
                 .then(|| response_information(&settings.response_prefix, client))
                 .flatten(),
+            authentication_method: self.proved.is_some().then(auth::method),
+            authentication_data: self.proved.clone(),
             ..ConnackProperties::default()
         }
     }
@@ -140,17 +159,6 @@ impl Wanted {
     fn assigned_id(&self) -> Option<Str> {
         let client = self.attach.assigned.then_some(&self.attach.client)?;
         Str::try_from(client.as_ref()).ok()
-    }
-}
-
-/// Authentication in more than one step is not spoken here.
-fn check_method(connect: &Connect) -> Result<(), Denied> {
-    match connect.properties.authentication_method {
-        None => Ok(()),
-        Some(_) => Err((
-            ReasonCode::BadAuthenticationMethod,
-            "no authentication method is known here: send a user name and a password, or a token",
-        )),
     }
 }
 

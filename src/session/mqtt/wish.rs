@@ -4,9 +4,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
-use restante_proto::mqtt::{Limits, PacketType, ReasonCode};
+use restante_proto::mqtt::{Limits, PacketType, ReasonCode, Secret};
 
-use super::AttachWish;
+use super::{AttachWish, Step};
 use crate::broker::Call;
 
 /// What holds for every MQTT session of one broker.
@@ -50,8 +50,17 @@ pub enum DeniedPublish {
 /// What a session wants of its driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
-    /// Authenticate and attach; answered by [`Session::handle_attached`](super::Session::handle_attached).
+    /// Authenticate and attach, or attach whom a [`Prove`](Wish::Prove) has authenticated; answered by [`Session::handle_attached`](super::Session::handle_attached).
     Attach(Box<AttachWish>),
+    /// Show this to whoever knows credentials, as a step of SCRAM-SHA-256; answered by
+    /// [`Session::handle_proved`](super::Session::handle_proved) before another packet is given. Before CONNACK it says who the client
+    /// is; later, that it is the same one still.
+    Prove {
+        /// Which step it is.
+        step: Step,
+        /// What the client says.
+        data: Secret,
+    },
     /// Hand this to the attachment; answered by [`Event::Confirmed`](crate::broker::Event::Confirmed).
     Call {
         /// The session's number for it, ascending by one.

@@ -1,10 +1,12 @@
 //! Who is let in, and into which realm.
 
 use bytes::Bytes;
-use restante_proto::mqtt::{Connect, Packet, ReasonCode, Secret};
+use restante_proto::mqtt::{Auth, AuthProperties, Connect, Packet, ReasonCode, Secret};
 
 use super::super::server::{Server, settings};
 use super::client::{BOTH, Client, Over, connect, connect_of, text};
+use crate::access::SCRAM_SHA_256;
+use crate::access::scram::tests as scram;
 use crate::broker::Protocol;
 use crate::config::ClientAuth;
 use crate::tls::tests::authority::{Authority, Folder};
@@ -167,5 +169,166 @@ async fn a_client_of_3_1_1_is_told_by_its_own_codes() {
         client.send_bytes(&connect("no")).await;
         client.expect_bytes(b"\x20\x02\x00\x04").await;
         client.expect_end(1008).await;
+    }
+}
+
+/// A client that shows `user` and `password` by SCRAM, up to its last message; what it is to be told then.
+async fn prove(client: &mut Client, user: &str, password: &str) -> Bytes {
+    let by = scram::Client::new(user, password);
+    let mut connect = connect();
+    connect.properties.authentication_method = Some(text(SCRAM_SHA_256));
+    connect.properties.authentication_data = Some(Secret(by.first().into()));
+    client.send(Packet::Connect(Box::new(connect))).await;
+    answer(client, &by).await
+}
+
+async fn prove_again(client: &mut Client, user: &str, password: &str) -> Bytes {
+    let by = scram::Client::new(user, password);
+    client
+        .send(auth(ReasonCode::Reauthenticate, by.first()))
+        .await;
+    answer(client, &by).await
+}
+
+async fn answer(client: &mut Client, by: &scram::Client) -> Bytes {
+    let Packet::Auth(challenge) = client.receive().await else {
+        panic!("no AUTH came")
+    };
+    assert_eq!(challenge.reason, ReasonCode::ContinueAuthentication);
+    let told = challenge.properties.authentication_data.unwrap();
+    let (last, expected) = by.last(std::str::from_utf8(&told.0).unwrap());
+    client
+        .send(auth(ReasonCode::ContinueAuthentication, last))
+        .await;
+    expected.into()
+}
+
+fn auth(reason: ReasonCode, data: String) -> Packet {
+    Packet::Auth(Auth {
+        reason,
+        properties: AuthProperties {
+            authentication_method: Some(text(SCRAM_SHA_256)),
+            authentication_data: Some(Secret(data.into())),
+            ..AuthProperties::default()
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_password_may_be_proved_instead_of_shown() {
+    let mut server = Server::start().await;
+    for over in BOTH {
+        let mut client = Client::new(&server, over).await;
+        let expected = prove(&mut client, "ann", "pw").await;
+        let wish = server.attached().await.wish;
+        assert_eq!(
+            [
+                &*wish.principal.name,
+                &*wish.realm,
+                &wish.principal.roles[0]
+            ],
+            ["ann", "default", "mqtt"]
+        );
+        let connack = client.expect_connack(ReasonCode::Success).await;
+        let told = connack.properties.authentication_data;
+        assert_eq!(told, Some(Secret(expected)));
+        for (user, password) in [("ann", "no"), ("eve", "pw")] {
+            let mut client = Client::new(&server, over).await;
+            prove(&mut client, user, password).await;
+            client.expect_connack(ReasonCode::NotAuthorized).await;
+            client.expect_end(1008).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_proof_s_beginning_is_refused_at_once() {
+    let server = Server::start().await;
+    let long = format!("n,,n=ann,r={}", "x".repeat(5000));
+    for (first, code) in [
+        ("x", ReasonCode::NotAuthorized),
+        ("p=tls-exporter,,n=ann,r=x", ReasonCode::NotAuthorized),
+        ("n,,m=x,n=ann,r=x", ReasonCode::NotAuthorized),
+        ("n,,n=often,r=x", ReasonCode::ConnectionRateExceeded),
+        (&long, ReasonCode::NotAuthorized),
+    ] {
+        let mut connect = connect();
+        connect.properties.authentication_method = Some(text(SCRAM_SHA_256));
+        connect.properties.authentication_data = Some(Secret(first.to_owned().into()));
+        let packet = Packet::Connect(Box::new(connect));
+        check_refused(Client::new(&server, Over::Tcp).await, packet, code).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proof_s_name_may_begin_with_a_realm_over_tcp() {
+    let mut server = Server::start().await;
+    for (over, user, granted) in [
+        (Over::Tcp, "shop 1:ann", Some("shop 1")),
+        (Over::Tcp, "default:ann", Some("default")),
+        (Over::Tcp, "nowhere:ann", None),
+        (Over::WebSocket, "shop 1:ann", None),
+    ] {
+        let mut client = Client::new(&server, over).await;
+        prove(&mut client, user, "pw").await;
+        let Some(realm) = granted else {
+            client.expect_connack(ReasonCode::NotAuthorized).await;
+            continue;
+        };
+        let inner = server.attached().await;
+        let principal = &inner.wish.principal;
+        assert_eq!([&*principal.name, &*inner.wish.realm], ["ann", realm]);
+        client.expect_connack(ReasonCode::Success).await;
+        // Once more, with the realm in front or not.
+        for again in [user, "ann"] {
+            let expected = prove_again(&mut client, again, "pw").await;
+            let done = auth(ReasonCode::Success, String::new());
+            let Packet::Auth(mut told) = client.receive().await else {
+                panic!("no AUTH came")
+            };
+            let data = told
+                .properties
+                .authentication_data
+                .replace(Secret::default());
+            assert_eq!(data, Some(Secret(expected)));
+            assert_eq!(Packet::Auth(told), done);
+        }
+        prove_again(&mut client, "other:ann", "pw").await;
+        client
+            .expect_disconnect(ReasonCode::NotAuthorized, 1008)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_authenticated_stays_who_they_are() {
+    let mut server = Server::start().await;
+    for over in BOTH {
+        for (user, password) in [("bob", "pw"), ("ann", "no")] {
+            let mut client = Client::new(&server, over).await;
+            prove(&mut client, "ann", "pw").await;
+            let _inner = server.attached().await;
+            client.expect_connack(ReasonCode::Success).await;
+            prove_again(&mut client, user, password).await;
+            client
+                .expect_disconnect(ReasonCode::NotAuthorized, 1008)
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_upgrade_and_a_proof_must_name_the_same() {
+    let mut server = Server::start().await;
+    for (user, granted) in [("ann", true), ("bob", false)] {
+        let stream = server.connect().await.into();
+        let mut client = Client::upgraded(&server, stream, "/mqtt", &[ANN]).await;
+        prove(&mut client, user, "pw").await;
+        if granted {
+            let _inner = server.attached().await;
+            client.expect_connack(ReasonCode::Success).await;
+        } else {
+            client.expect_connack(ReasonCode::NotAuthorized).await;
+        }
     }
 }

@@ -267,10 +267,18 @@ fn a_will_is_refused_as_long_as_none_is_kept() {
 }
 
 #[test]
-fn no_authentication_method_is_known() {
-    let mut asks = connect(Version::V5);
-    asks.properties.authentication_method = Some(str("SCRAM-SHA-256"));
-    check_denied(asks, ReasonCode::BadAuthenticationMethod);
+fn no_other_authentication_method_is_known() {
+    for method in [
+        "",
+        "PLAIN",
+        "SCRAM-SHA-1",
+        "scram-sha-256",
+        "SCRAM-SHA-256-PLUS",
+    ] {
+        let mut asks = connect(Version::V5);
+        asks.properties.authentication_method = Some(str(method));
+        check_denied(asks, ReasonCode::BadAuthenticationMethod);
+    }
 }
 
 #[test]
