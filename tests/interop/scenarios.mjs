@@ -83,14 +83,17 @@ class Client {
     this.reasons = new Map();
   }
 
-  // Connects. `stays`: the session outlives the connection. `hold`: nothing is acknowledged before `acknowledge`.
-  async open({ clientId, password, stays = false, keepAlive = 60, hold = false, receiveMaximum, packetMaximum, aliasMaximum }) {
+  // Connects. `stays`: the session outlives the connection. `hold`: nothing is acknowledged before `acknowledge`. `scram`: who proves
+  // a password instead of sending it.
+  async open({ clientId, password, stays = false, keepAlive = 60, hold = false, receiveMaximum, packetMaximum, aliasMaximum, scram }) {
     const { door } = this;
     const wishes = {
       sessionExpiryInterval: stays ? SESSION_EXPIRY_S : 0,
       receiveMaximum,
       maximumPacketSize: packetMaximum,
       topicAliasMaximum: aliasMaximum,
+      authenticationMethod: scram?.method,
+      authenticationData: scram && door.Buffer.from(utf8(scram.first)),
     };
     for (const name in wishes) if (wishes[name] === undefined) delete wishes[name];
     const address = `${door.host}:${door.port}`;
@@ -112,10 +115,20 @@ class Client {
     this.mqtt.on("error", (error) => this.answers.put(new Refused(error.code ?? error)));
     this.mqtt.on("connect", (packet) => this.answers.put(packet));
     if (hold) this.hold();
+    if (scram) this.prove(scram);
     const answer = await this.answers.next("CONNACK");
     if (answer instanceof Refused) throw answer;
     this.present = door.version === "3.1" ? undefined : answer.sessionPresent;
     this.assigned = answer.properties?.assignedClientIdentifier;
+    this.told = answer.properties?.authenticationData && text(answer.properties.authenticationData);
+  }
+
+  prove(scram) {
+    this.mqtt.handleAuth = async ({ properties }, done) => {
+      const last = await scram.last(text(properties.authenticationData));
+      const authenticationData = this.door.Buffer.from(utf8(last));
+      done(null, { cmd: "auth", reasonCode: 0x18, properties: { authenticationMethod: scram.method, authenticationData } });
+    };
   }
 
   // The library waits for its own acknowledgement to be sent before it takes the next message: it is told that it was.
@@ -321,6 +334,41 @@ async function sentWith(door, properties) {
   return reader.receive();
 }
 
+const utf8 = (string) => new TextEncoder().encode(string);
+const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
+const ofBase64 = (string) => Uint8Array.from(atob(string), (character) => character.charCodeAt(0));
+
+async function mac(key, message) {
+  const imported = await crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  return new Uint8Array(await crypto.subtle.sign("HMAC", imported, message));
+}
+
+// SCRAM-SHA-256 (RFC 5802, 7677) from the client's side.
+class Scram {
+  method = "SCRAM-SHA-256";
+
+  constructor(user, password) {
+    this.password = password;
+    this.bare = `n=${user},r=${random()}`;
+    this.first = `n,,${this.bare}`;
+  }
+
+  // The last message; what the server is to say then is in `expected`.
+  async last(told) {
+    const [nonce, salt, iterations] = told.split(",").map((attribute) => attribute.slice(2));
+    const key = await crypto.subtle.importKey("raw", utf8(this.password), "PBKDF2", false, ["deriveBits"]);
+    const cost = { name: "PBKDF2", hash: "SHA-256", salt: ofBase64(salt), iterations: Number(iterations) };
+    const salted = new Uint8Array(await crypto.subtle.deriveBits(cost, key, 256));
+    const clientKey = await mac(salted, utf8("Client Key"));
+    const storedKey = new Uint8Array(await crypto.subtle.digest("SHA-256", clientKey));
+    const bare = `c=biws,r=${nonce}`;
+    const signed = utf8(`${this.bare},${told},${bare}`);
+    const signature = await mac(storedKey, signed);
+    this.expected = `v=${base64(await mac(await mac(salted, utf8("Server Key")), signed))}`;
+    return `${bare},p=${base64(clientKey.map((byte, n) => byte ^ signature[n]))}`;
+  }
+}
+
 const SCENARIOS = {
   async a_ping_is_answered(door) {
     const client = await door.connect({ keepAlive: 1 });
@@ -332,6 +380,18 @@ const SCENARIOS = {
     const refused = await door.connect({ password: "not the token" }).catch((error) => error);
     check(refused instanceof Refused, "it was let in");
     check((door.is5 ? [0x86, 0x87] : [4, 5]).includes(refused.code), `refused with ${refused.code}`);
+  },
+
+  async a_password_is_proved_by_scram(door) {
+    const scram = new Scram("prover", door.password);
+    const client = await door.connect({ password: "not looked at", scram });
+    equal(client.told, scram.expected, "what the server proves");
+    await client.publish("narrow/scram", "let in", 1);
+    for (const [user, password] of [["prover", "another"], ["nobody", door.password]]) {
+      const refused = await door.connect({ password: "not looked at", scram: new Scram(user, password) }).catch((error) => error);
+      check(refused instanceof Refused, "it was let in");
+      equal(refused.code, NOT_AUTHORISED, "refused with");
+    }
   },
 
   qos_0_arrives_as_it_was_sent: (door) => arrivesAsItWasSent(door, 0),
