@@ -91,6 +91,7 @@ impl Controller {
             },
             name: None,
             client: None,
+            will: None,
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;
         client.call(TAG, Call::Publish(Box::new(message)));
@@ -205,8 +206,10 @@ fn not_attached(error: AttachError) -> ControlError {
     match error {
         AttachError::TooMany => ControlError::Full(error.to_string()),
         AttachError::ShuttingDown => ControlError::ShuttingDown,
-        // It asks for no session of its own.
-        AttachError::NoSession | AttachError::NotYours => ControlError::Internal,
+        // It asks for no session of its own, and has no will.
+        AttachError::NoSession | AttachError::NotYours | AttachError::Will(_) => {
+            ControlError::Internal
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, Protocol, SessionWish};
+use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish};
 use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
 /// What a client says of itself, and what it wants, whatever it speaks.
@@ -24,6 +24,7 @@ pub(super) struct Wish {
     session: SessionWish,
     name: Option<String>,
     client: Option<Arc<str>>,
+    will: Option<Box<NewWill>>,
 }
 
 impl From<mbws::AttachWish> for Wish {
@@ -35,6 +36,7 @@ impl From<mbws::AttachWish> for Wish {
             session: wish.session,
             name: wish.name,
             client: None,
+            will: None,
         }
     }
 }
@@ -48,6 +50,7 @@ impl From<mqtt::AttachWish> for Wish {
             session: wish.session,
             name: None,
             client: Some(wish.client),
+            will: wish.will,
         }
     }
 }
@@ -75,6 +78,7 @@ pub(super) async fn attach<B: Inside>(
             session: wish.session,
             name: wish.name,
             client: wish.client,
+            will: wish.will,
         };
         let (port, attached) = front.broker.attach(attach).await?;
         Ok((Box::new(port), attached))

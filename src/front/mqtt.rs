@@ -441,6 +441,7 @@ impl Driver {
             match wish {
                 Wish::Call { tag, call } => port.call(tag, call),
                 Wish::Credit { consumer, limit } => port.credit(&consumer, limit),
+                Wish::GiveUpWill => port.give_up_will(),
                 Wish::Expiry(expiry) => port.set_expiry(expiry),
                 Wish::End => self.leaves = true,
                 Wish::Prove { step, data } => self.prove_again(step, &data),
