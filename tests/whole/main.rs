@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod features;
+mod fuzz;
 mod mqtt;
 mod observed;
 mod ops;
