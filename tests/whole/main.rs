@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod commands;
+mod crowd;
 mod features;
 mod fuzz;
 mod mqtt;
