@@ -230,3 +230,21 @@ fn a_client_that_is_silent_for_too_long_is_given_up_and_what_it_had_goes_to_anot
     });
     drop(gone);
 }
+
+#[test]
+fn a_session_ends_when_its_expiry_has_passed() {
+    let server = Server::start();
+    let mut wish = connect(Version::V5, "passing", &server.token(), false);
+    wish.properties.session_expiry_secs = Some(1);
+    let mut peer = attach(&server, wish.clone());
+    let (code, _) = peer
+        .subscribe("orders/#", Qos::AtLeastOnce)
+        .expect("answered");
+    assert_eq!(code, ReasonCode::GrantedQos1);
+    let is_known = || server.get("/api/v1/sessions").contains("passing");
+    assert!(is_known());
+    drop(peer);
+    wait::until("it is over", || (!is_known()).then_some(()));
+    let (_, connack) = Peer::connect(server.clients(), Over::Tcp, wish).expect("connected");
+    assert!(!connack.session_present);
+}
