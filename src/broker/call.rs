@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use restante_proto::mbws::Ranges;
 use restante_storage::payload;
@@ -33,6 +33,8 @@ pub struct Attach {
     /// The client's id, where its protocol has one (MQTT): for rules with `${client}`, for listings, and for take-over: the
     /// session's id follows from it and the realm, whatever [`SessionWish::id`] says.
     pub client: Option<Arc<str>>,
+    /// When it asked. Of two MQTT clients with one id, who asked later has the session, however long it took to know them.
+    pub asked: Instant,
 }
 
 /// The door that a client came in by.
@@ -112,6 +114,9 @@ pub enum AttachError {
     /// A limit on sessions or connections is reached.
     #[error("too many sessions or connections")]
     TooMany,
+    /// Meanwhile another connection has taken the session.
+    #[error("another connection has taken the session")]
+    TakenOver,
     /// The broker is going down.
     #[error("the broker is shutting down")]
     ShuttingDown,

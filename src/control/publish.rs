@@ -1,6 +1,6 @@
 //! A message out of a request: the same way as through any door, by a client that is attached for as long as that takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -91,6 +91,7 @@ impl Controller {
             },
             name: None,
             client: None,
+            asked: Instant::now(),
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;
         client.call(TAG, Call::Publish(Box::new(message)));
@@ -206,7 +207,9 @@ fn not_attached(error: AttachError) -> ControlError {
         AttachError::TooMany => ControlError::Full(error.to_string()),
         AttachError::ShuttingDown => ControlError::ShuttingDown,
         // It asks for no session of its own.
-        AttachError::NoSession | AttachError::NotYours => ControlError::Internal,
+        AttachError::NoSession | AttachError::NotYours | AttachError::TakenOver => {
+            ControlError::Internal
+        }
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) async fn attach<B: Inside>(
             session: wish.session,
             name: wish.name,
             client: wish.client,
+            asked: began,
         };
         let (port, attached) = front.broker.attach(attach).await?;
         Ok((Box::new(port), attached))

@@ -256,6 +256,24 @@ async fn whoever_comes_with_the_same_client_id_takes_over() {
 }
 
 #[tokio::test]
+async fn who_asked_earlier_and_was_known_later_takes_nothing_over() {
+    for expiry in [0, 60] {
+        for fresh in [false, true] {
+            let house = house();
+            let late = client("a", expiry, fresh);
+            let mut it = It::new(&house, "a", 60).await;
+            let tried = It::tries(&house, late).await;
+            assert_eq!(tried.err(), Some(AttachError::TakenOver));
+            // The one that is there stays there, with its session.
+            it.subscribe("x", 1).await;
+            assert_eq!(house.started.broker.n_attached(), 1);
+            it.leaves(&house).await;
+            assert!(It::new(&house, "a", 60).await.attached.resumed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_takes_over_somebody_elses_session() {
     let eve = |expiry, fresh| Attach {
         principal: access::testing::permanent("eve", &[access::ADMIN]),

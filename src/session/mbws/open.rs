@@ -29,6 +29,7 @@ pub(super) fn code(why: NotAttached) -> Code {
         NotAttached::Busy => Code::Internal,
         NotAttached::Refused(AttachError::NoSession) => Code::NoSession,
         NotAttached::Refused(AttachError::NotYours | AttachError::TooMany) => Code::Denied,
+        NotAttached::Refused(AttachError::TakenOver) => Code::TakenOver,
         NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,
     }
 }
