@@ -67,8 +67,14 @@ fn of_two_hundred_connections_with_one_client_id_one_is_left_with_the_session() 
             let rush = || {
                 at_once.wait();
                 let (peer, connack) = Peer::connect(server.clients(), Over::Tcp, wish.clone())?;
-                assert_eq!(connack.reason, ReasonCode::Success, "{connack:?}");
-                assert!(connack.session_present);
+                match connack.reason {
+                    ReasonCode::Success => assert!(connack.session_present),
+                    // Somebody who came later was quicker.
+                    ReasonCode::ServerBusy | ReasonCode::ServerUnavailable => {
+                        return Err(Gone::Lost);
+                    }
+                    _ => panic!("{connack:?}"),
+                }
                 Ok(peer)
             };
             let rushing: Vec<_> = (0..STORM).map(|_| scope.spawn(rush)).collect();

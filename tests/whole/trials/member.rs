@@ -1,13 +1,13 @@
 //! A member of a shared subscription that dies with messages in its hands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use restante_proto::mqtt::{Ack, Packet, PacketId, Publish, Qos, ReasonCode, Version};
 
-use super::{Place, random_over};
+use super::{Place, begin, random_over, receive};
 use crate::peer::{Gone, Life, Peer, connect};
 
 /// How many messages it takes at most before it dies: fewer than it is given without an answer.
@@ -43,10 +43,10 @@ impl Member {
 
     /// Dies of old age after so many messages.
     fn live(&mut self, place: &Place, life: Life, n_messages: u32) -> Result<(), Gone> {
-        let mut peer = self.attach(place, life)?;
+        let (mut peer, mut came) = self.attach(place, life)?;
         place.watch(&peer);
         for _ in 0..n_messages {
-            let publish = self.next(&mut peer)?;
+            let publish = self.next(&mut peer, &mut came)?;
             if self.random.random_bool(0.7) {
                 acknowledge(&mut peer, &publish)?;
             }
@@ -56,9 +56,9 @@ impl Member {
 
     /// Takes and acknowledges everything, up to a message of that payload.
     pub(super) fn inherit(&mut self, place: &Place, upto: &str) {
-        let mut peer = self.attach(place, Life::ENDLESS).expect("attached");
+        let (mut peer, mut came) = self.attach(place, Life::ENDLESS).expect("attached");
         loop {
-            let publish = self.next(&mut peer).expect("a message");
+            let publish = self.next(&mut peer, &mut came).expect("a message");
             acknowledge(&mut peer, &publish).expect("sent");
             if publish.payload == upto {
                 return;
@@ -66,30 +66,31 @@ impl Member {
         }
     }
 
-    pub(super) fn attach(&mut self, place: &Place, life: Life) -> Result<Peer, Gone> {
+    /// A connection of a member, and what came before it was told that it is one: its session may have been one already.
+    pub(super) fn attach(
+        &mut self,
+        place: &Place,
+        life: Life,
+    ) -> Result<(Peer, VecDeque<Packet>), Gone> {
         let over = random_over(&mut self.random);
         let mut peer = Peer::new(place.at, over, self.version, life)?;
-        let connack = peer.begin(connect(self.version, self.name, &place.token, self.clean))?;
-        assert_eq!(connack.reason, ReasonCode::Success, "{connack:?}");
+        let connect = connect(self.version, self.name, &place.token, self.clean);
+        begin(&mut peer, connect)?;
         let (code, before) = peer.subscribe(self.filter, self.qos)?;
         // What was received with QoS 2 and not completed could not go to another member: nothing is sent so.
         assert_eq!(code, ReasonCode::GrantedQos1);
-        for packet in before {
-            self.note(&publish_of(packet));
-        }
-        Ok(peer)
+        Ok((peer, before.into()))
     }
 
-    fn next(&mut self, peer: &mut Peer) -> Result<Publish, Gone> {
-        let publish = publish_of(peer.receive()?);
-        self.note(&publish);
-        Ok(publish)
-    }
-
-    fn note(&mut self, publish: &Publish) {
+    fn next(&mut self, peer: &mut Peer, came: &mut VecDeque<Packet>) -> Result<Publish, Gone> {
+        let publish = match came.pop_front() {
+            Some(packet) => publish_of(packet),
+            None => publish_of(receive(peer)?),
+        };
         assert_eq!(publish.qos, Qos::AtLeastOnce);
         let payload = String::from_utf8_lossy(&publish.payload);
         self.got.insert(payload.into_owned());
+        Ok(publish)
     }
 }
 

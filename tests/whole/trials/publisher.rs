@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use restante_proto::mqtt::{Ack, Packet, PacketId, Qos, ReasonCode, Version};
 
-use super::{Place, random_over};
+use super::{Place, begin, random_over, receive};
 use crate::peer::{Gone, Peer, connect, publish};
 
 /// How many messages it has under way at most.
@@ -76,8 +76,8 @@ impl Publisher {
         let over = random_over(&mut self.random);
         let life = place.life(&mut self.random);
         let mut peer = Peer::new(place.at, over, self.version, life)?;
-        let connack = peer.begin(connect(self.version, self.name, &place.token, false))?;
-        assert_eq!(connack.reason, ReasonCode::Success, "{connack:?}");
+        let connect = connect(self.version, self.name, &place.token, false);
+        let connack = begin(&mut peer, connect)?;
         assert!(connack.session_present || !self.has_begun, "{}", self.name);
         self.has_begun = true;
         self.send_again(&mut peer)?;
@@ -134,7 +134,7 @@ impl Publisher {
     }
 
     fn take_answer(&mut self, peer: &mut Peer) -> Result<(), Gone> {
-        let packet = peer.receive()?;
+        let packet = receive(peer)?;
         match (packet, self.qos) {
             (Packet::Puback(ack), Qos::AtLeastOnce) => {
                 assert_eq!(ack.reason, ReasonCode::Success, "{ack:?}");

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use restante_proto::mqtt::{Ack, Packet, PacketId, Publish, Qos, ReasonCode, Version};
 
-use super::{Place, random_over};
+use super::{Place, begin, random_over, receive};
 use crate::peer::{Gone, Life, Over, Peer, connect, publish};
 
 pub(super) struct Subscriber {
@@ -21,7 +21,6 @@ pub(super) struct Subscriber {
     /// Publishers whose last message has not come.
     n_open: usize,
     has_begun: bool,
-    has_subscribed: bool,
 }
 
 impl Subscriber {
@@ -41,7 +40,6 @@ impl Subscriber {
             next: BTreeMap::new(),
             n_open: n_publishers,
             has_begun: false,
-            has_subscribed: false,
         }
     }
 
@@ -52,7 +50,6 @@ impl Subscriber {
             .subscribe(self.filter, Qos::ExactlyOnce)
             .expect("an answer");
         assert_eq!((code, before), (ReasonCode::GrantedQos2, Vec::new()));
-        self.has_subscribed = true;
     }
 
     /// Receives until every publisher has said that it is done; how many messages of each.
@@ -74,7 +71,7 @@ impl Subscriber {
     fn live(&mut self, place: &Place, life: Life) -> Result<(), Gone> {
         let mut peer = self.attach(place, life)?;
         while self.n_open > 0 || !self.received.is_empty() {
-            let packet = peer.receive()?;
+            let packet = receive(&mut peer)?;
             self.take(&mut peer, packet)?;
         }
         Ok(())
@@ -88,8 +85,7 @@ impl Subscriber {
             let maximum = self.random.random_range(1..30_u16);
             connect.properties.receive_maximum = maximum.try_into().ok();
         }
-        let connack = peer.begin(connect)?;
-        assert_eq!(connack.reason, ReasonCode::Success, "{connack:?}");
+        let connack = begin(&mut peer, connect)?;
         assert!(connack.session_present || !self.has_begun, "{}", self.name);
         self.has_begun = true;
         Ok(peer)
