@@ -97,16 +97,10 @@ fn run(at: SocketAddr, token: &str, seed: u64, case: u64) -> u64 {
     stream
         .set_read_timeout(Some(wait::deadline()))
         .expect("a timeout");
-    let mut bytes = Vec::new();
-    if over == Over::WebSocket {
-        bytes.extend(UPGRADE.as_bytes());
-    }
-    for packet in &packets {
-        bytes.extend(match over {
-            Over::Tcp => packet.clone(),
-            Over::WebSocket => wire::message(wire::BINARY, packet),
-        });
-    }
+    let bytes = match over {
+        Over::Tcp => packets.concat(),
+        Over::WebSocket => in_frames(&mut random, &packets),
+    };
     // It may be closed before all of it is taken.
     let written = stream.write_all(&bytes);
     let ended = written.and_then(|()| stream.shutdown(Shutdown::Write));
@@ -128,6 +122,16 @@ fn run(at: SocketAddr, token: &str, seed: u64, case: u64) -> u64 {
         Over::Tcp => count(&answer, version, case),
         Over::WebSocket => u64::from(answer.starts_with(b"HTTP/1.1 101")),
     }
+}
+
+/// An upgrade, and a binary message for each packet; some frames are mutated too.
+fn in_frames(random: &mut StdRng, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut frames: Vec<Vec<u8>> = vec![UPGRADE.as_bytes().to_vec()];
+    frames.extend(packets.iter().map(|it| wire::message(wire::BINARY, it)));
+    if random.random_bool(0.3) {
+        mutate(random, &mut frames);
+    }
+    frames.concat()
 }
 
 const UPGRADE: &str = "GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
