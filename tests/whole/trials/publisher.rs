@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use restante_proto::mqtt::{Ack, Packet, PacketId, Qos, ReasonCode, Version};
 
+use super::subscriber::Subscriber;
 use super::{Place, begin, random_over, receive};
 use crate::peer::{Gone, Peer, connect, publish};
 
@@ -29,6 +30,8 @@ pub(super) struct Publisher {
     has_said_end: bool,
     /// Whether a CONNECT of its was granted: from then on there is its session.
     has_begun: bool,
+    /// What it receives over the same connections, where it does: it has subscribed already.
+    pub(super) ear: Option<Subscriber>,
 }
 
 struct Flight {
@@ -58,14 +61,15 @@ impl Publisher {
             n_sent: 0,
             has_said_end: false,
             has_begun: false,
+            ear: None,
         }
     }
 
-    /// Publishes until the place is to be left, and everything is acknowledged; how many messages.
-    pub(super) fn run(mut self, place: &Place) -> u64 {
+    /// Publishes until the place is to be left, and everything is acknowledged, and received where it receives.
+    pub(super) fn run(mut self, place: &Place) -> Publisher {
         loop {
             match self.live(place) {
-                Ok(()) => return self.n_sent,
+                Ok(()) => return self,
                 Err(gone) => place.count(gone, &place.publisher_cuts),
             }
         }
@@ -90,10 +94,11 @@ impl Publisher {
                 }
                 self.send_next(&mut peer, stops)?;
             }
+            let waits = self.ear.as_ref().is_some_and(Subscriber::waits);
             match self.flights.is_empty() {
-                true if self.has_said_end => return Ok(()),
-                true => {}
-                false => self.take_answer(&mut peer)?,
+                true if self.has_said_end && !waits => return Ok(()),
+                true if !self.has_said_end => {}
+                _ => self.take_answer(&mut peer)?,
             }
         }
     }
@@ -157,7 +162,10 @@ impl Publisher {
                 self.done(ack.packet_id);
                 Ok(())
             }
-            (other, _) => panic!("{}: {other:?}", self.name),
+            (other, _) => match &mut self.ear {
+                Some(ear) => ear.take(peer, other),
+                None => panic!("{}: {other:?}", self.name),
+            },
         }
     }
 

@@ -54,7 +54,7 @@ impl Subscriber {
 
     /// Receives until every publisher has said that it is done; how many messages of each.
     pub(super) fn run(mut self, place: &Place) -> Subscriber {
-        while self.n_open > 0 || !self.received.is_empty() {
+        while self.waits() {
             let life = place.life(&mut self.random);
             if let Err(gone) = self.live(place, life) {
                 place.count(gone, &place.subscriber_cuts);
@@ -64,13 +64,18 @@ impl Subscriber {
     }
 
     /// How many messages of each publisher came.
-    pub(super) fn counts(&self) -> Vec<u64> {
-        self.next.values().copied().collect()
+    pub(super) fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.next
+    }
+
+    /// Whether there is more to come.
+    pub(super) fn waits(&self) -> bool {
+        self.n_open > 0 || !self.received.is_empty()
     }
 
     fn live(&mut self, place: &Place, life: Life) -> Result<(), Gone> {
         let mut peer = self.attach(place, life)?;
-        while self.n_open > 0 || !self.received.is_empty() {
+        while self.waits() {
             let packet = receive(&mut peer)?;
             self.take(&mut peer, packet)?;
         }
@@ -91,7 +96,7 @@ impl Subscriber {
         Ok(peer)
     }
 
-    fn take(&mut self, peer: &mut Peer, packet: Packet) -> Result<(), Gone> {
+    pub(super) fn take(&mut self, peer: &mut Peer, packet: Packet) -> Result<(), Gone> {
         match packet {
             Packet::Publish(publish) => {
                 let id = publish.packet_id.expect("QoS 2 has an id");
