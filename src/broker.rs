@@ -40,6 +40,7 @@ mod start;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod wills;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,7 +50,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use restante_storage::payload::{self, DefineSession, EndSession};
+use restante_storage::payload::{self, DefineSession, EndSession, Will};
 use restante_storage::{
     Draft, DraftBatch, Kind, Log, LogError, LogReader, Lsn, Marks, Refused, UnixMillis,
 };
@@ -68,7 +69,8 @@ pub use admin::{AdminError, Disposed, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
     Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,
-    MqttState, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe, shared_consumer,
+    MqttState, NewWill, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe,
+    shared_consumer,
 };
 use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
@@ -368,17 +370,22 @@ impl Broker {
             }
             self.shared.take_place(&outbox)?;
         }
+        let will = match &wish.will {
+            Some(will) if is_mqtt => Some(attachment.will(will)?),
+            _ => None,
+        };
         let expiry = wish
             .session
             .expiry
             .min(self.shared.settings.session_expiry_max);
-        if is_mqtt && wish.session.fresh && expiry.is_zero() {
-            while let Some(old) = found {
-                self.end_found(&old).await?;
-                found = self.find(uuid).await?;
-            }
+        found = self.mourn(uuid, found, |old| ends(&wish, old)).await?;
+        let leaves_nothing = expiry.is_zero() && will.is_none();
+        while leaves_nothing && let Some(old) = found.take_if(|old| ends(&wish, old)) {
+            self.end_found(&old).await?;
+            let next = self.find(uuid).await?;
+            found = self.mourn(uuid, next, |old| ends(&wish, old)).await?;
         }
-        if found.is_none() && expiry.is_zero() {
+        if found.is_none() && leaves_nothing {
             if wish.session.id.is_some() && !is_mqtt {
                 return Err(AttachError::NoSession);
             }
@@ -387,7 +394,7 @@ impl Broker {
         }
         attachment.attaching = true;
         let (session, resumed) = self
-            .durable_session(&wish, uuid, expiry, &outbox, found)
+            .durable_session(&wish, uuid, (expiry, will), &outbox, found)
             .await?;
         let attached = attachment.resume(session, resumed);
         // What changed between the log-in and now counts, for what is resumed as well.
@@ -400,7 +407,7 @@ impl Broker {
         &self,
         wish: &Attach,
         uuid: Uuid,
-        expiry: Duration,
+        (expiry, will): (Duration, Option<Will>),
         outbox: &Arc<Outbox>,
         mut found: Option<Found>,
     ) -> Result<(AttachedSession, bool), AttachError> {
@@ -409,18 +416,20 @@ impl Broker {
             if outbox.is_closed() {
                 return Err(AttachError::TakenOver);
             }
-            let ends = found.take_if(|_| wish.session.fresh);
-            if let Some(old) = &ends {
+            let ended = found.take_if(|old| ends(wish, old));
+            if let Some(old) = &ended {
                 is_theirs(&old.whole, wish)?;
                 old.outbox.iter().for_each(|other| other.take_over());
             }
             let resumed = found.is_some();
-            let def = self.definition(wish, uuid, expiry, found)?;
+            let mut def = self.definition(wish, uuid, expiry, found)?;
+            def.will.clone_from(&will);
             let fresh = wish.session.fresh;
-            if let Some(session) = self.define(ends, def, uuid, fresh, outbox).await? {
+            if let Some(session) = self.define(ended, def, uuid, fresh, outbox).await? {
                 return Ok((session, resumed));
             }
-            found = self.find(uuid).await?;
+            let next = self.find(uuid).await?;
+            found = self.mourn(uuid, next, |old| ends(wish, old)).await?;
         }
         Err(AttachError::TooMany)
     }
@@ -479,7 +488,12 @@ impl Broker {
         let companion = Batch {
             from: Some(Arc::clone(outbox)),
             tags: vec![0; 1 + usize::from(ends.is_some())],
-            attach: Some(AttachOnApply { uuid, fresh, reply }),
+            attach: Some(AttachOnApply {
+                uuid,
+                fresh,
+                will: def.will.clone(),
+                reply,
+            }),
             ..Batch::default()
         };
         let mut batch = DraftBatch::new(self.shared.log().limits(), companion);
@@ -594,6 +608,13 @@ impl Broker {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.end_all(End::ShuttingDown);
     }
+}
+
+/// Whether a session ends when its client connects anew, so that it begins with nothing: on its wish, or because the session was to
+/// end with the connection before.
+fn ends(wish: &Attach, found: &Found) -> bool {
+    let ended = wish.protocol == Protocol::Mqtt && found.whole.expiry_ms == 0;
+    wish.session.fresh || ended
 }
 
 /// Whether a session is the client's that asks for it. A door cannot go on with another one's.

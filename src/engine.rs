@@ -19,7 +19,7 @@ pub mod address;
 mod admin;
 mod chunk;
 mod config;
-mod detached;
+mod deadlines;
 mod dispatch;
 mod errands;
 mod fold;
@@ -34,6 +34,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod transient;
+mod wills;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use address::{AddressLimits, Filter};
 pub use admin::{Blocked, Claim, ConsumerReport, Looked, SessionReport, Sight, Standing, Wanted};
 pub use chunk::Cause;
 pub use config::{ConfigKey, ConfigValue};
-use detached::Detached;
+use deadlines::Deadlines;
 pub use dispatch::{ConsumerId, Resumed};
 pub(crate) use errands::ranges;
 pub use errands::{Errand, Move};
@@ -61,6 +62,7 @@ use segments::Segments;
 use session::Session;
 pub use session::{OWN_CONSUMER, WINDOW_MAX, shared_consumer};
 use uuid::Uuid;
+pub use wills::{DueWill, Left};
 
 /// What the engine wants done after records were applied or queues dispatched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +149,11 @@ pub struct Engine {
     /// Queues that are gone, with the chunks that their segments still count.
     buried: Vec<Queue>,
     /// Sessions that nobody is attached to, and when they end.
-    detached: Detached,
+    detached: Deadlines,
+    /// Of them, those whose will is to be published, and when.
+    wills: Deadlines,
+    /// Wills whose time has come.
+    wills_due: Vec<(SessionNo, Lsn, Left)>,
     /// The last look at what has expired gave up before the end.
     more_expired: bool,
     /// Queues that go when nobody has consumed from them for a while, and nobody does: when that is over, once it is known.
@@ -206,7 +212,9 @@ impl Engine {
             moving: FxHashSet::default(),
             dropped: Vec::new(),
             buried: Vec::new(),
-            detached: Detached::default(),
+            detached: Deadlines::default(),
+            wills: Deadlines::default(),
+            wills_due: Vec::new(),
             more_expired: false,
             idle: BTreeMap::new(),
             dirty: rows::Dirty::default(),
@@ -275,11 +283,12 @@ impl Engine {
         self.sessions.len()
     }
 
-    /// The broker has let go of a durable session's socket; it ends at `at` unless somebody goes on with it.
-    pub fn detach(&mut self, session: SessionNo, at: UnixMillis) {
+    /// The broker has let go of a durable session's socket `now`; it ends at `ends_at` unless somebody goes on with it.
+    pub fn detach(&mut self, session: SessionNo, how: Left, now: UnixMillis, ends_at: UnixMillis) {
         self.leave_recall(session);
         if self.sessions.contains_key(&session) {
-            self.detached.insert(session, at);
+            self.detached.insert(session, ends_at);
+            self.will_waits(session, how, now, ends_at);
         }
         for id in self.consumers_of(session) {
             self.suspend_consumer(id);
@@ -294,6 +303,7 @@ impl Engine {
     /// Somebody goes on with a durable session.
     pub fn attach(&mut self, session: SessionNo) {
         self.detached.remove(session);
+        self.wills.remove(session);
     }
 
     /// Queues come and go with their consumers; what waited goes too.

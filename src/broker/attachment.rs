@@ -35,7 +35,7 @@ use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter};
-use crate::engine::{ConsumerId, QueueHandle, is_transient};
+use crate::engine::{ConsumerId, Left, QueueHandle, is_transient};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::trace;
@@ -58,6 +58,8 @@ pub struct Attachment {
     /// A durable session was asked for, and nothing was heard yet.
     pub(super) attaching: bool,
     expiry_ms: u64,
+    /// The session has a will, which is to be published when the client is lost.
+    has_will: bool,
     /// A durable session's name for people, as it is in the log.
     name: Option<String>,
     /// What there is for MQTT alone.
@@ -174,6 +176,7 @@ impl Attachment {
             session: None,
             attaching: false,
             expiry_ms: 0,
+            has_will: false,
             name: None,
             mqtt: Mqtt::new(wish),
             consumers: HashMap::new(),
@@ -206,6 +209,7 @@ impl Attachment {
         self.outbox.card.becomes_durable();
         self.attaching = false;
         self.expiry_ms = it.whole.expiry_ms;
+        self.has_will = it.whole.will.is_some();
         self.name.clone_from(&it.whole.name);
         (self.called, self.confirmed) = (it.whole.seq, it.whole.seq);
         for (consumer, meter) in it.consumers {
@@ -1236,15 +1240,26 @@ impl Attachment {
             principal: self.principal.name.to_string(),
             name: self.name.clone(),
             expiry_ms: self.expiry_ms,
+            keeps_will: true,
             ..DefineSession::default()
         };
         self.push(0, Kind::DefineSession, &changed);
     }
 
-    /// Ends the session for good (MBWS `close`): what it had not settled is released, its temporary queues go.
+    /// The client says goodbye: its will is not published. Not answered.
+    pub fn give_up_will(&mut self) {
+        self.has_will = false;
+    }
+
+    /// Ends the session for good (MBWS `close`): what it had not settled is released, its temporary queues go. If it has a
+    /// will, that is published first.
     pub fn end(mut self) {
-        self.expiry_ms = 0;
-        self.write_end();
+        if self.has_will {
+            self.set_expiry(std::time::Duration::ZERO);
+        } else {
+            self.expiry_ms = 0;
+            self.write_end();
+        }
         self.flush();
         self.submit_stalled_now();
     }
@@ -1281,7 +1296,7 @@ pub(super) fn own_name(address: &str) -> Option<&str> {
 impl Drop for Attachment {
     fn drop(&mut self) {
         // Its client may be back at once, and must not find it.
-        if self.mqtt.is_some() && self.expiry_ms == 0 {
+        if self.mqtt.is_some() && self.expiry_ms == 0 && !self.has_will {
             self.write_end();
         }
         self.flush();
@@ -1300,9 +1315,14 @@ impl Drop for Attachment {
         if let Some(session) = self.session {
             let ends_at = now().saturating_add(self.expiry_ms);
             let outbox = Arc::clone(&self.outbox);
+            let how = match self.has_will {
+                true => Left::Lost,
+                false => Left::WithGoodbye,
+            };
             self.shared.ask(Ask::Detach {
                 session,
                 outbox,
+                how,
                 ends_at,
             });
             self.leave_behind();

@@ -33,8 +33,20 @@ pub struct Attach {
     /// The client's id, where its protocol has one (MQTT): for rules with `${client}`, for listings, and for take-over: the
     /// session's id follows from it and the realm, whatever [`SessionWish::id`] says.
     pub client: Option<Arc<str>>,
+    /// What is to be published when it is gone without a goodbye (MQTT); such a client has a session in the log, even if that ends
+    /// with its socket.
+    pub will: Option<Box<NewWill>>,
     /// When it asked. Of two MQTT clients with one id, who asked later has the session, however long it took to know them.
     pub asked: Instant,
+}
+
+/// A will that a client leaves with the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWill {
+    /// The message.
+    pub message: NewMessage,
+    /// How long after the connection's end it is published. The session's end comes first.
+    pub delay: Duration,
 }
 
 /// The door that a client came in by.
@@ -89,10 +101,12 @@ pub struct Attached {
 
 /// What an MQTT session goes on with. All empty in a new one.
 ///
-/// A session is kept in the log where its expiry is above zero, or it was resumed; any other ends with its socket, and has nothing
-/// here.
+/// A session is kept in the log where its expiry is above zero, it was resumed, or it has a will; any other ends with its socket, and
+/// has nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MqttState {
+    /// Whether it is kept in the log.
+    pub kept: bool,
     /// Its subscriptions, filters in our spelling.
     pub subscriptions: Vec<payload::Subscription>,
     /// Packet ids of QoS 2 publishes that were taken and not [forgotten](Call::Forget) yet, ascending.
@@ -120,6 +134,9 @@ pub enum AttachError {
     /// The broker is going down.
     #[error("the broker is shutting down")]
     ShuttingDown,
+    /// Its will cannot be kept.
+    #[error("the will cannot be kept: {0}")]
+    Will(Refusal),
 }
 
 /// A wish with a tag: the session's own ascending number, by which the answer is told (MBWS: the frame's seq).

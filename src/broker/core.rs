@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
-use restante_storage::payload::{DefineSession, Settle};
+use restante_storage::payload::{DefineSession, Settle, Will};
 use restante_storage::{Commit, Lsn, Offset, QueueId, RecordRef, SessionNo, UnixMillis};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -35,7 +35,7 @@ use super::{Routes, Shared, now};
 use crate::engine::address::{AddressLimits, Filter};
 use crate::engine::routing::Router;
 use crate::engine::{
-    Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, LookMax, Resumed,
+    Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, Left, LookMax, Resumed,
 };
 use crate::refusal::Refusal;
 
@@ -82,6 +82,8 @@ pub(super) struct AttachOnApply {
     pub(super) uuid: Uuid,
     /// It is to begin with nothing: one that somebody else has made meanwhile, and used, will not do.
     pub(super) fresh: bool,
+    /// Its will, without an id: likewise, another client's will not do.
+    pub(super) will: Option<Will>,
     pub(super) reply: oneshot::Sender<Option<AttachedSession>>,
 }
 
@@ -201,7 +203,14 @@ pub(super) enum Ask {
     Detach {
         session: SessionNo,
         outbox: Arc<Outbox>,
+        how: Left,
         ends_at: UnixMillis,
+    },
+    /// A will is due, whatever its delay; heard once it is over.
+    FireWill {
+        session: SessionNo,
+        will: Lsn,
+        reply: oneshot::Sender<()>,
     },
     /// The client left before it heard that it goes on with that session.
     Abandon {
@@ -262,6 +271,8 @@ pub(super) struct Core {
     /// What was reserved for queues that are made in this round.
     reserved: Vec<Reserved>,
     bells: Vec<Arc<Outbox>>,
+    /// Whoever waits for a will to be over.
+    mourners: Vec<(SessionNo, Lsn, oneshot::Sender<()>)>,
 }
 
 /// Where a consumer's deliveries go.
@@ -287,6 +298,7 @@ impl Core {
             told: Vec::new(),
             reserved: Vec::new(),
             bells: Vec::new(),
+            mourners: Vec::new(),
         }
     }
 
@@ -347,6 +359,10 @@ impl Core {
         }
         for outbox in self.bells.drain(..) {
             outbox.ring();
+        }
+        let (engine, mourners) = (&self.engine, &mut self.mourners);
+        for (_, _, reply) in mourners.extract_if(.., |it| !engine.has_will(it.0, it.1)) {
+            reply.send(()).ok();
         }
         if self.engine.has_errands() {
             self.shared.wake_keeper();
@@ -483,8 +499,17 @@ impl Core {
             Ask::Detach {
                 session,
                 outbox,
+                how,
                 ends_at,
-            } => self.detach(session, &outbox, ends_at),
+            } => self.detach(session, &outbox, how, ends_at),
+            Ask::FireWill {
+                session,
+                will,
+                reply,
+            } => {
+                self.engine.fire_will(session, will);
+                self.mourners.push((session, will, reply));
+            }
             Ask::Abandon { uuid, outbox } => {
                 if let Some(number) = self.engine.session_number(uuid) {
                     self.abandon(number, &outbox);
@@ -625,7 +650,8 @@ impl Core {
             .is_some_and(|other| !other.is_closed());
         let attached = found.filter(|_| !taken).and_then(|number| {
             let whole = self.engine.session(number)?;
-            if wish.fresh && !is_unused(&whole) {
+            let is_own = *whole.principal == *outbox.card.principal && is_same_will(&wish, &whole);
+            if !is_own || wish.fresh && !is_unused(&whole) {
                 return None;
             }
             self.engine.attach(number);
@@ -708,7 +734,9 @@ impl Core {
                 }
             }
         }
-        self.detach(number, outbox, now().saturating_add(session.expiry_ms));
+        // It has never heard that it is connected.
+        let (how, ends_at) = (Left::WithGoodbye, now().saturating_add(session.expiry_ms));
+        self.detach(number, outbox, how, ends_at);
     }
 
     /// Takes back what was made for a client that is gone.
@@ -749,14 +777,14 @@ impl Core {
         })
     }
 
-    fn detach(&mut self, session: SessionNo, outbox: &Arc<Outbox>, ends_at: UnixMillis) {
+    fn detach(&mut self, session: SessionNo, outbox: &Arc<Outbox>, how: Left, ends_at: UnixMillis) {
         if self
             .sessions
             .get(&session)
             .is_some_and(|current| Arc::ptr_eq(current, outbox))
         {
             self.sessions.remove(&session);
-            self.engine.detach(session, ends_at);
+            self.engine.detach(session, how, now(), ends_at);
         }
     }
 
@@ -931,6 +959,15 @@ impl Core {
             self.bells.push(Arc::clone(outbox));
         }
     }
+}
+
+/// Whether a session has the will that its client wished for.
+fn is_same_will(wish: &AttachOnApply, session: &DefineSession) -> bool {
+    let nameless = |will: &Will| Will {
+        id: 0,
+        ..will.clone()
+    };
+    session.will.as_ref().map(nameless) == wish.will
 }
 
 /// Whether nobody has done anything in it yet.

@@ -18,7 +18,7 @@ use restante_storage::{
 };
 
 use super::admin::Order;
-use super::core::{Ask, Batch};
+use super::core::{Ask, Batch, Extras};
 use super::fetch::{is_damage, settle_address};
 use super::publish::{Care, Takers};
 use super::rights::{ending, own_queue};
@@ -140,7 +140,8 @@ impl Scribe {
     fn write(&mut self, errand: Errand) {
         match errand {
             Errand::Settle(it) => self.push(Kind::Settle, &it),
-            Errand::End(it) => self.push_draft(&ending(&it, &own_queue(&it))),
+            Errand::Will(it) => self.write_will(&it),
+            Errand::End(it) => drop(self.push_draft(&ending(&it, &own_queue(&it)))),
             Errand::Delete(it) => {
                 let targets = [QueueId::new(it.queue)];
                 self.push_draft(&Draft {
@@ -150,7 +151,7 @@ impl Scribe {
                 });
             }
             Errand::Queue(it) => self.define_queue(&it, it.id),
-            Errand::Session(it) => self.push(Kind::DefineSession, &it),
+            Errand::Session(it) => self.push(Kind::DefineSession, &*it),
             Errand::Unretain(it) => self.push(Kind::Retain, &it),
             Errand::Retain(it) => self.retain_again(&it),
             // If there is no time for it now, the next checkpoint asks again.
@@ -211,7 +212,8 @@ impl Scribe {
         self.push_draft(&Draft::new(kind, now(), envelope));
     }
 
-    fn push_draft(&mut self, draft: &Draft<'_>) {
+    /// Its place in the batch, if it fits.
+    pub(super) fn push_draft(&mut self, draft: &Draft<'_>) -> Option<usize> {
         if self.batch.len_bytes() >= 1 << 20 {
             self.submit();
         }
@@ -223,6 +225,16 @@ impl Scribe {
         if let Err(refused) = pushed {
             tracing::error!(%refused, kind = ?draft.kind, "the broker's own record did not fit");
         }
+        pushed.ok()
+    }
+
+    /// Who takes the message of that record beside its queues.
+    pub(super) fn add_extras(&mut self, index: usize, extras: Extras) {
+        self.batch.companion_mut().extras.push((index, extras));
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     fn submit(&mut self) {

@@ -197,6 +197,7 @@ impl Mqtt {
         };
         let known = self.subscriptions.iter();
         MqttState {
+            kept: whole.is_some(),
             subscriptions: known.map(|known| known.it.clone()).collect(),
             received: whole.map_or_else(Vec::new, |it| packets(&it.received)),
             releasing: whole.map_or_else(Vec::new, |it| packets(&it.releasing)),

@@ -348,7 +348,12 @@ impl Attachment {
     }
 
     /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
-    fn envelope(&self, address: String, message: &NewMessage, uuid: Option<Uuid>) -> Envelope {
+    pub(super) fn envelope(
+        &self,
+        address: String,
+        message: &NewMessage,
+        uuid: Option<Uuid>,
+    ) -> Envelope {
         let reply_to = message
             .reply_to
             .as_ref()
@@ -408,7 +413,7 @@ impl Attachment {
             body: &message.body,
             ..Draft::new(kind, time, &())
         };
-        let others = self.elsewhere(&draft, &mut envelope, &mut durable, landings);
+        let others = elsewhere(&draft, &mut envelope, &mut durable, landings);
         draft.envelope = &envelope;
         if durable.is_empty() && !retains {
             self.hand_over(&draft, transient, &topics);
@@ -436,51 +441,6 @@ impl Attachment {
             }
             Err(Refused::TooManyTargets { .. }) => Outcome::Refused(Refusal::TooMany),
         }
-    }
-
-    /// The landings behind the first: their durable queues come to the record, which notes under which address they have
-    /// it; for the others there is a record each, of which the log knows nothing.
-    fn elsewhere(
-        &self,
-        draft: &Draft<'_>,
-        envelope: &mut Envelope,
-        durable: &mut SmallVec<[QueueId; 4]>,
-        landings: impl Iterator<Item = Landing>,
-    ) -> Vec<Elsewhere> {
-        let mut others = Vec::new();
-        let mut routed = Vec::new();
-        for landing in landings {
-            let Takers {
-                durable: queues,
-                transient,
-                topics,
-                ..
-            } = landing.takers;
-            if !transient.is_empty() || !topics.is_empty() {
-                let renamed = Envelope {
-                    address: landing.address.clone(),
-                    ..envelope.clone()
-                };
-                let record = encode_detached(&Draft {
-                    envelope: &renamed,
-                    ..*draft
-                });
-                others.push(Elsewhere {
-                    record,
-                    queues: transient,
-                    topics,
-                });
-            }
-            if !queues.is_empty() {
-                durable.extend_from_slice(&queues);
-                routed.push(restante_storage::payload::Routed {
-                    address: landing.address,
-                    queues: queues.iter().map(|id| id.get()).collect(),
-                });
-            }
-        }
-        envelope.routed = routed;
-        others
     }
 
     /// Nobody who takes it keeps it on disk: it goes to them at once.
@@ -541,6 +501,50 @@ impl Attachment {
         }
         allowed
     }
+}
+
+/// The landings behind the first: their durable queues come to the record, which notes under which address they have
+/// it; for the others there is a record each, of which the log knows nothing.
+pub(super) fn elsewhere(
+    draft: &Draft<'_>,
+    envelope: &mut Envelope,
+    durable: &mut SmallVec<[QueueId; 4]>,
+    landings: impl Iterator<Item = Landing>,
+) -> Vec<Elsewhere> {
+    let mut others = Vec::new();
+    let mut routed = Vec::new();
+    for landing in landings {
+        let Takers {
+            durable: queues,
+            transient,
+            topics,
+            ..
+        } = landing.takers;
+        if !transient.is_empty() || !topics.is_empty() {
+            let renamed = Envelope {
+                address: landing.address.clone(),
+                ..envelope.clone()
+            };
+            let record = encode_detached(&Draft {
+                envelope: &renamed,
+                ..*draft
+            });
+            others.push(Elsewhere {
+                record,
+                queues: transient,
+                topics,
+            });
+        }
+        if !queues.is_empty() {
+            durable.extend_from_slice(&queues);
+            routed.push(restante_storage::payload::Routed {
+                address: landing.address,
+                queues: queues.iter().map(|id| id.get()).collect(),
+            });
+        }
+    }
+    envelope.routed = routed;
+    others
 }
 
 fn pair((name, value): &(String, String)) -> Pair {

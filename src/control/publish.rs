@@ -91,6 +91,7 @@ impl Controller {
             },
             name: None,
             client: None,
+            will: None,
             asked: Instant::now(),
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;
@@ -206,10 +207,11 @@ fn not_attached(error: AttachError) -> ControlError {
     match error {
         AttachError::TooMany => ControlError::Full(error.to_string()),
         AttachError::ShuttingDown => ControlError::ShuttingDown,
-        // It asks for no session of its own.
-        AttachError::NoSession | AttachError::NotYours | AttachError::TakenOver => {
-            ControlError::Internal
-        }
+        // It asks for no session of its own, and has no will.
+        AttachError::NoSession
+        | AttachError::NotYours
+        | AttachError::TakenOver
+        | AttachError::Will(_) => ControlError::Internal,
     }
 }
 

@@ -11,6 +11,7 @@ use restante_storage::{Offset, QueueId, UnixMillis};
 use super::chunk::Cause;
 use super::queue::{CLAIMED, Place};
 use super::session::Session;
+use super::wills::DueWill;
 use super::{ConfigKey, Engine, RetainAgain, is_transient};
 
 /// A record that the engine wants written.
@@ -22,10 +23,12 @@ pub enum Errand {
     Move(Move),
     /// A session's time is up (kind `EndSession`).
     End(EndSession),
+    /// A will is to be published or given up (kind `Enqueue` or `Retain` with a source).
+    Will(Box<DueWill>),
     /// A queue's definition is to be written again, so that its segment may go (kind `DefineQueue`, its floor stamped).
     Queue(DefineQueue),
     /// A session is to be written again, so that its segment may go (kind `DefineSession`).
-    Session(DefineSession),
+    Session(Box<DefineSession>),
     /// Documents are to be written again, so that their segments may go (kind `Config`, by its only writer).
     Config(Vec<ConfigKey>),
     /// A queue is to go (kind `DeleteQueue`).
@@ -90,6 +93,7 @@ impl Engine {
         settle_errands(lost, &mut errands, |it| &mut it.returned);
         self.give_up_errands(&mut errands);
         self.move_errands(limit, &mut errands);
+        self.will_errands(due.then_some(now), limit, &mut errands);
         if due {
             self.end_errands(now, limit, &mut errands);
             self.linger_errands(now, &mut errands);
@@ -105,6 +109,7 @@ impl Engine {
             || !self.given_up.is_empty()
             || self.dying.len() > self.moving.len()
             || !self.buried.is_empty()
+            || !self.wills_due.is_empty()
             || self.more_expired
     }
 
@@ -164,8 +169,12 @@ impl Engine {
     fn end_errands(&mut self, now: UnixMillis, limit: usize, errands: &mut Vec<Errand>) {
         let over = self.detached.over(now, limit);
         for session in over {
+            let known = self.sessions.get(&session);
+            if known.and_then(Session::will).is_some() {
+                continue; // that is published first
+            }
+            let own = known.and_then(Session::queue);
             self.detached.remove(session);
-            let own = self.sessions.get(&session).and_then(Session::queue);
             errands.push(Errand::End(EndSession {
                 session: session.get(),
                 queue: own.map_or(0, QueueId::get),

@@ -17,9 +17,9 @@ pub(super) use past::Past;
 pub(super) use queues::BindingChange;
 use restante_storage::{Kind, Lsn, Offset, QueueId, RecordRef, SessionNo, UnixMillis};
 
-use super::Engine;
 use super::chunk::Cause;
 use super::queue::NOBODY;
+use super::{Engine, Left};
 use crate::refusal::Refusal;
 
 impl Engine {
@@ -116,8 +116,10 @@ impl Engine {
             return;
         };
         let ends = now.saturating_add(session.expiry_ms());
+        let consumers = session.consumers.clone();
         self.detached.insert(number, ends);
-        for consumer in session.consumers.clone() {
+        self.will_waits(number, Left::Lost, now, ends);
+        for consumer in consumers {
             let queue = QueueId::new(consumer.queue);
             self.revive_consumer(queue, consumer.exclusive, (number, consumer.name));
         }

@@ -1,6 +1,8 @@
 //! A durable session: what of a client's conversation outlives its sockets and the broker's crashes.
 
-use restante_storage::payload::{DefineSession, Failure, MQTT, SessionConsumer, Subscription};
+use restante_storage::payload::{
+    DefineSession, Failure, MQTT, SessionConsumer, Subscription, Will,
+};
 use restante_storage::{Lsn, QueueId, Seq, SessionNo};
 use uuid::Uuid;
 
@@ -43,6 +45,8 @@ pub(super) struct Session {
     listed: bool,
     /// Whether it is being written to the log again; live only.
     pub(super) rewriting: bool,
+    /// The will that was handed out to be published or given up; live only.
+    will_handed_out: Lsn,
 }
 
 /// A change of a session, beside its count.
@@ -73,8 +77,10 @@ pub(super) enum Change {
     Completed(u32),
     /// A frame was refused.
     Refused(Failure),
-    /// It outlives its socket by that many milliseconds now, and has that name.
-    Altered(u64, Option<String>),
+    /// It outlives its socket by as long as this says now, and has its name, and its will.
+    Altered(Box<DefineSession>),
+    /// That will was published, or given up.
+    WillOver(Lsn),
 }
 
 impl Session {
@@ -93,6 +99,7 @@ impl Session {
             meanwhile: Vec::new(),
             listed: false,
             rewriting: false,
+            will_handed_out: Lsn::ZERO,
         }
     }
 
@@ -121,6 +128,18 @@ impl Session {
         self.queue
     }
 
+    /// What is published when its client is gone.
+    pub(super) fn will(&self) -> Option<&Will> {
+        self.def.as_ref()?.will.as_ref()
+    }
+
+    /// The same, once, if it is that one.
+    pub(super) fn hand_out_will(&mut self, id: Lsn) -> Option<Will> {
+        let will = self.will().filter(|will| will.id == id.get())?.clone();
+        let first = std::mem::replace(&mut self.will_handed_out, id) != id;
+        first.then_some(will)
+    }
+
     pub(super) fn consumer(&self, name: &str) -> Option<&SessionConsumer> {
         self.consumers.iter().find(|consumer| consumer.name == name)
     }
@@ -136,7 +155,7 @@ impl Session {
         self.received = std::mem::take(&mut def.received);
         self.releasing = std::mem::take(&mut def.releasing);
         def.queue = 0;
-        (def.number, def.seq, def.as_of) = (self.number.get(), 0, 0);
+        (def.number, def.seq, def.as_of, def.keeps_will) = (self.number.get(), 0, 0, false);
         self.def = Some(def);
         let meanwhile = std::mem::take(&mut self.meanwhile);
         for (lsn, change) in meanwhile.into_iter().filter(|(lsn, _)| *lsn >= home) {
@@ -196,7 +215,13 @@ impl Session {
             }
             Change::Completed(packet) => self.releasing.retain(|other| *other != packet),
             Change::Refused(failure) => self.failures.push(failure),
-            Change::Altered(expiry_ms, name) => (def.expiry_ms, def.name) = (expiry_ms, name),
+            Change::Altered(new) => {
+                (def.expiry_ms, def.name) = (new.expiry_ms, new.name);
+                if !new.keeps_will {
+                    def.will = new.will;
+                }
+            }
+            Change::WillOver(id) => def.will = def.will.take_if(|will| will.id != id.get()),
         }
     }
 

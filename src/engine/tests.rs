@@ -16,3 +16,4 @@ mod sessions;
 mod store;
 mod subscriptions;
 mod transient;
+mod wills;

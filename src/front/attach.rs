@@ -12,7 +12,7 @@ use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, Protocol, SessionWish};
+use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish};
 use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
 /// What a client says of itself, and what it wants, whatever it speaks.
@@ -22,6 +22,7 @@ pub(super) struct Wish {
     session: SessionWish,
     name: Option<String>,
     client: Option<Arc<str>>,
+    will: Option<Box<NewWill>>,
 }
 
 impl From<mbws::AttachWish> for Wish {
@@ -32,6 +33,7 @@ impl From<mbws::AttachWish> for Wish {
             session: wish.session,
             name: wish.name,
             client: None,
+            will: None,
         }
     }
 }
@@ -44,6 +46,7 @@ impl From<mqtt::AttachWish> for Wish {
             session: wish.session,
             name: None,
             client: Some(wish.client),
+            will: wish.will,
         }
     }
 }
@@ -71,6 +74,7 @@ pub(super) async fn attach<B: Inside>(
             session: wish.session,
             name: wish.name,
             client: wish.client,
+            will: wish.will,
             asked: began,
         };
         let (port, attached) = front.broker.attach(attach).await?;

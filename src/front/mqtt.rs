@@ -360,6 +360,7 @@ impl Driver {
             match wish {
                 Wish::Call { tag, call } => port.call(tag, call),
                 Wish::Credit { consumer, limit } => port.credit(&consumer, limit),
+                Wish::GiveUpWill => port.give_up_will(),
                 Wish::Expiry(expiry) => port.set_expiry(expiry),
                 Wish::End => self.leaves = true,
                 Wish::Attach(_) => unreachable!("an attached session does not attach again"),

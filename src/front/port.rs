@@ -34,6 +34,8 @@ pub trait Port: Send + 'static {
     fn hold(&mut self, consumer: &str, offsets: &Ranges);
     /// Has the session outlive its connection so long after all.
     fn set_expiry(&mut self, expiry: Duration);
+    /// The client says goodbye: its will is not published.
+    fn give_up_will(&mut self);
     /// Hands over what was called since the last flush.
     fn flush(&mut self);
     /// Whether more may be called now.
@@ -102,6 +104,10 @@ impl Port for Attachment {
 
     fn set_expiry(&mut self, expiry: Duration) {
         Attachment::set_expiry(self, expiry);
+    }
+
+    fn give_up_will(&mut self) {
+        Attachment::give_up_will(self);
     }
 
     fn flush(&mut self) {

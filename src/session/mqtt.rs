@@ -73,10 +73,12 @@ pub struct Session {
     patience: Option<Duration>,
     /// Whether packets were not wanted since it was last heard of: it may have sent some.
     held_up: bool,
-    /// Whether the session outlives this connection.
+    /// Whether the session is in the broker's log: it outlives this connection, or has a will.
     is_durable: bool,
     /// How long, as it is now.
     expiry: Duration,
+    /// Whether the client has left a will.
+    has_will: bool,
     publishing: Option<Bucket>,
     calls: Calls,
     wishes: VecDeque<Wish>,
@@ -110,6 +112,7 @@ impl Session {
             held_up: false,
             is_durable: false,
             expiry: Duration::ZERO,
+            has_will: false,
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             calls: Calls::default(),
             wishes: VecDeque::new(),
@@ -319,6 +322,7 @@ impl Session {
         let version = connect.version;
         let properties = &connect.properties;
         self.version = Some(version);
+        self.has_will = connect.will.is_some();
         let is_v5 = version == Version::V5;
         let aliases_max = properties.topic_alias_maximum.unwrap_or(0);
         let aliases_max = aliases_max.min(self.settings.topic_alias_max);
@@ -347,13 +351,13 @@ impl Session {
         self.state = State::Running;
         self.calls.begin(attached.confirmed);
         self.expiry = attached.expiry;
-        self.is_durable = attached.resumed || !attached.expiry.is_zero();
-        if self.is_durable {
-            self.outbound.is_durable();
-        }
         let Some(known) = &attached.mqtt else {
             return;
         };
+        self.is_durable = known.kept;
+        if self.is_durable {
+            self.outbound.is_durable();
+        }
         if attached.resumed {
             self.resume(known);
         }
@@ -451,6 +455,10 @@ impl Session {
         }
         // Nothing follows a goodbye, either way.
         self.output.clear();
+        let normal = disconnect.reason == ReasonCode::Success;
+        if normal && self.has_will {
+            self.wishes.push_back(Wish::GiveUpWill);
+        }
         if matches!(self.state, State::Attaching(_)) {
             self.wishes.clear();
         } else if self.expiry.is_zero() {
@@ -458,7 +466,6 @@ impl Session {
         } else if expiry.is_some() {
             self.wishes.push_back(Wish::Expiry(self.expiry));
         }
-        let normal = disconnect.reason == ReasonCode::Success;
         let text = match normal {
             true => "closed by the client".to_owned(),
             false => format!("closed by the client: {}", disconnect.reason),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 /// What stands beside a message's body (kinds `Enqueue` and `Retain`). The body itself follows outside, neither copied nor re-encoded.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Eq, Message)]
 pub struct Envelope {
     /// The address that it was sent to, after routing by the sender's session.
     #[prost(string, tag = "1")]
@@ -357,6 +357,41 @@ pub struct DefineSession {
     /// Packet ids of QoS 2 deliveries that the client has received and not completed yet, in that order.
     #[prost(uint32, repeated, tag = "16")]
     pub releasing: Vec<u32>,
+    /// What is published when its client is gone without a goodbye.
+    #[prost(message, optional, tag = "17")]
+    pub will: Option<Will>,
+    /// For a changed session: it keeps the will that it has, whatever `will` says.
+    #[prost(bool, tag = "18")]
+    pub keeps_will: bool,
+}
+
+/// An MQTT session's will: a message that the broker publishes in its client's name.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Will {
+    /// What names it: the LSN of the record that it came with; 0 there.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Milliseconds between the end of its client's connection and its being published; the session's end comes first.
+    #[prost(uint64, tag = "2")]
+    pub delay_ms: u64,
+    /// What stands beside its body, as its client said it.
+    #[prost(message, optional, tag = "3")]
+    pub envelope: Option<Envelope>,
+    /// Its body.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: Bytes,
+    /// Whether it is to be kept at its address.
+    #[prost(bool, tag = "5")]
+    pub retain: bool,
+    /// Milliseconds that it may live once it is published; none: for ever.
+    #[prost(uint64, optional, tag = "6")]
+    pub ttl_ms: Option<u64>,
+    /// Of a client that has shown a JWT: who issued it; else empty.
+    #[prost(string, tag = "7")]
+    pub issuer: String,
+    /// And the roles that it names.
+    #[prost(string, repeated, tag = "8")]
+    pub roles: Vec<String>,
 }
 
 /// The number in [`DefineSession::protocol`] of MQTT.

@@ -134,13 +134,33 @@ impl Stamp {
     }
 }
 
-/// The message whose place a record takes: dead-lettered from there now, relocated from there later.
+/// What a record takes the place of: a message that goes from its queue to the dead-letter address, or a session's will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// The queue that held it.
+    /// The queue that held it; for a will, its session's number.
     pub queue: QueueId,
-    /// Its offset there.
+    /// Its offset there; for a will, its id with the highest bit set.
     pub offset: Offset,
+}
+
+/// Offsets and LSNs never get there.
+const WILL: u64 = 1 << 63;
+
+impl Source {
+    /// The will of that session with that id, the LSN of the record that it came with.
+    pub fn of_will(session: SessionNo, id: Lsn) -> Source {
+        Source {
+            queue: QueueId::new(session.get()),
+            offset: Offset::new(id.get() | WILL),
+        }
+    }
+
+    /// Whose will it is, and which, if it is one.
+    pub fn will(self) -> Option<(SessionNo, Lsn)> {
+        let id = self.offset.get();
+        let whose = SessionNo::new(self.queue.get());
+        (id & WILL > 0).then(|| (whose, Lsn::new(id & !WILL)))
+    }
 }
 
 /// A record, read in place: nothing copied, no protobuf decoded.

@@ -279,14 +279,21 @@ impl Broker {
     /// # Errors
     /// [`AdminError::NoSession`], [`AdminError::ShuttingDown`].
     pub async fn end_session(&self, session: &str) -> Result<(), AdminError> {
-        let (uuid, number, queue) = match self.found(session).await? {
+        let (uuid, found) = match self.found(session).await? {
             Session::Live(outbox) => {
                 outbox.close(End::Kicked);
                 return Ok(());
             }
-            Session::Durable(uuid, found) => (uuid, found.whole.number, found.whole.queue),
+            Session::Durable(uuid, found) => (uuid, found.whole),
         };
+        let (number, queue) = (found.number, found.queue);
+        let will = found.will.map(|it| it.id);
         tracing::info!(session = %uuid, "an administrator ends a session");
+        if let Some(will) = will {
+            // Whoever is there is let go: their will is the last thing that is heard of them.
+            let mourned = self.shared.mourn(number, will).await;
+            mourned.map_err(|_gone| AdminError::ShuttingDown)?;
+        }
         let it = EndSession {
             session: number,
             queue,

@@ -710,10 +710,14 @@ impl Run {
                     self.write(vec![entry])?;
                 }
                 Errand::Session(it) => {
-                    self.write(vec![Entry::new(Kind::DefineSession, it, Intent::Again)])?;
+                    self.write(vec![Entry::new(Kind::DefineSession, *it, Intent::Again)])?;
                 }
                 Errand::Config(keys) => self.configure_again(&keys)?,
-                Errand::End(_) | Errand::Delete(_) | Errand::Retain(_) | Errand::Unretain(_) => {}
+                Errand::End(_)
+                | Errand::Will(_)
+                | Errand::Delete(_)
+                | Errand::Retain(_)
+                | Errand::Unretain(_) => {}
             }
         }
         Ok(())

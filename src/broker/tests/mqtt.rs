@@ -1,5 +1,7 @@
 //! MQTT sessions in a whole broker: identity, subscriptions, the two ways in which a message gets to a session, QoS 2, groups.
 
+mod wills;
+
 use restante_admin_api::document::Effect;
 
 use super::registrar::set_all;
@@ -31,8 +33,11 @@ struct It {
 }
 
 impl It {
+    /// It asks now, whenever its wish was written down.
     async fn attach(house: &House, wish: Attach) -> It {
-        Self::tries(house, wish).await.expect("it is let in")
+        let asked = std::time::Instant::now();
+        let tried = Self::tries(house, Attach { asked, ..wish }).await;
+        tried.expect("it is let in")
     }
 
     async fn tries(house: &House, wish: Attach) -> Result<It, AttachError> {
@@ -214,6 +219,14 @@ fn kept(it: &It) -> Vec<(String, u32)> {
         .collect()
 }
 
+/// What a new session begins with.
+fn nothing(kept: bool) -> MqttState {
+    MqttState {
+        kept,
+        ..MqttState::default()
+    }
+}
+
 fn has_queue(house: &House, name: &str) -> bool {
     let routes = house.started.broker.shared.routes.load();
     let realm = routes.queues.get(DEFAULT_REALM);
@@ -231,7 +244,7 @@ async fn a_session_is_its_clients_in_its_realm() {
     assert_eq!(a.attached.session, client_session(DEFAULT_REALM, "a"));
     assert_ne!(client_session("x", "a"), client_session(DEFAULT_REALM, "a"));
     assert!(!a.attached.resumed);
-    assert_eq!(a.state(), &MqttState::default());
+    assert_eq!(a.state(), &nothing(true));
     // One that does not outlive its socket has it too.
     a.leaves(&house).await;
     let plain = It::new(&house, "c", 0).await;
@@ -322,7 +335,7 @@ async fn a_fresh_session_begins_with_nothing() {
         it.leaves(&house).await;
         let mut it = It::attach(&house, client("a", expiry, true)).await;
         assert!(!it.attached.resumed);
-        assert_eq!(it.state(), &MqttState::default());
+        assert_eq!(it.state(), &nothing(expiry > 0));
         assert!(!has_queue(&house, "$mqtt/a"), "it went with its session");
         let mut other = It::new(&house, "b", 0).await;
         assert_eq!(other.publish("x", 1, "lost").await, Landed::Nowhere);
@@ -343,7 +356,7 @@ async fn a_fresh_session_also_ends_the_one_that_is_attached() {
     old.subscribe("x", 1).await;
     let new = It::attach(&house, client("a", 60, true)).await;
     assert_eq!(old.end().await, End::TakenOver);
-    assert_eq!(new.state(), &MqttState::default());
+    assert_eq!(new.state(), &nothing(true));
     drop(old);
     let mut new = new;
     new.subscribe("x", 1).await;
@@ -365,7 +378,7 @@ async fn a_session_that_is_resumed_without_expiry_ends_with_its_socket() {
     // At once: whoever comes next finds nothing.
     let it = It::new(&house, "a", 60).await;
     assert!(!it.attached.resumed);
-    assert_eq!(it.state(), &MqttState::default());
+    assert_eq!(it.state(), &nothing(true));
 }
 
 #[tokio::test]

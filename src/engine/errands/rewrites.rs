@@ -68,7 +68,7 @@ impl Engine {
             {
                 session.rewriting = true;
                 def.as_of = as_of;
-                rewrites.push(Errand::Session(def));
+                rewrites.push(Errand::Session(Box::new(def)));
             }
         }
         let left = limit.saturating_sub(rewrites.len());

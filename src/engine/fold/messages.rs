@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use restante_storage::payload::Settle;
-use restante_storage::{Offset, QueueId, RecordRef};
+use restante_storage::{Offset, QueueId, RecordRef, Source};
 
 use super::decode;
 use crate::engine::chunk::{Cause, Dying, Ref};
@@ -30,7 +30,10 @@ pub(super) struct Desk<'a> {
 
 impl Engine {
     pub(super) fn enqueue(&mut self, record: &RecordRef<'_>, fresh: bool) -> Option<Refusal> {
-        if let Some(source) = record.source().filter(|_| fresh) {
+        let source = record.source().filter(|_| fresh);
+        if let Some((session, will)) = source.and_then(Source::will) {
+            self.end_will(record.lsn(), session, will);
+        } else if let Some(source) = source {
             // Nothing but this record takes a message that is on its way to the dead-letter address, and only one is
             // ever written for it, so it needs no condition: its source may even lie in a part of the log that is gone.
             self.moving.remove(&(source.queue, source.offset));

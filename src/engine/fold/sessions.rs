@@ -52,6 +52,9 @@ impl Engine {
         };
         let known = self.sessions.get(&number).is_some_and(Session::is_known);
         let again = as_of > Lsn::ZERO;
+        if let Some(will) = def.will.as_mut().filter(|will| will.id == 0) {
+            will.id = record.lsn().get();
+        }
         if again && !known && !self.past.may_have_been(self.segments.of(as_of)) {
             return None; // it ended while this was on its way to the log
         }
@@ -69,7 +72,7 @@ impl Engine {
             }
             (true, false) => session.define(def, as_of),
             (false, _) if number.get() == record.lsn().get() => session.define(def, record.lsn()),
-            (false, _) => session.change(record.lsn(), Change::Altered(def.expiry_ms, def.name)),
+            (false, _) => session.change(record.lsn(), Change::Altered(Box::new(def))),
         }
         if session.is_known() {
             self.session_ids.insert(uuid, number);
@@ -98,6 +101,7 @@ impl Engine {
     fn remove_session(&mut self, number: SessionNo) -> Option<()> {
         self.past.end(number);
         self.detached.remove(number);
+        self.wills.remove(number);
         self.leave_recall(number);
         let mut session = self.sessions.remove(&number)?;
         if session.list() {
@@ -163,7 +167,7 @@ impl Engine {
     }
 
     /// Where the log's beginning is gone, a session that is met may be defined later.
-    pub(super) fn admit_session(&mut self, number: SessionNo) {
+    pub(in crate::engine) fn admit_session(&mut self, number: SessionNo) {
         if self.past.may_have(number) && !self.sessions.contains_key(&number) {
             self.sessions.insert(number, Session::unknown(number));
         }

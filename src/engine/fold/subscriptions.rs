@@ -134,7 +134,12 @@ impl Engine {
     }
 
     /// Changes a session, which the next checkpoint looks at.
-    pub(super) fn change_session(&mut self, lsn: Lsn, number: SessionNo, change: Change) {
+    pub(in crate::engine) fn change_session(
+        &mut self,
+        lsn: Lsn,
+        number: SessionNo,
+        change: Change,
+    ) {
         if let Some(session) = self.sessions.get_mut(&number) {
             session.change(lsn, change);
             if session.list() {

@@ -300,7 +300,7 @@ fn why_names_the_one_thing() {
             rig.engine.credit(consumer, 1);
             rig.deliveries();
             let at = rig.time().saturating_add(1000);
-            rig.engine.detach(session, at);
+            rig.detach(session, at);
         },
     );
     check(

@@ -186,7 +186,7 @@ fn a_change_of_a_session_is_kept_where_its_definition_stands_behind_it() {
     let rewrites = rig.rewrites();
     let mut changed = rig.engine.session(session).unwrap();
     changed.expiry_ms = 9000;
-    rig.run(&Errand::Session(changed));
+    rig.run(&Errand::Session(Box::new(changed)));
     rewrites.iter().for_each(|errand| rig.run(errand));
     rig.checkpoint();
     rig.cut();

@@ -8,7 +8,7 @@ use restante_storage::payload::{
     Advance, DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Failure, Recall,
     Retained, Settle, Subscribe,
 };
-use restante_storage::{Kind, RecordRef, SessionNo};
+use restante_storage::{Kind, RecordRef, SessionNo, Source};
 
 use crate::refusal::Refusal;
 
@@ -26,6 +26,8 @@ pub(super) struct Kept {
     pub(super) subscriptions: BTreeMap<(String, String), u32>,
     pub(super) received: BTreeSet<u32>,
     pub(super) releasing: Vec<u32>,
+    /// What names its will.
+    pub(super) will: Option<u64>,
     /// What its own queue is bound to.
     pub(super) bound: BTreeSet<String>,
 }
@@ -63,6 +65,11 @@ impl Model {
     }
 
     fn effect(&mut self, record: &RecordRef<'_>) -> Option<Refusal> {
+        if let Some((session, id)) = record.source().and_then(Source::will)
+            && let Some(kept) = self.kept.get_mut(&session.get())
+        {
+            kept.will = kept.will.filter(|will| *will != id.get());
+        }
         match record.kind() {
             Kind::Enqueue => self.enqueue(record),
             Kind::Retain => {
@@ -78,9 +85,17 @@ impl Model {
             }
             Kind::DefineSession => {
                 let it = DefineSession::decode(record.envelope()).unwrap();
+                let number = match it.number {
+                    0 => record.lsn().get(),
+                    number => number,
+                };
                 if it.number == 0 {
-                    self.sessions.insert(record.lsn().get(), (0, Vec::new()));
-                    self.kept.insert(record.lsn().get(), Kept::default());
+                    self.sessions.insert(number, (0, Vec::new()));
+                    self.kept.insert(number, Kept::default());
+                }
+                let kept = self.kept.get_mut(&number);
+                if let Some(kept) = kept.filter(|_| it.as_of == 0 && !it.keeps_will) {
+                    kept.will = it.will.map(|it| it.id.max(record.lsn().get()));
                 }
             }
             Kind::EndSession => {

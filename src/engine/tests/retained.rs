@@ -268,7 +268,7 @@ fn the_log_is_kept_for_what_a_recall_has_listed() {
 
     // A client that is gone does not hold it for long.
     rig.list(session, "#");
-    rig.engine.detach(session, UnixMillis::new(u64::MAX));
+    rig.detach(session, UnixMillis::new(u64::MAX));
     let oldest = rig.tape.oldest();
     for _ in 0..3 {
         rewrite_all(&mut rig);

@@ -5,7 +5,7 @@ mod store;
 use restante_storage::payload::{
     Advance, Binding, Cancel, Config, ConfigEntry, Consume, DefineQueue, DefineSession,
     DeleteQueue, EndSession, Envelope, MQTT, Recall, SessionConsumer, Settle, Subscribe,
-    Subscription,
+    Subscription, Will,
 };
 use restante_storage::sim::Tape;
 use restante_storage::{
@@ -16,7 +16,8 @@ pub(super) use store::{Rows, Store, durable_rows};
 use uuid::Uuid;
 
 use crate::engine::{
-    ConfigKey, ConsumerId, Effect, Engine, Errand, LookMax, Move, RetainAgain, is_transient,
+    ConfigKey, ConsumerId, DueWill, Effect, Engine, Errand, Left, LookMax, Move, RetainAgain,
+    is_transient,
 };
 use crate::refusal::Refusal;
 
@@ -281,6 +282,36 @@ impl Rig {
         SessionNo::new(lsn.get())
     }
 
+    /// A session changes, as when its client comes back: its expiry, and its will, which goes to that queue's address.
+    pub(super) fn change_session(
+        &mut self,
+        number: SessionNo,
+        expiry_ms: u64,
+        will: Option<(&str, u64)>,
+    ) {
+        let will = will.map(|(address, delay_ms)| Will {
+            delay_ms,
+            envelope: Some(Envelope {
+                address: address.into(),
+                ..Envelope::default()
+            }),
+            body: "lost".into(),
+            ..Will::default()
+        });
+        let def = DefineSession {
+            expiry_ms,
+            will,
+            ..self.engine.session(number).unwrap()
+        };
+        self.write(Kind::DefineSession, None, &def);
+    }
+
+    /// Its client's connection is lost; the session ends at `ends_at`.
+    pub(super) fn detach(&mut self, session: SessionNo, ends_at: UnixMillis) {
+        let now = self.time();
+        self.engine.detach(session, Left::Lost, now, ends_at);
+    }
+
     /// The session's own queue.
     pub(super) fn own_queue(&mut self, session: SessionNo, client: &str) -> QueueId {
         self.define_with(&format!("$mqtt/{client}"), |def| {
@@ -446,14 +477,28 @@ impl Rig {
         match errand {
             Errand::Settle(it) => drop(self.write(Kind::Settle, None, it)),
             Errand::Move(it) => self.move_message(it),
+            Errand::Will(it) => self.write_will(it),
             Errand::End(it) => drop(self.write(Kind::EndSession, None, it)),
             Errand::Queue(it) => self.write_definition(it),
-            Errand::Session(it) => drop(self.write(Kind::DefineSession, None, it)),
+            Errand::Session(it) => drop(self.write(Kind::DefineSession, None, &**it)),
             Errand::Config(keys) => self.write_config_again(keys),
             Errand::Delete(it) => drop(self.write(Kind::DeleteQueue, None, it)),
             Errand::Retain(it) => self.retain_again(it),
             Errand::Unretain(it) => drop(self.write(Kind::Retain, None, it)),
         }
+    }
+
+    /// As the scribe does it, where its address has a queue.
+    pub(super) fn write_will(&mut self, it: &DueWill) {
+        let envelope = it.will.envelope.clone().unwrap_or_default();
+        let queue = self.id(&envelope.address).filter(|_| !it.given_up);
+        let targets: Vec<QueueId> = queue.into_iter().collect();
+        self.append(&Draft {
+            source: Some(it.source),
+            targets: &targets,
+            body: &it.will.body,
+            ..Draft::new(Kind::Enqueue, self.time(), &envelope)
+        });
     }
 
     /// As the scribe does it: the same message once more.

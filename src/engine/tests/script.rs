@@ -10,7 +10,7 @@ use restante_storage::{Draft, Kind, Lsn, Offset, QueueId, SessionNo, Source};
 use super::model::Model;
 use super::rig::{REALM, Rig, offsets, origin};
 use crate::engine::queue::{CLAIMED, Queue};
-use crate::engine::{ConsumerId, Errand, Wanted, ranges};
+use crate::engine::{ConsumerId, Errand, Left, Wanted, ranges};
 
 /// SplitMix64: the same numbers for ever, whatever a crate's next release does.
 pub(super) struct Dice(u64);
@@ -106,7 +106,7 @@ impl Script {
 
     /// One random operation and what follows from it.
     pub(super) fn step(&mut self) {
-        match self.dice.roll(63) {
+        match self.dice.roll(65) {
             0 => self.define(),
             1 => self.delete(),
             2 => self.change_definition(),
@@ -132,6 +132,7 @@ impl Script {
             54..=58 => self.retain(),
             59 | 60 => self.list_retained(),
             61 | 62 => self.recall(),
+            63 | 64 => self.come_back(),
             _ => drop(self.rig.errands()),
         }
         self.rig.deliveries();
@@ -388,6 +389,32 @@ impl Script {
         number
     }
 
+    /// A client comes back with a will, without one, or as it was but for its expiry; or it leaves with a goodbye.
+    fn come_back(&mut self) {
+        let (what, delay_ms) = (self.dice.roll(5), self.dice.roll(3) * 1000);
+        let Some((session, _)) = self.dice.pick(&self.sessions) else {
+            return;
+        };
+        let Some(mut def) = self.rig.engine.session(session) else {
+            return;
+        };
+        match what {
+            0 => self.rig.change_session(session, 4000, None),
+            1 | 2 => self
+                .rig
+                .change_session(session, 5000, Some(("b", delay_ms))),
+            3 => {
+                (def.keeps_will, def.expiry_ms) = (true, 3000);
+                self.rig.run(&Errand::Session(Box::new(def)));
+            }
+            _ => {
+                let (now, end) = (self.rig.time(), self.rig.time().saturating_add(1000));
+                let engine = &mut self.rig.engine;
+                engine.detach(session, Left::WithGoodbye, now, end);
+            }
+        }
+    }
+
     /// Once, and again where the broker cannot know that the session is over.
     fn own_queue(&mut self, session: SessionNo) {
         let Some(client) = self.of_client.get(&session) else {
@@ -484,7 +511,7 @@ impl Script {
         self.recall(); // what a client had asked for is on its way
         if let Some((session, _)) = self.dice.pick(&self.sessions) {
             let soon = self.rig.time().saturating_add(self.dice.roll(4000));
-            self.rig.engine.detach(session, soon);
+            self.rig.detach(session, soon);
             if self.dice.one_in(2) {
                 self.rig.engine.attach(session);
                 for consumer in self.rig.engine.resume_consumers(session) {
@@ -610,6 +637,7 @@ impl Script {
             assert_eq!(whole.queue, kept.queue);
             assert!(whole.received.iter().eq(&kept.received));
             assert_eq!(whole.releasing, kept.releasing);
+            assert_eq!(whole.will.map(|it| it.id), kept.will);
             let queue = self.rig.engine.queues.get(&QueueId::new(kept.queue));
             let Some(queue) = queue else { continue };
             let mut bound = queue.def.as_ref().unwrap().bindings.clone();

@@ -66,7 +66,8 @@ fn hold_keeps_exactly_what_is_named() {
     rig.enqueue(queue, 6);
     rig.engine.credit(consumer, 5);
     rig.deliveries();
-    rig.engine.detach(session, rig.time().saturating_add(1000));
+    let at = rig.time().saturating_add(1000);
+    rig.detach(session, at);
     rig.engine.attach(session);
     let resumed = rig.engine.resume_consumers(session);
     assert_eq!(resumed[0].in_flight, offsets(1..=5));
@@ -127,7 +128,8 @@ fn a_session_that_is_over_gives_back_what_it_had() {
     rig.enqueue(queue, 3);
     rig.engine.credit(consumer, 2);
     rig.deliveries();
-    rig.engine.detach(session, rig.time().saturating_add(1000));
+    let at = rig.time().saturating_add(1000);
+    rig.detach(session, at);
     let other = rig.consumer(queue, 1);
     assert_eq!(rig.offsets(), [3]);
     rig.now += 1000;
@@ -195,7 +197,7 @@ fn a_session_may_change_how_long_it_outlives_its_socket() {
     let home = rig.engine.needed_now();
     let mut changed = rig.engine.session(session).unwrap();
     (changed.expiry_ms, changed.seq) = (9000, 0);
-    rig.run(&Errand::Session(changed));
+    rig.run(&Errand::Session(Box::new(changed)));
     let known = rig.engine.session(session).unwrap();
     assert_eq!((known.expiry_ms, known.seq), (9000, 1));
     assert_eq!(rig.engine.needed_now(), home);

@@ -23,6 +23,7 @@ pub(super) enum Asked {
     Credit(String, u64),
     Hold(String, Ranges),
     Expiry(Duration),
+    GiveUpWill,
     Flush,
     /// Ended for good.
     End,
@@ -144,7 +145,12 @@ impl Inside for FakeBroker {
             confirmed: 0,
             failed: Vec::new(),
             expiry: wish.session.expiry,
-            mqtt: (wish.protocol == Protocol::Mqtt).then(Box::<MqttState>::default),
+            mqtt: (wish.protocol == Protocol::Mqtt).then(|| {
+                Box::new(MqttState {
+                    kept: !wish.session.expiry.is_zero() || wish.will.is_some(),
+                    ..MqttState::default()
+                })
+            }),
         };
         let (asked_in, asked) = mpsc::unbounded_channel();
         let (events, events_out) = mpsc::unbounded_channel();
@@ -192,6 +198,10 @@ impl Port for FakePort {
 
     fn set_expiry(&mut self, expiry: Duration) {
         self.ask(Asked::Expiry(expiry));
+    }
+
+    fn give_up_will(&mut self) {
+        self.ask(Asked::GiveUpWill);
     }
 
     fn flush(&mut self) {

@@ -28,7 +28,9 @@ pub(super) fn code(why: NotAttached) -> Code {
         NotAttached::Unauthorized | NotAttached::Throttled => Code::Unauthorized,
         NotAttached::Busy => Code::Internal,
         NotAttached::Refused(AttachError::NoSession) => Code::NoSession,
-        NotAttached::Refused(AttachError::NotYours | AttachError::TooMany) => Code::Denied,
+        NotAttached::Refused(
+            AttachError::NotYours | AttachError::TooMany | AttachError::Will(_),
+        ) => Code::Denied,
         NotAttached::Refused(AttachError::TakenOver) => Code::TakenOver,
         NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use restante_proto::mqtt::{
-    Connack, ConnackProperties, Connect, ReasonCode, Rule, Secret, Str, Version,
+    Connack, ConnackProperties, Connect, PayloadFormat, ReasonCode, Rule, Secret, Str, Version,
+    Will,
 };
 use uuid::Uuid;
 
-use super::topic;
 use super::wish::Settings;
-use crate::broker::{Attached, SessionWish};
+use super::{topic, translate};
+use crate::broker::{Attached, NewWill, SessionWish};
 use crate::session::Credentials;
 
 /// Longer client identifiers are not taken: one is a segment of its queue's name, three times as long where it is escaped.
@@ -39,6 +40,8 @@ pub struct AttachWish {
     pub session: SessionWish,
     /// The version that it speaks.
     pub version: Version,
+    /// What is to be published when it is gone without a goodbye.
+    pub will: Option<Box<NewWill>>,
 }
 
 impl AttachWish {
@@ -79,7 +82,6 @@ impl Wanted {
     /// What it cannot have, in the code of a CONNACK.
     pub(super) fn read(connect: &Connect, settings: &Settings) -> Result<Self, Denied> {
         check_method(connect)?;
-        check_will(connect)?;
         let (client, assigned) = client_id(connect)?;
         let (keep_alive, server_keep_alive) = keep_alive(connect, settings);
         let user_name = connect.user_name.as_ref().map(Str::as_str);
@@ -94,6 +96,7 @@ impl Wanted {
                 fresh: connect.clean_start,
             },
             version: connect.version,
+            will: connect.will.as_ref().map(will).transpose()?,
         };
         let properties = &connect.properties;
         Ok(Wanted {
@@ -154,14 +157,18 @@ fn check_method(connect: &Connect) -> Result<(), Denied> {
     }
 }
 
-/// Whether a will can be kept. It cannot: who relies on one is not let in, rather than be let down.
-fn check_will(connect: &Connect) -> Result<(), Denied> {
-    let why = "this release keeps no will: connect without one";
-    match (&connect.will, connect.version) {
-        (None, _) => Ok(()),
-        (Some(_), Version::V5) => Err((ReasonCode::ImplementationSpecific, why)),
-        (Some(_), Version::V31 | Version::V311) => Err((ReasonCode::NotAuthorized, why)),
+/// A will as the broker keeps it. What its payload is said to be, it must be (5.0 §3.1.3.2.3).
+fn will(will: &Will) -> Result<Box<NewWill>, Denied> {
+    let is_text = will.properties.payload_format == Some(PayloadFormat::Utf8);
+    if is_text && std::str::from_utf8(&will.payload).is_err() {
+        let why = "the will's payload is not text in UTF-8, and is said to be";
+        return Err((ReasonCode::PayloadFormatInvalid, why));
     }
+    let address = topic::to_address(will.topic.as_str()).into_owned();
+    Ok(Box::new(NewWill {
+        message: translate::will(will, address),
+        delay: of_seconds(will.properties.delay_secs.unwrap_or(0)),
+    }))
 }
 
 fn client_id(connect: &Connect) -> Result<(Arc<str>, bool), Denied> {

@@ -122,6 +122,10 @@ pub(super) fn of_attach(why: NotAttached, showed_credentials: bool) -> ReasonCod
         NotAttached::Refused(AttachError::TakenOver) => ReasonCode::ServerBusy,
         NotAttached::Refused(AttachError::ShuttingDown) => ReasonCode::ServerUnavailable,
         NotAttached::Refused(AttachError::NoSession) => ReasonCode::Unspecified,
+        NotAttached::Refused(AttachError::Will(why)) => match why {
+            Refusal::TooLarge => ReasonCode::PacketTooLarge,
+            why => of_publish(why).0,
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use restante_proto::mqtt::{
-    PayloadFormat, Publish, PublishProperties, Qos, Str, SubscriptionId, UserProperties,
+    PayloadFormat, Publish, PublishProperties, Qos, Str, SubscriptionId, UserProperties, Will,
 };
 
 use super::topic;
@@ -50,6 +50,27 @@ pub(super) fn publish(publish: Publish, address: String, remembered: u16) -> Box
         retain: publish.retain,
         ordered,
     })
+}
+
+/// A will as the message that it becomes.
+pub(super) fn will(will: &Will, address: String) -> NewMessage {
+    let given = will.properties.clone();
+    let publish = Publish {
+        qos: will.qos,
+        retain: will.retain,
+        payload: will.payload.clone(),
+        properties: PublishProperties {
+            payload_format: given.payload_format,
+            message_expiry_secs: given.message_expiry_secs,
+            content_type: given.content_type,
+            response_topic: given.response_topic,
+            correlation_data: given.correlation_data,
+            user_properties: given.user_properties,
+            ..PublishProperties::default()
+        },
+        ..Publish::default()
+    };
+    *self::publish(publish, address, 0)
 }
 
 /// A message as a publish, without packet id; none if no topic can hold its address.

@@ -66,6 +66,8 @@ pub enum Wish {
         /// The absolute count.
         limit: u64,
     },
+    /// The client has said goodbye: its will is not to be published.
+    GiveUpWill,
     /// The session is to outlive its connection so long after all.
     Expiry(Duration),
     /// End the session for good.

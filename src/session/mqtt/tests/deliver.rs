@@ -12,7 +12,8 @@ use restante_proto::mqtt::{
 use restante_storage::payload;
 
 use super::rig::{
-    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, message, str, subscribe,
+    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, kept, message, str,
+    subscribe,
 };
 use crate::broker::{Attached, Call, Delivery, Event, MqttState, Settle};
 use crate::message::Message;
@@ -633,6 +634,7 @@ fn credit_never_lets_the_own_queue_exceed_what_the_client_takes() {
     let rig = Rig::new();
     let attached = Attached {
         expiry: EXPIRY,
+        mqtt: Some(Box::new(kept())),
         ..attached()
     };
     let mut asks = connect(Version::V5);

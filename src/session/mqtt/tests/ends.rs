@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use restante_proto::mqtt::{
     Ack, AckProperties, Auth, Connack, Connect, Decoder, Disconnect, DisconnectProperties, Limits,
-    Packet, Qos, ReasonCode, Suback, Version, encode,
+    Packet, Qos, ReasonCode, Suback, Version, Will, WillProperties, encode,
 };
 
-use super::rig::{EXPIRY, Rig, VERSIONS, attached, connect, id, message, publish, settings};
+use super::rig::{EXPIRY, Rig, VERSIONS, attached, connect, id, message, publish, settings, str};
 use crate::broker::{Call, End, Event};
 use crate::session::mqtt::{Settings, Wish};
 
@@ -48,6 +48,32 @@ fn a_goodbye_with_will_is_no_normal_one() {
     let closing = rig.session.closing().unwrap();
     assert!(!closing.normal);
     assert!(closing.text.contains("0x04"), "{}", closing.text);
+}
+
+#[test]
+fn only_a_normal_goodbye_gives_a_will_up() {
+    let will = Will {
+        qos: QOS1,
+        retain: false,
+        topic: str("w"),
+        payload: "gone".into(),
+        properties: WillProperties::default(),
+    };
+    for version in VERSIONS {
+        for (reason, wishes) in [
+            (ReasonCode::Success, vec![Wish::GiveUpWill, Wish::End]),
+            (ReasonCode::DisconnectWithWill, vec![Wish::End]),
+        ] {
+            let asks = Connect {
+                will: Some(will.clone()),
+                ..connect(version)
+            };
+            let (mut rig, _) = Rig::new().start(asks, attached());
+            rig.client(goodbye(reason, None));
+            let wished: Vec<Wish> = std::iter::from_fn(|| rig.session.poll_call()).collect();
+            assert_eq!(wished, wishes);
+        }
+    }
 }
 
 #[test]

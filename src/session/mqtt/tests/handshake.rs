@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use restante_proto::mqtt::{
     Auth, Connack, ConnackProperties, Connect, ConnectProperties, Decoder, Disconnect, Limits,
-    Packet, Qos, ReasonCode, Secret, Version, Will, WillProperties,
+    Packet, PayloadFormat, Qos, ReasonCode, Secret, Version, Will, WillProperties,
 };
 
-use super::rig::{EXPIRY, Rig, VERSIONS, attached, connect, publish, settings, str};
+use super::rig::{EXPIRY, Rig, VERSIONS, attached, connect, kept, publish, settings, str};
 use crate::broker::{AttachError, Attached, MqttState, SessionWish};
+use crate::refusal::Refusal;
 use crate::session::mqtt::{AttachWish, Credentials, NotAttached, Settings, Wish};
 
 fn wish_of(connect: Connect) -> AttachWish {
@@ -162,6 +163,7 @@ fn session_present_is_told_if_a_session_goes_on() {
             let attached = Attached {
                 resumed,
                 expiry: EXPIRY,
+                mqtt: Some(Box::new(kept())),
                 ..attached()
             };
             let (_, connack) = Rig::new().start(connect(version), attached);
@@ -243,27 +245,54 @@ fn a_keep_alive_is_cut_where_the_client_can_be_told() {
     assert_eq!(rig.session.poll_timeout(), None);
 }
 
-#[test]
-fn a_will_is_refused_as_long_as_none_is_kept() {
-    let will = Will {
-        qos: Qos::AtMostOnce,
-        retain: false,
-        topic: str("w"),
-        payload: Bytes::new(),
+fn will() -> Will {
+    Will {
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        topic: str("/w"),
+        payload: Bytes::from_static(b"gone"),
         properties: WillProperties::default(),
-    };
-    for (version, code) in [
-        (Version::V5, ReasonCode::ImplementationSpecific),
-        (Version::V311, ReasonCode::NotAuthorized),
-        (Version::V31, ReasonCode::NotAuthorized),
-    ] {
-        let will = Some(will.clone());
-        let connect = Connect {
-            will,
-            ..connect(version)
-        };
-        check_denied(connect, code);
     }
+}
+
+#[test]
+fn a_will_is_handed_to_the_broker() {
+    for version in VERSIONS {
+        let mut will = will();
+        if version == Version::V5 {
+            will.properties.delay_secs = Some(9);
+            will.properties.message_expiry_secs = Some(60);
+            will.properties.payload_format = Some(PayloadFormat::Utf8);
+            will.properties.user_properties = ["b", "a", "b"].map(|it| (str(it), str("x"))).into();
+        }
+        let wish = wish_of(Connect {
+            will: Some(will),
+            ..connect(version)
+        });
+        let it = wish.will.unwrap();
+        let is_v5 = version == Version::V5;
+        assert_eq!(it.delay, Duration::from_secs(if is_v5 { 9 } else { 0 }));
+        let message = it.message;
+        assert_eq!((&*message.address, message.qos), ("%00/w", Some(1)));
+        assert_eq!((&message.body[..], message.retain), (&b"gone"[..], true));
+        let is_text = (message.ttl_ms, message.text);
+        assert_eq!(is_text, (is_v5.then_some(60_000), is_v5));
+        let names = message.ordered.iter().map(|(name, _)| name.as_str());
+        assert_eq!(names.collect::<String>(), if is_v5 { "bab" } else { "" });
+    }
+    assert_eq!(wish_of(connect(Version::V5)).will, None);
+}
+
+#[test]
+fn a_will_that_is_said_to_be_text_is_text() {
+    let mut will = will();
+    will.payload = Bytes::from_static(b"\xFF");
+    will.properties.payload_format = Some(PayloadFormat::Utf8);
+    let asks = Connect {
+        will: Some(will),
+        ..connect(Version::V5)
+    };
+    check_denied(asks, ReasonCode::PayloadFormatInvalid);
 }
 
 #[test]
@@ -294,6 +323,21 @@ fn who_is_not_attached_is_told_why() {
         (A::TakenOver.into(), true, ReasonCode::ServerBusy),
         (A::ShuttingDown.into(), true, ReasonCode::ServerUnavailable),
         (A::NoSession.into(), true, ReasonCode::Unspecified),
+        (
+            A::Will(Refusal::Denied).into(),
+            true,
+            ReasonCode::NotAuthorized,
+        ),
+        (
+            A::Will(Refusal::BadAddress).into(),
+            true,
+            ReasonCode::TopicNameInvalid,
+        ),
+        (
+            A::Will(Refusal::TooLarge).into(),
+            true,
+            ReasonCode::PacketTooLarge,
+        ),
     ] {
         for version in VERSIONS {
             let mut rig = Rig::new();

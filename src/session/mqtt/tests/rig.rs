@@ -64,6 +64,14 @@ pub(super) fn attached() -> Attached {
     }
 }
 
+/// What a session in the log begins with.
+pub(super) fn kept() -> MqttState {
+    MqttState {
+        kept: true,
+        ..MqttState::default()
+    }
+}
+
 pub(super) fn str(text: &str) -> Str {
     Str::try_from(text).unwrap()
 }
@@ -146,6 +154,7 @@ impl Rig {
     pub(super) fn start_durable(self, connect: Connect) -> Self {
         let attached = Attached {
             expiry: EXPIRY,
+            mqtt: Some(Box::new(kept())),
             ..attached()
         };
         self.start(connect, attached).0
@@ -157,7 +166,10 @@ impl Rig {
             resumed: true,
             confirmed: 100,
             expiry: EXPIRY,
-            mqtt: Some(Box::new(state)),
+            mqtt: Some(Box::new(MqttState {
+                kept: true,
+                ..state
+            })),
             ..attached()
         };
         let mut rig = Self::new();

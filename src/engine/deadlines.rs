@@ -1,6 +1,6 @@
-//! Durable sessions that nobody is attached to, and when they end.
+//! Sessions with a time each: those that nobody is attached to, and when they end; those whose will waits, and until when.
 //!
-//! Always, with a test of this name: `whoever_comes_back_does_not_end`. Not here: what the end of a session is (fold).
+//! Always, with a test of this name: `whoever_comes_back_is_not_over`. Not here: what happens then (fold, errands).
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,25 @@ use rustc_hash::FxHashMap;
 
 /// By session and by time: to find those that are over costs what they are, not what all are.
 #[derive(Debug, Default)]
-pub(super) struct Detached {
-    ends: FxHashMap<SessionNo, UnixMillis>,
+pub(super) struct Deadlines {
+    of: FxHashMap<SessionNo, UnixMillis>,
     by_time: BTreeSet<(UnixMillis, SessionNo)>,
 }
 
-impl Detached {
-    /// When it ends; none: somebody is attached to it.
+impl Deadlines {
+    /// Its time; none: it is not here.
     pub(super) fn get(&self, session: SessionNo) -> Option<UnixMillis> {
-        self.ends.get(&session).copied()
+        self.of.get(&session).copied()
     }
 
     pub(super) fn insert(&mut self, session: SessionNo, at: UnixMillis) {
         self.remove(session);
-        self.ends.insert(session, at);
+        self.of.insert(session, at);
         self.by_time.insert((at, session));
     }
 
     pub(super) fn remove(&mut self, session: SessionNo) {
-        if let Some(at) = self.ends.remove(&session) {
+        if let Some(at) = self.of.remove(&session) {
             self.by_time.remove(&(at, session));
         }
     }
@@ -44,16 +44,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_comes_back_does_not_end() {
+    fn whoever_comes_back_is_not_over() {
         let (at, session) = (UnixMillis::new, SessionNo::new);
-        let mut detached = Detached::default();
+        let mut deadlines = Deadlines::default();
         for (number, ends) in [(1, 30), (2, 10), (3, 20), (4, 5), (4, 90)] {
-            detached.insert(session(number), at(ends));
+            deadlines.insert(session(number), at(ends));
         }
-        detached.remove(session(2));
-        assert_eq!(detached.over(at(29), 9), [session(3)]);
-        assert_eq!(detached.over(at(90), 2), [session(3), session(1)]);
-        assert_eq!(detached.get(session(2)), None);
-        assert_eq!(detached.get(session(4)), Some(at(90)));
+        deadlines.remove(session(2));
+        assert_eq!(deadlines.over(at(29), 9), [session(3)]);
+        assert_eq!(deadlines.over(at(90), 2), [session(3), session(1)]);
+        assert_eq!(deadlines.get(session(2)), None);
+        assert_eq!(deadlines.get(session(4)), Some(at(90)));
     }
 }
