@@ -29,6 +29,7 @@ mod fetch;
 mod keeper;
 mod making;
 mod mqtt;
+mod news;
 mod outbox;
 mod placing;
 mod publish;
@@ -76,6 +77,7 @@ use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
 pub use explain::Explained;
 pub use mqtt::client_session;
+pub use news::is_news;
 use outbox::{Outbox, Subscriber};
 pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};
@@ -124,8 +126,12 @@ pub(crate) struct Shared {
     n_attached: AtomicUsize,
     /// Sessions that outlive their sockets, as of the last round of the core.
     n_sessions: AtomicUsize,
+    /// Of them, those whose client is away, likewise.
+    n_away: AtomicUsize,
     /// Messages that are kept at their addresses, likewise.
     n_retained: AtomicUsize,
+    /// What is told of the broker itself.
+    news: ArcSwap<Vec<news::News>>,
     keeper_bell: Sender<()>,
     /// Held while what the engine wants written is fetched and handed to the log.
     errands: Mutex<()>,

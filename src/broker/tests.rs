@@ -4,6 +4,7 @@ mod doors;
 mod explain;
 mod making;
 mod mqtt;
+mod news;
 mod registrar;
 mod rights;
 mod routes;
