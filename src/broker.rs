@@ -313,13 +313,16 @@ impl Shared {
         }
     }
 
-    /// An MQTT client takes the place of whoever is there with its id.
+    /// An MQTT client takes the place of whoever is there with its id; not of one that came after it, and was known sooner.
     fn take_place(&self, outbox: &Arc<Outbox>) -> Result<(), AttachError> {
         let other = {
             let mut clients = self.clients.lock();
             let present = clients.get(&outbox.card.session);
             if present.is_some_and(|present| present.card.principal != outbox.card.principal) {
                 return Err(AttachError::NotYours);
+            }
+            if present.is_some_and(|present| present.card.asked > outbox.card.asked) {
+                return Err(AttachError::TakenOver);
             }
             clients.insert(outbox.card.session, Arc::clone(outbox))
         };
@@ -417,7 +420,7 @@ impl Broker {
         for _ in 0..TAKEOVERS_MAX {
             // Somebody else has its place already, and must not lose it again.
             if outbox.is_closed() {
-                break;
+                return Err(AttachError::TakenOver);
             }
             let ended = found.take_if(|old| ends(wish, old));
             if let Some(old) = &ended {

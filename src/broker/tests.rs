@@ -90,6 +90,7 @@ pub(super) fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
         name: None,
         client: None,
         will: None,
+        asked: std::time::Instant::now(),
     }
 }
 
