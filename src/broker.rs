@@ -29,6 +29,7 @@ mod fetch;
 mod keeper;
 mod making;
 mod mqtt;
+mod news;
 mod outbox;
 mod placing;
 mod publish;
@@ -76,6 +77,7 @@ use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
 pub use explain::Explained;
 pub use mqtt::client_session;
+pub use news::is_news;
 use outbox::{Outbox, Subscriber};
 pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};
@@ -124,8 +126,12 @@ pub(crate) struct Shared {
     n_attached: AtomicUsize,
     /// Sessions that outlive their sockets, as of the last round of the core.
     n_sessions: AtomicUsize,
+    /// Of them, those whose client is away, likewise.
+    n_away: AtomicUsize,
     /// Messages that are kept at their addresses, likewise.
     n_retained: AtomicUsize,
+    /// What is told of the broker itself.
+    news: ArcSwap<Vec<news::News>>,
     keeper_bell: Sender<()>,
     /// Held while what the engine wants written is fetched and handed to the log.
     errands: Mutex<()>,
@@ -307,13 +313,16 @@ impl Shared {
         }
     }
 
-    /// An MQTT client takes the place of whoever is there with its id.
+    /// An MQTT client takes the place of whoever is there with its id; not of one that came after it, and was known sooner.
     fn take_place(&self, outbox: &Arc<Outbox>) -> Result<(), AttachError> {
         let other = {
             let mut clients = self.clients.lock();
             let present = clients.get(&outbox.card.session);
             if present.is_some_and(|present| present.card.principal != outbox.card.principal) {
                 return Err(AttachError::NotYours);
+            }
+            if present.is_some_and(|present| present.card.asked > outbox.card.asked) {
+                return Err(AttachError::TakenOver);
             }
             clients.insert(outbox.card.session, Arc::clone(outbox))
         };
@@ -411,7 +420,7 @@ impl Broker {
         for _ in 0..TAKEOVERS_MAX {
             // Somebody else has its place already, and must not lose it again.
             if outbox.is_closed() {
-                break;
+                return Err(AttachError::TakenOver);
             }
             let ended = found.take_if(|old| ends(wish, old));
             if let Some(old) = &ended {

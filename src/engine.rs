@@ -283,6 +283,11 @@ impl Engine {
         self.sessions.len()
     }
 
+    /// Of them, those that nobody is attached to.
+    pub fn n_away(&self) -> usize {
+        self.detached.len()
+    }
+
     /// The broker has let go of a durable session's socket `now`; it ends at `ends_at` unless somebody goes on with it.
     pub fn detach(&mut self, session: SessionNo, how: Left, now: UnixMillis, ends_at: UnixMillis) {
         self.leave_recall(session);

@@ -26,6 +26,7 @@ mod request;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod upgrade;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 pub use auth::{Answer, Authenticate, NotBelieved, Proof};
 pub use door::{Listener, Takes};
 pub use port::{Inside, Port};
+pub use traffic::Traffic;
 
 use crate::session;
 use crate::session::mbws;
@@ -92,12 +94,13 @@ struct Front<B> {
 /// more, what is under way is confirmed, every client is told `shutting-down`.
 ///
 /// Ends when all connections have, at the latest [`Settings::drain`] and a few seconds after the shutdown; what is open
-/// then is cut. Call it after the metrics recorder is installed.
+/// then is cut. Call it after the metrics recorder is installed. `traffic` is counted in as it goes.
 pub async fn serve<B: Inside>(
     listeners: Vec<Listener>,
     broker: B,
     auth: Arc<dyn Authenticate>,
     settings: Settings,
+    traffic: Arc<Traffic>,
     shutdown: watch::Receiver<bool>,
 ) {
     let front = Arc::new(Front {
@@ -110,7 +113,7 @@ pub async fn serve<B: Inside>(
             .map(|it| Arc::new(it.session.clone())),
         permits: Arc::new(Semaphore::new(settings.connections_max)),
         newcomers: newcomers::Newcomers::new(settings.unauthenticated_per_address),
-        metrics: Arc::new(metrics::Metrics::new()),
+        metrics: Arc::new(metrics::Metrics::new(traffic)),
         settings,
         shutdown,
     });

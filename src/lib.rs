@@ -21,6 +21,7 @@ mod reload;
 pub mod routes;
 pub mod serve;
 pub mod session;
+mod sys;
 pub mod systemd;
 pub mod tls;
 pub mod trace;

@@ -17,6 +17,7 @@
 //! | core, keeper, checkpointer | 3 threads | `broker/start.rs` | after the log |
 //! | certificates' watch | 1 | here, `tls/certificates.rs` | with the runtime |
 //! | password hashing, signatures of JWTs | 2 at a time each | `access` | with the runtime |
+//! | `$SYS` topics | 1 task | `sys.rs` | drained |
 //! | reloads, at SIGHUP | 1 task | `reload.rs` | when all is drained |
 //! | audit writer | 1 thread | `audit` | after the log |
 //!
@@ -60,6 +61,7 @@ use crate::registry::{DocumentId, Registry};
 pub use crate::reload::Load;
 use crate::reload::Reloader;
 use crate::session::{self, mbws, mqtt};
+use crate::sys;
 use crate::systemd;
 use crate::tls::{self, Certificates, Gate};
 
@@ -269,6 +271,7 @@ impl Wiring<'_> {
                 takes,
             }
         };
+        let traffic = Arc::default();
         let clients = gated(listeners.clients).map(takes(Takes::All));
         let front = front::serve(
             clients
@@ -281,6 +284,7 @@ impl Wiring<'_> {
                 denials: self.audit.denials(),
             }),
             front_settings(self.config, &self.broker),
+            Arc::clone(&traffic),
             stopping.clone(),
         );
         let front = tokio::spawn(front);
@@ -298,6 +302,9 @@ impl Wiring<'_> {
             stopping.clone(),
         ));
         let upkeep = tokio::spawn(upkeep(self.meters));
+        let mqtt = Some(&self.config.mqtt).filter(|it| it.enabled);
+        let telling = mqtt.and_then(|it| it.sys_interval);
+        let telling = telling.map(|it| tokio::spawn(sys::tell(self.broker.clone(), traffic, it)));
         let watchdog = tokio::spawn(systemd::feed_watchdog(self.broker.clone()));
         let Signals {
             terminate,
@@ -327,6 +334,7 @@ impl Wiring<'_> {
             }
         }
         upkeep.abort();
+        telling.iter().for_each(tokio::task::JoinHandle::abort);
         watch.abort();
         watchdog.abort();
         // One that has begun is finished, and is in the audit log.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use restante_proto::mbws::Ranges;
 use restante_storage::payload;
@@ -36,6 +36,8 @@ pub struct Attach {
     /// What is to be published when it is gone without a goodbye (MQTT); such a client has a session in the log, even if that ends
     /// with its socket.
     pub will: Option<Box<NewWill>>,
+    /// When it asked. Of two MQTT clients with one id, who asked later has the session, however long it took to know them.
+    pub asked: Instant,
 }
 
 /// A will that a client leaves with the broker.
@@ -126,6 +128,9 @@ pub enum AttachError {
     /// A limit on sessions or connections is reached.
     #[error("too many sessions or connections")]
     TooMany,
+    /// Meanwhile another connection has taken the session.
+    #[error("another connection has taken the session")]
+    TakenOver,
     /// The broker is going down.
     #[error("the broker is shutting down")]
     ShuttingDown,

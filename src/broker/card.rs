@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use restante_storage::UnixMillis;
 use uuid::Uuid;
@@ -27,6 +28,8 @@ pub(crate) struct Card {
     pub(super) peer: SocketAddr,
     pub(super) tls: bool,
     pub(super) since: UnixMillis,
+    /// When it asked to be attached.
+    pub(super) asked: Instant,
     durable: AtomicBool,
 }
 
@@ -43,6 +46,7 @@ impl Card {
             peer: wish.peer,
             tls: wish.tls,
             since: now(),
+            asked: wish.asked,
             durable: AtomicBool::new(false),
         }
     }

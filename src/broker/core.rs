@@ -343,6 +343,8 @@ impl Core {
         }
         let n_sessions = self.engine.n_sessions();
         self.shared.n_sessions.store(n_sessions, Ordering::Relaxed);
+        let n_away = self.engine.n_away();
+        self.shared.n_away.store(n_away, Ordering::Relaxed);
         let n_retained = self.engine.n_retained();
         self.shared.n_retained.store(n_retained, Ordering::Relaxed);
         self.shared.set_applied(self.engine.applied());

@@ -199,7 +199,7 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
             tracing::error!(offset = %parcel.offset, "a stored message does not decode");
             Missing::Damaged
         })?;
-        message.retained = message.retain && is_recalled(&bytes, &parcel);
+        message.retained |= message.retain && is_recalled(&bytes, &parcel);
         Ok(Delivery {
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
@@ -280,7 +280,7 @@ pub(super) fn message(bytes: &Bytes, queue: Option<QueueId>) -> Option<Message> 
             .into_iter()
             .map(|pair| (pair.name, pair.value))
             .collect(),
-        retained: false,
+        retained: envelope.retained,
         retain: record.kind() == Kind::Retain,
     })
 }

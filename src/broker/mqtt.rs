@@ -509,13 +509,16 @@ impl Attachment {
         if wants_retained && comes_to_queue {
             mqtt.recall = Some(Recalling {
                 tag,
-                filter,
+                filter: filter.clone(),
                 after: None,
                 page: None,
                 is_last: false,
             });
         } else if wants_retained {
-            mqtt.tell(filter);
+            mqtt.tell(filter.clone());
+        }
+        if wants_retained && let Some(listener) = &mqtt.listener {
+            self.shared.tell_new_listener(&filter, listener);
         }
         if self.session.is_none() {
             return Outcome::Done;

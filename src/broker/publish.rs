@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::attachment::{Attachment, Outcome, own_name};
 use super::call::{Landed, Protocol};
 use super::core::{Ask, Elsewhere, Extras};
+use super::news::is_news;
 use super::outbox::Subscriber;
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
@@ -492,7 +493,8 @@ impl Attachment {
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
-        let allowed = decided_by_space(verb, asked).unwrap_or_else(|| {
+        let decided = decided_by_space(verb, asked).filter(|_| !is_news(asked));
+        let allowed = decided.unwrap_or_else(|| {
             let (who, client) = (&self.principal, self.client());
             self.shared.allows(who, client, verb, &self.realm, asked)
         });

@@ -1,6 +1,7 @@
 //! What happens in the broker, counted: handles are made once, so that a hot path costs an addition (ops/METRICS.md).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
@@ -30,6 +31,8 @@ pub(crate) struct Stats {
     confirm: Histogram,
     commit_records: Histogram,
     age: Histogram,
+    /// Messages that sessions and listeners did not get, for `$SYS`.
+    missed: AtomicU64,
 }
 
 /// A counter for each door.
@@ -79,6 +82,7 @@ impl Stats {
             confirm: histogram!("restante_confirm_seconds"),
             commit_records: histogram!("restante_log_commit_records"),
             age: histogram!("restante_delivery_age_seconds"),
+            missed: AtomicU64::new(0),
         }
     }
 
@@ -133,6 +137,12 @@ impl Stats {
     /// Queues of MQTT sessions and groups were full.
     pub(crate) fn shed(&self, messages: u64) {
         self.shed.increment(messages);
+        self.missed.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// What was shed or dropped by slow listeners.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn dead_lettered(&self, cause: Cause) {
@@ -149,6 +159,7 @@ impl Stats {
 
     pub(crate) fn topic_dropped(&self) {
         self.topic_dropped.increment(1);
+        self.missed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn committed(&self, records: u64, bytes: usize) {

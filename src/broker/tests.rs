@@ -4,6 +4,7 @@ mod doors;
 mod explain;
 mod making;
 mod mqtt;
+mod news;
 mod registrar;
 mod rights;
 mod routes;
@@ -89,6 +90,7 @@ pub(super) fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
         name: None,
         client: None,
         will: None,
+        asked: std::time::Instant::now(),
     }
 }
 

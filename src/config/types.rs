@@ -186,6 +186,8 @@ pub struct Mqtt {
     pub denied_publish: DeniedPublish,
     /// Subscriptions of a session.
     pub subscriptions_max: usize,
+    /// Time between tellings of `$SYS` topics; `None`: they are not told.
+    pub sys_interval: Option<Duration>,
     /// Retained messages.
     pub retained_max: usize,
 }
@@ -412,6 +414,7 @@ fn mqtt(s: &Settings) -> Mqtt {
             _ => DeniedPublish::Acknowledge,
         },
         subscriptions_max: count(s, "mqtt.subscriptions-max"),
+        sys_interval: Some(span(s, "mqtt.sys-interval")).filter(|it| !it.is_zero()),
         retained_max: count(s, "mqtt.retained-max"),
     }
 }

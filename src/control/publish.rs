@@ -1,6 +1,6 @@
 //! A message out of a request: the same way as through any door, by a client that is attached for as long as that takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -92,6 +92,7 @@ impl Controller {
             name: None,
             client: None,
             will: None,
+            asked: Instant::now(),
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;
         client.call(TAG, Call::Publish(Box::new(message)));
@@ -207,9 +208,10 @@ fn not_attached(error: AttachError) -> ControlError {
         AttachError::TooMany => ControlError::Full(error.to_string()),
         AttachError::ShuttingDown => ControlError::ShuttingDown,
         // It asks for no session of its own, and has no will.
-        AttachError::NoSession | AttachError::NotYours | AttachError::Will(_) => {
-            ControlError::Internal
-        }
+        AttachError::NoSession
+        | AttachError::NotYours
+        | AttachError::TakenOver
+        | AttachError::Will(_) => ControlError::Internal,
     }
 }
 

@@ -8,7 +8,7 @@ use restante_admin_api::{Caller, ControlError};
 
 use super::Controller;
 use crate::access::{Access, Principal, RuleRef};
-use crate::broker::{decided_by_space, now};
+use crate::broker::{decided_by_space, is_news, now};
 
 /// A caller as they are now, with the rules that count now.
 pub(super) struct Rights {
@@ -120,7 +120,8 @@ pub(super) fn judge(
         let operates = access.grants(&who.roles).has(Grant::Operate);
         return administers(access, who, operates, verb, realm, asked);
     }
-    match decided_by_space(verb, asked) {
+    let is_told = verb == Verb::Consume && is_news(asked);
+    match decided_by_space(verb, asked).filter(|_| !is_told) {
         Some(allowed) => Judged {
             allowed,
             because: match asked.starts_with('~') {

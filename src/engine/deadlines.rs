@@ -20,6 +20,10 @@ impl Deadlines {
         self.of.get(&session).copied()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.of.len()
+    }
+
     pub(super) fn insert(&mut self, session: SessionNo, at: UnixMillis) {
         self.remove(session);
         self.of.insert(session, at);

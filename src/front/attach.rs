@@ -79,6 +79,7 @@ pub(super) async fn attach<B: Inside>(
             name: wish.name,
             client: wish.client,
             will: wish.will,
+            asked: began,
         };
         let (port, attached) = front.broker.attach(attach).await?;
         Ok((Box::new(port), attached))

@@ -1,11 +1,13 @@
 //! What the front counts. Meanings and units: `ops/METRICS.md`.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use metrics::{Counter, Gauge, counter, gauge};
 use restante_proto::mbws::Code;
 use restante_proto::mqtt::PacketType;
 
+use super::traffic::Traffic;
 use crate::session::mqtt::Tally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
@@ -15,14 +17,17 @@ pub(super) struct Metrics {
     /// MBWS frames encoded.
     pub(super) frames_out: Counter,
     /// MQTT packets decoded.
-    pub(super) mqtt_in: Packets,
+    mqtt_in: Packets,
     /// MQTT packets encoded.
     mqtt_out: Packets,
+    /// The same, to be read back.
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(traffic: Arc<Traffic>) -> Self {
         Metrics {
+            traffic,
             frames_in: frames("in"),
             frames_out: frames("out"),
             mqtt_in: Packets::new("in"),
@@ -30,9 +35,18 @@ impl Metrics {
         }
     }
 
-    /// What a session did since it last told.
-    pub(super) fn mqtt_written(&self, tally: &Tally) {
-        self.mqtt_out.add(&tally.written);
+    /// What came of so many bytes: packets by the number of their type, and the payloads' bytes.
+    pub(super) fn mqtt_read(&self, bytes: usize, by_type: &[u32; 16], payload_bytes: u64) {
+        let (packets, publishes) = self.mqtt_in.add(by_type);
+        let received = &self.traffic.received;
+        received.count(bytes, packets, publishes, payload_bytes);
+    }
+
+    /// What a session did since it last told, as so many bytes.
+    pub(super) fn mqtt_written(&self, bytes: usize, tally: &Tally) {
+        let (packets, publishes) = self.mqtt_out.add(&tally.written);
+        let sent = &self.traffic.sent;
+        sent.count(bytes, packets, publishes, tally.payload_bytes);
         for (reason, n) in [
             ("too-large", tally.too_large),
             ("unspeakable", tally.unspeakable),
@@ -59,13 +73,19 @@ impl Packets {
         }))
     }
 
-    /// Counts so many more, each at the number of its type.
-    pub(super) fn add(&self, by_type: &[u32; 16]) {
+    /// Counts so many more, each at the number of its type; how many that is, and how many of them are PUBLISH.
+    fn add(&self, by_type: &[u32; 16]) -> (u64, u64) {
+        let (mut packets, mut publishes) = (0, 0);
         for (number, counter) in &self.0 {
             if let Some(n) = by_type.get(*number).filter(|n| **n > 0) {
                 counter.increment(u64::from(*n));
+                packets += u64::from(*n);
+                if *number == PacketType::Publish as usize {
+                    publishes += u64::from(*n);
+                }
             }
         }
+        (packets, publishes)
     }
 }
 

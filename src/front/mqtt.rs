@@ -22,10 +22,11 @@ mod tcp;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use restante_proto::mqtt::{Decoder, ReasonCode, Secret};
+use restante_proto::mqtt::{Decoder, Packet, ReasonCode, Secret};
 use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
@@ -38,6 +39,7 @@ use super::newcomers::Newcomer;
 use super::port::{Inside, News, Port, heard_of, lets_go};
 use super::pulse::Stall;
 use super::socket::Fault;
+use super::traffic::Connected;
 use super::{CLOSE_WITHIN, Front, metrics};
 use crate::broker::Attached;
 use crate::logs::seldom;
@@ -66,6 +68,11 @@ pub(super) async fn drive<B: Inside>(
         mut client,
     } = arrival;
     let bytes_max = settings.limits.packet_bytes_max as usize + MESSAGE_BYTES_MORE;
+    front
+        .metrics
+        .traffic
+        .sockets
+        .fetch_add(1, Ordering::Relaxed);
     let mut driver = Driver {
         wire: Wire::new(client.door, stream, early, bytes_max).await,
         decoder: Decoder::server(settings.limits.clone()),
@@ -156,7 +163,7 @@ struct Driver {
     /// The session's id, once there is one.
     id: Option<Uuid>,
     /// Counts the connection, once it is attached.
-    open: Option<metrics::Open>,
+    open: Option<(metrics::Open, Connected)>,
     /// Its authentications with a method, if it has one. In a box: most clients have none.
     prover: Option<Box<Prover>>,
     drain: Duration,
@@ -203,6 +210,9 @@ impl Driver {
                 turn = self.wire.turn(!blocked && self.session.wants_packets(), &mut self.input) => {
                     if let Turn::Ended(lost) = turn {
                         return Err(End::Lost(lost));
+                    }
+                    if let Turn::Bytes(bytes) = turn {
+                        self.metrics.mqtt_read(bytes, &[0; 16], 0);
                     }
                     self.left = true;
                 }
@@ -276,7 +286,8 @@ impl Driver {
         if let Ok(attached) = &attached {
             let version = self.session.version().map_or("", |it| it.name());
             self.id = Some(attached.session);
-            self.open = Some(metrics::mqtt_connection(version));
+            let connected = self.metrics.traffic.client();
+            self.open = Some((metrics::mqtt_connection(version), connected));
             self.decoder.admit();
             self.wire.admit();
             let (realm, conn) = (&client.realm, client.conn);
@@ -380,7 +391,7 @@ impl Driver {
         tally: &mut Tally,
     ) -> Result<(), End> {
         let now = now();
-        let (mut n_turns, mut n_bytes) = (0, 0);
+        let mut n_turns = 0;
         loop {
             n_turns += 1;
             match turn {
@@ -388,13 +399,13 @@ impl Driver {
                 Turn::Bytes(more) => {
                     // A large packet may be under way for longer than its sender may be silent.
                     self.session.heard(now);
-                    n_bytes += more;
+                    tally.bytes += more;
                 }
                 Turn::Ended(lost) => return Err(End::Lost(lost)),
             }
             self.left = !self.take_packets(port, now, tally) && !self.input.is_empty();
             let full = n_turns.max(tally.packets()) >= BATCH_MESSAGES_MAX;
-            if full || n_bytes >= BATCH_BYTES_MAX || !self.is_wanted(port) {
+            if full || tally.bytes >= BATCH_BYTES_MAX || !self.is_wanted(port) {
                 return Ok(());
             }
             match self.wire.turn_now(&mut self.input) {
@@ -423,7 +434,7 @@ impl Driver {
     fn take_packet(&mut self, now: Instant, tally: &mut Tally) -> bool {
         match self.decoder.decode(&mut self.input) {
             Ok(Some(packet)) => {
-                tally.count(packet.packet_type() as usize);
+                tally.count(&packet);
                 self.session.handle_packet(now, packet);
                 true
             }
@@ -475,12 +486,16 @@ impl Driver {
     fn write(&mut self) -> Result<(), End> {
         if self.session.has_output() {
             let (session, wall) = (&mut self.session, wall());
+            let mut bytes = 0;
             let written = self.wire.write(|output| {
                 if session.has_output() {
+                    let before = output.len();
                     session.write(wall, output, WRITE_BYTES);
+                    bytes += output.len() - before;
                 }
             });
-            self.metrics.mqtt_written(&self.session.take_tally());
+            let tally = self.session.take_tally();
+            self.metrics.mqtt_written(bytes, &tally);
             written.map_err(End::Lost)?;
         }
         if self.session.closing().is_some() && !self.wire.is_blocked() {
@@ -516,7 +531,9 @@ impl Driver {
     }
 
     fn count_in(&self, tally: &Tally) {
-        self.metrics.mqtt_in.add(&tally.by_type);
+        let payload_bytes = tally.payload_bytes;
+        self.metrics
+            .mqtt_read(tally.bytes, &tally.by_type, payload_bytes);
     }
 
     /// Says good-bye, counts and logs it. The attachment is gone already: the broker does not wait for the peer.
@@ -581,13 +598,18 @@ impl Driver {
 struct Tally {
     by_type: [u32; 16],
     packets: u64,
+    bytes: usize,
+    payload_bytes: u64,
 }
 
 impl Tally {
-    fn count(&mut self, packet_type: usize) {
+    fn count(&mut self, packet: &Packet) {
         self.packets += 1;
-        if let Some(count) = self.by_type.get_mut(packet_type) {
+        if let Some(count) = self.by_type.get_mut(packet.packet_type() as usize) {
             *count += 1;
+        }
+        if let Packet::Publish(publish) = packet {
+            self.payload_bytes += publish.payload.len() as u64;
         }
     }
 

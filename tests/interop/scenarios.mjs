@@ -85,7 +85,7 @@ class Client {
 
   // Connects. `stays`: the session outlives the connection. `hold`: nothing is acknowledged before `acknowledge`. `scram`: who proves
   // a password instead of sending it.
-  async open({ clientId, password, stays = false, keepAlive = 60, hold = false, receiveMaximum, packetMaximum, aliasMaximum, scram }) {
+  async open({ clientId, password, stays = false, keepAlive = 60, hold = false, receiveMaximum, packetMaximum, aliasMaximum, will, scram }) {
     const { door } = this;
     const wishes = {
       sessionExpiryInterval: stays ? SESSION_EXPIRY_S : 0,
@@ -107,6 +107,7 @@ class Client {
       password,
       reconnectPeriod: 0,
       resubscribe: false,
+      will,
       properties: door.is5 ? wishes : undefined,
     });
     this.mqtt.on("message", (topic, payload, packet) => this.inbox.put(this.message(topic, payload, packet)));
@@ -470,6 +471,30 @@ const SCENARIOS = {
     check(!door.is5 || reason === 0x8e, `the first was ended with ${reason}`);
     await (await door.connect()).publish(topic, "to the second", 1);
     await payloads(second, "to the second");
+  },
+
+  async a_will_is_published_when_its_client_is_lost(door) {
+    const topic = door.topic("will");
+    const reader = await door.connect();
+    await reader.subscribe(topic, 2);
+    for (const [how, expected] of [["leave", null], ["drop", "lost"]]) {
+      const mortal = await door.connect({ will: { topic, payload: "lost", qos: 1, retain: false } });
+      await mortal.subscribe(door.topic("own"), 0);
+      await mortal[how]();
+      if (!expected) continue;
+      const message = await reader.receive();
+      equal([text(message.payload), message.qos, message.retain], [expected, 1, false], "the will");
+    }
+    await (await door.connect()).publish(topic, "last", 1);
+    await payloads(reader, "last");
+  },
+
+  async the_broker_tells_of_itself(door) {
+    const reader = await door.connect();
+    await reader.subscribe("$SYS/broker/version", 0);
+    const message = await reader.receive();
+    check(text(message.payload).startsWith("restante version "), `the version is ${text(message.payload)}`);
+    equal(message.retain, true, "retain");
   },
 
   async a_shared_subscription_is_split(door) {

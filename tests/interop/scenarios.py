@@ -153,6 +153,29 @@ def the_same_client_id_takes_over(door):
     payloads(second, b"to the second")
 
 
+def a_will_is_published_when_its_client_is_lost(door):
+    topic = door.topic("will")
+    reader = door.connect()
+    reader.subscribe(topic, 2)
+    for how, expected in (("leave", None), ("drop", b"lost")):
+        mortal = door.connect(will=(topic, b"lost", 1))
+        mortal.subscribe(door.topic("own"), 0)
+        getattr(mortal, how)()
+        if expected:
+            message = reader.receive()
+            equal((message.payload, message.qos, message.retain), (expected, 1, False), "the will")
+    door.connect().publish(topic, b"last", 1)
+    payloads(reader, b"last")
+
+
+def the_broker_tells_of_itself(door):
+    reader = door.connect()
+    reader.subscribe("$SYS/broker/version", 0)
+    message = reader.receive()
+    check(message.payload.startswith(b"restante version "), f"the version is {message.payload}")
+    equal(message.retain, True, "retain")
+
+
 def a_shared_subscription_is_split(door):
     topic = door.topic("work")
     members = [door.connect() for _ in range(2)]

@@ -9,6 +9,7 @@ import queue
 import threading
 
 from gmqtt import Client as Gmqtt
+from gmqtt import Message as Will
 from gmqtt import Subscription
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 from gmqtt.mqtt.handler import MQTTConnectError
@@ -42,22 +43,33 @@ async def call(function, *args, **kwargs):
 
 class Client(door.Client):
     def open(
-        self, of, password, stays=False, keep_alive=60, hold=False, receive_maximum=None, packet_maximum=None, alias_maximum=None
+        self,
+        of,
+        password,
+        stays=False,
+        keep_alive=60,
+        hold=False,
+        receive_maximum=None,
+        packet_maximum=None,
+        alias_maximum=None,
+        will=None,
     ):
-        """Connects. `stays`: the session outlives the connection. `hold`: nothing is acknowledged before `acknowledge`."""
+        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: nothing is acknowledged before `acknowledge`."""
         self.is_5 = of.is_5
         self.answers, self.acks, self.ends, self.pings = queue.Queue(), queue.Queue(), queue.Queue(), queue.Queue()
         self.held = []
-        run(self.start(of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum))
+        run(self.start(of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum, will))
 
-    async def start(self, of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum):
+    async def start(self, of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum, will):
         wishes = {
             "session_expiry_interval": SESSION_EXPIRY_S if stays else 0,
             "receive_maximum": receive_maximum,
             "maximum_packet_size": packet_maximum,
             "topic_alias_maximum": alias_maximum,
         }
-        self.gmqtt = Gmqtt(self.client_id, clean_session=not stays, **{name: value for name, value in wishes.items() if value})
+        wishes = {name: value for name, value in wishes.items() if value}
+        last = Will(*will) if will else None
+        self.gmqtt = Gmqtt(self.client_id, clean_session=not stays, will_message=last, **wishes)
         # It would think of an id itself.
         self.gmqtt._client_id = self.client_id
         self.gmqtt.reconnect_retries = NEVER

@@ -25,9 +25,18 @@ PUBLISH = {
 
 class Client(door.Client):
     def open(
-        self, of, password, stays=False, keep_alive=60, hold=False, receive_maximum=None, packet_maximum=None, alias_maximum=None
+        self,
+        of,
+        password,
+        stays=False,
+        keep_alive=60,
+        hold=False,
+        receive_maximum=None,
+        packet_maximum=None,
+        alias_maximum=None,
+        will=None,
     ):
-        """Connects. `stays`: the session outlives the connection. `hold`: nothing is acknowledged before `acknowledge`."""
+        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: nothing is acknowledged before `acknowledge`."""
         self.is_5 = of.is_5
         self.answers, self.acks, self.ends = queue.Queue(), {}, queue.Queue()
         self.pings, self.held, self.aliases = queue.Queue(), [], {}
@@ -38,6 +47,8 @@ class Client(door.Client):
             CallbackAPIVersion.VERSION2, self.client_id, clean, None, VERSIONS[of.version], transport, False, manual_ack=hold
         )
         self.paho.username_pw_set("whoever", password)
+        if will:
+            self.paho.will_set(*will)
         self.paho.on_connect = lambda _paho, _data, flags, reason, given: self.answers.put((flags, reason, given))
         self.paho.on_subscribe = lambda _paho, _data, _mid, reasons, _given: self.answers.put(reasons)
         self.paho.on_unsubscribe = lambda _paho, _data, _mid, reasons, _given: self.answers.put(reasons)

@@ -2,10 +2,13 @@
 
 mod bad_input;
 mod commands;
+mod crowd;
 mod features;
+mod fuzz;
 mod mqtt;
 mod observed;
 mod ops;
+mod peer;
 mod process;
 mod readme;
 mod recovery;
@@ -16,6 +19,7 @@ mod secrets;
 mod server;
 mod tidy;
 mod tls;
+mod trials;
 mod wait;
 mod walk;
 mod wire;

@@ -242,6 +242,36 @@ fn what_is_retained_survives_kill_9() {
     }
 }
 
+/// A client whose session ends with its connection, and which nobody saw go.
+#[test]
+fn a_will_survives_kill_9() {
+    for over in [Over::Tcp, Over::WebSocket] {
+        let mut server = Server::start();
+        let (mut reader, _) = Client::connect(&server, over, "reader", false);
+        reader.subscribe("state/+");
+        reader.goodbye();
+        let mut lost = Client::new(server.clients(), over);
+        let mut body = b"\x00\x04MQTT\x04".to_vec();
+        // A clean session, with a will of QoS 1.
+        body.extend([0xc0 | 0x0e, 0, 0]);
+        for text in ["pump", "state/pump", "lost", "whoever", &server.token()] {
+            body.extend(string(text));
+        }
+        lost.send(CONNECT, &body);
+        assert_eq!(lost.expect(CONNACK).1, [0, 0]);
+        server.crash();
+        for _ in 0..2 {
+            let (mut reader, _) = Client::connect(&server, over, "reader", false);
+            let (_, _, payload) = reader.message_of("state/pump");
+            assert_eq!(payload, "lost");
+            reader.publish(9, "elsewhere", "a fence");
+            reader.expect_nothing();
+            drop(reader);
+            server.crash();
+        }
+    }
+}
+
 #[test]
 fn a_connection_that_breaks_brings_back_what_was_not_acknowledged() {
     let server = Server::start();

@@ -23,6 +23,11 @@ pub(crate) fn quiet() -> Duration {
     QUIET
 }
 
+/// Before somebody who was sent away asks again.
+pub(crate) fn a_moment() {
+    sleep(POLL);
+}
+
 /// Asks again and again until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let last = Instant::now() + deadline();

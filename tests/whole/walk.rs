@@ -183,7 +183,7 @@ fn start_consumer(server: &Server, n_lines: u64) -> Process {
 }
 
 /// Random by default; `RESTANTE_TEST_SEED` repeats a run, as far as time can be repeated.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("RESTANTE_TEST_SEED").ok();
     let seed = given.and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(rand::random::<u64>);

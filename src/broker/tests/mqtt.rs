@@ -33,8 +33,11 @@ struct It {
 }
 
 impl It {
+    /// It asks now, whenever its wish was written down.
     async fn attach(house: &House, wish: Attach) -> It {
-        Self::tries(house, wish).await.expect("it is let in")
+        let asked = std::time::Instant::now();
+        let tried = Self::tries(house, Attach { asked, ..wish }).await;
+        tried.expect("it is let in")
     }
 
     async fn tries(house: &House, wish: Attach) -> Result<It, AttachError> {
@@ -262,6 +265,24 @@ async fn whoever_comes_with_the_same_client_id_takes_over() {
         let mut new = new;
         new.subscribe("x", 1).await;
         assert_eq!(house.started.broker.n_attached(), 1);
+    }
+}
+
+#[tokio::test]
+async fn who_asked_earlier_and_was_known_later_takes_nothing_over() {
+    for expiry in [0, 60] {
+        for fresh in [false, true] {
+            let house = house();
+            let late = client("a", expiry, fresh);
+            let mut it = It::new(&house, "a", 60).await;
+            let tried = It::tries(&house, late).await;
+            assert_eq!(tried.err(), Some(AttachError::TakenOver));
+            // The one that is there stays there, with its session.
+            it.subscribe("x", 1).await;
+            assert_eq!(house.started.broker.n_attached(), 1);
+            it.leaves(&house).await;
+            assert!(It::new(&house, "a", 60).await.attached.resumed);
+        }
     }
 }
 

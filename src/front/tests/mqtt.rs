@@ -3,5 +3,6 @@
 mod client;
 mod limits;
 mod login;
+mod refused;
 mod stream;
 mod told;

@@ -121,6 +121,7 @@ impl Server {
             broker,
             Arc::new(FakeAuth),
             settings,
+            Arc::default(),
             down,
         );
         Server {

@@ -31,6 +31,7 @@ pub(super) fn code(why: NotAttached) -> Code {
         NotAttached::Refused(
             AttachError::NotYours | AttachError::TooMany | AttachError::Will(_),
         ) => Code::Denied,
+        NotAttached::Refused(AttachError::TakenOver) => Code::TakenOver,
         NotAttached::Refused(AttachError::ShuttingDown) => Code::ShuttingDown,
     }
 }

@@ -79,6 +79,15 @@ enum Out {
     Publish(Box<Outgoing>),
 }
 
+impl Out {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Out::Publish(outgoing) => outgoing.publish.payload.len(),
+            Out::Answer(_) | Out::Pingresp | Out::Packet(_) => 0,
+        }
+    }
+}
+
 /// What is to be written, and what the client has said of how.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -190,12 +199,14 @@ impl Output {
             let Some(next) = self.queue.pop_front() else {
                 break;
             };
+            let payload_bytes = next.payload_bytes();
             let (packet_type, encoded) = self.encode(next, wall, out);
             // An answer that does not fit is not sent: the client has said that it would not take it [MQTT-3.1.2-25].
             match encoded {
                 Ok(()) => {
                     written += 1;
                     tally.count_written(packet_type);
+                    tally.payload_bytes += payload_bytes as u64;
                 }
                 Err(_) => tally.too_large += 1,
             }

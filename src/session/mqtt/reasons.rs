@@ -118,6 +118,8 @@ pub(super) fn of_attach(why: NotAttached, showed_credentials: bool) -> ReasonCod
         NotAttached::Busy => ReasonCode::ServerBusy,
         NotAttached::Refused(AttachError::NotYours) => ReasonCode::ClientIdNotValid,
         NotAttached::Refused(AttachError::TooMany) => ReasonCode::QuotaExceeded,
+        // There is no better word for it here than that it may come again.
+        NotAttached::Refused(AttachError::TakenOver) => ReasonCode::ServerBusy,
         NotAttached::Refused(AttachError::ShuttingDown) => ReasonCode::ServerUnavailable,
         NotAttached::Refused(AttachError::NoSession) => ReasonCode::Unspecified,
         NotAttached::Refused(AttachError::Will(why)) => match why {

@@ -101,6 +101,8 @@ pub struct Closing {
 pub struct Tally {
     /// Packets written, at the number of their type.
     pub written: [u32; 16],
+    /// The payloads' bytes in them.
+    pub payload_bytes: u64,
     /// Deliveries that are larger than the client takes, and so were not sent [MQTT-3.1.2-25].
     pub too_large: u32,
     /// Deliveries that nothing in MQTT can hold: a topic of more than 65,535 bytes.

@@ -176,6 +176,28 @@ impl Client {
         self.input.clear();
     }
 
+    /// These bytes come next, whatever comes behind them.
+    pub(super) async fn expect_next_bytes(&mut self, expected: &[u8]) {
+        while self.input.len() < expected.len() {
+            assert!(within(self.more()).await.is_some(), "{:?}", self.input);
+        }
+        let next = self.input.split_to(expected.len());
+        assert_eq!(next, expected);
+    }
+
+    /// An answer that begins so; the text behind it is for people. Nothing: not a byte.
+    pub(super) async fn expect_told(&mut self, head: &[u8]) {
+        let [first, length, _, code, ..] = head else {
+            return assert_eq!(head, b"");
+        };
+        while self.input.len() < 2 || self.input.len() < 2 + usize::from(self.input[1]) {
+            assert!(within(self.more()).await.is_some(), "{:?}", self.input);
+        }
+        let told = self.input.split();
+        assert_eq!([told[0], told[2], told[3]], [*first, 0, *code], "{told:?}");
+        assert!(told[1] >= *length, "{told:?}");
+    }
+
     /// What came and was not looked at.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.input.len()

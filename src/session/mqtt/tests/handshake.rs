@@ -328,6 +328,7 @@ fn who_is_not_attached_is_told_why() {
         (NotAttached::Busy, true, ReasonCode::ServerBusy),
         (A::NotYours.into(), true, ReasonCode::ClientIdNotValid),
         (A::TooMany.into(), true, ReasonCode::QuotaExceeded),
+        (A::TakenOver.into(), true, ReasonCode::ServerBusy),
         (A::ShuttingDown.into(), true, ReasonCode::ServerUnavailable),
         (A::NoSession.into(), true, ReasonCode::Unspecified),
         (

@@ -1,0 +1,148 @@
+//! `$SYS` topics: what the broker tells of itself, to whoever may listen there. Nothing of it is stored.
+//!
+//! ```text
+//! sys.rs ─▶ tell_news ─▶ what changed ─▶ listeners of all realms
+//!                     └▶ as of now ─▶ told to each new subscription, as if it was retained
+//! ```
+//!
+//! A realm's clients hear what is true of the whole broker: that is why no rule of `#` covers it, and only the right to consume
+//! `$SYS/…` does.
+//!
+//! Always, with tests of these names in `broker/tests/news.rs`:
+//! - `whoever_subscribes_is_told_at_once_and_then_of_what_changes`
+//! - `only_who_may_is_told`
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use restante_storage::payload::Envelope;
+use restante_storage::{Draft, Kind, encode_detached};
+use uuid::Uuid;
+
+use super::outbox::Subscriber;
+use super::publish::{Care, Takers};
+use super::{Broker, Shared, now};
+use crate::engine::address::{Address, AddressLimits, Filter};
+
+/// The first segment of all such addresses.
+const ROOT: &str = "$SYS";
+
+/// What is told of the broker at one address.
+#[derive(Debug)]
+pub(super) struct News {
+    address: Address,
+    value: String,
+    /// For whoever asks later.
+    record: Bytes,
+}
+
+/// Whether an address or a filter is of those that the broker tells of itself: rules decide who may listen to it.
+pub fn is_news(asked: &str) -> bool {
+    let rest = asked.strip_prefix(ROOT);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Broker {
+    /// Tells what is true of the broker now: addresses below `$SYS`, each with its value. Listeners hear what has changed.
+    pub fn tell_news(&self, values: impl IntoIterator<Item = (String, String)>) {
+        let shared = &self.shared;
+        let before = shared.news.load();
+        let mut news = Vec::new();
+        for (n, (address, value)) in values.into_iter().enumerate() {
+            let Ok(address) = Address::parse(&address, AddressLimits::CEILING) else {
+                continue;
+            };
+            let known = before.get(n).filter(|it| it.address == address);
+            let record = record(&address, &value, true);
+            if known.is_none_or(|it| it.value != value) {
+                shared.tell_listeners(&address, &value);
+            }
+            news.push(News {
+                address,
+                value,
+                record,
+            });
+        }
+        shared.news.store(Arc::new(news));
+    }
+
+    /// Sessions that outlive their connections, and whose client is away.
+    pub fn n_away(&self) -> usize {
+        self.shared.n_away.load(Ordering::Relaxed)
+    }
+
+    /// Filters that clients listen to, by whatever door, and members of groups that share one.
+    pub fn n_subscriptions(&self) -> (usize, u64) {
+        let routes = self.shared.routes.load();
+        let heard = routes.topics.values().map(|topics| topics.len()).sum();
+        let queues = routes.queues.values().flat_map(|it| it.names.iter());
+        let shared = queues.filter(|(name, _)| name.starts_with("$share/"));
+        let members = shared.map(|(_, it)| it.gauges.consumers.load(Ordering::Relaxed));
+        (heard, members.sum())
+    }
+
+    /// Messages that wait in all queues, and their bytes.
+    pub fn stored(&self) -> (u64, u64) {
+        let routes = self.shared.routes.load();
+        let queues = routes.queues.values().flat_map(|it| it.names.values());
+        queues.fold((0, 0), |(messages, bytes), it| {
+            let gauges = &it.gauges;
+            (
+                messages + gauges.messages.load(Ordering::Relaxed),
+                bytes + gauges.bytes.load(Ordering::Relaxed),
+            )
+        })
+    }
+
+    /// Messages that MQTT sessions and listeners missed, as they were full or slow.
+    pub fn n_missed(&self) -> u64 {
+        self.shared.stats.missed()
+    }
+}
+
+impl Shared {
+    fn tell_listeners(&self, address: &Address, value: &str) {
+        let routes = self.routes.load();
+        let mut told = None;
+        for realm in routes.topics.keys() {
+            let takers = Takers::of(&routes, realm, address.as_str(), Care::Told(false));
+            for listener in takers.topics {
+                let record = told.get_or_insert_with(|| record(address, value, false));
+                if listener.offer(record) {
+                    listener.outbox().ring();
+                } else {
+                    self.stats.topic_dropped();
+                }
+            }
+        }
+    }
+
+    /// A subscription has begun: its listener hears of all that matches.
+    pub(super) fn tell_new_listener(&self, filter: &Filter, listener: &Subscriber) {
+        if !is_news(filter.as_str()) {
+            return;
+        }
+        let news = self.news.load();
+        for it in news.iter().filter(|it| filter.matches(&it.address)) {
+            listener.offer(&it.record);
+        }
+        listener.outbox().ring();
+    }
+}
+
+/// A message as listeners get it, of QoS 0.
+fn record(address: &Address, value: &str, retained: bool) -> Bytes {
+    let envelope = Envelope {
+        address: address.as_str().to_owned(),
+        uuid: Bytes::copy_from_slice(Uuid::now_v7().as_bytes()),
+        text: true,
+        qos_bound: 1,
+        retained,
+        ..Envelope::default()
+    };
+    encode_detached(&Draft {
+        body: value.as_bytes(),
+        ..Draft::new(Kind::Enqueue, now(), &envelope)
+    })
+}
