@@ -494,12 +494,12 @@ impl Broker {
         let companion = Batch {
             from: Some(Arc::clone(outbox)),
             tags: vec![0; 1 + usize::from(ends.is_some())],
-            attach: Some(AttachOnApply {
+            attach: Some(Box::new(AttachOnApply {
                 uuid,
                 fresh,
                 will: def.will.clone(),
                 reply,
-            }),
+            })),
             ..Batch::default()
         };
         let mut batch = DraftBatch::new(self.shared.log().limits(), companion);

@@ -50,8 +50,8 @@ pub(crate) struct Batch {
     pub(super) tags: Vec<u64>,
     /// By record: who gets the message beside its durable queues, ascending.
     pub(super) extras: Vec<(usize, Extras)>,
-    /// The client whose session this record defines or takes over.
-    pub(super) attach: Option<AttachOnApply>,
+    /// The client whose session this record defines or takes over. In a box: every connection has room for a batch or two.
+    pub(super) attach: Option<Box<AttachOnApply>>,
     /// Hears where the last record lies once all are applied and what follows from them is to be seen.
     pub(super) told: Option<oneshot::Sender<Lsn>>,
     /// For the queues that its records make: let go once everybody sees these.
@@ -601,7 +601,7 @@ impl Core {
             self.told.extend(batch.told.map(|told| (told, first)));
             self.reserved.extend(batch.reserved);
             if let (Some(attach), Some(outbox)) = (batch.attach, batch.from) {
-                self.attach(attach, outbox);
+                self.attach(*attach, outbox);
             }
         }
     }
