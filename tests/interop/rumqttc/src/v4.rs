@@ -1,8 +1,8 @@
 //! The client of MQTT 3.1.1.
 
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions, Packet,
-    Publish, QoS, SubscribeReasonCode, Transport, qos,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, LastWill, MqttOptions,
+    Packet, Publish, QoS, SubscribeReasonCode, Transport, qos,
 };
 use serde_json::json;
 use tokio::sync::mpsc;

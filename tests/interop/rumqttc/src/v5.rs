@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, PubAckReason, PubRecReason, Publish,
-    PublishProperties, SubscribeProperties, SubscribeReasonCode, UnsubAckReason,
+    ConnectProperties, ConnectReturnCode, Filter, LastWill, Packet, PubAckReason, PubRecReason,
+    Publish, PublishProperties, SubscribeProperties, SubscribeReasonCode, UnsubAckReason,
 };
 use rumqttc::v5::mqttbytes::{QoS, qos};
 use rumqttc::v5::{
