@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::call::Delivery;
 use super::outbox::{Outbox, Parcel};
 use crate::engine::Place;
-use crate::message::Message;
+use crate::message::{Message, SharedMessage};
 
 /// Bytes that one read-ahead fetches at most (and one message more).
 const AHEAD_BYTES: usize = 256 << 10;
@@ -121,6 +122,17 @@ impl Fetch {
         parcels: Vec<Parcel>,
         taken: &mut Vec<(Parcel, Result<Delivery, Missing>)>,
     ) {
+        if parcels.iter().all(|it| it.decoded.is_some()) {
+            let of_memory = |parcel: Parcel| match &parcel.place {
+                Place::Memory(record) => {
+                    let record = record.clone();
+                    deliver(parcel, Ok(record))
+                }
+                Place::Log { .. } => (parcel, Err(Missing::Later)),
+            };
+            taken.extend(parcels.into_iter().map(of_memory));
+            return;
+        }
         let found: Vec<Option<Bytes>> = self.reader.with_tail(|tail| {
             parcels
                 .iter()
@@ -195,11 +207,14 @@ fn size(place: &Place) -> usize {
 
 fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Delivery, Missing>) {
     let delivery = bytes.and_then(|bytes| {
-        let mut message = message(&bytes, parcel.queue).ok_or_else(|| {
+        let decoded = match &parcel.decoded {
+            Some(shared) => shared.get_or_init(|| decode(&bytes, &parcel)).clone(),
+            None => decode(&bytes, &parcel),
+        };
+        let message = decoded.ok_or_else(|| {
             tracing::error!(offset = %parcel.offset, "a stored message does not decode");
             Missing::Damaged
         })?;
-        message.retained = message.retain && is_recalled(&bytes, &parcel);
         Ok(Delivery {
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
@@ -209,6 +224,13 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
         })
     });
     (parcel, delivery)
+}
+
+/// The message of a parcel.
+fn decode(bytes: &Bytes, parcel: &Parcel) -> Option<Arc<SharedMessage>> {
+    let mut message = message(bytes, parcel.queue)?;
+    message.retained = message.retain && is_recalled(bytes, parcel);
+    Some(Arc::new(message.into()))
 }
 
 /// Whether what was retained is told of because it was: it did not come to that place when it was sent.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use restante_proto::mqtt::{Decoder, ReasonCode};
+use restante_proto::mqtt::{Decoder, PacketType, ReasonCode};
 use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
@@ -43,6 +43,8 @@ use crate::session::NotAttached;
 use crate::session::mqtt::{AttachWish, Closing, Session, Wish};
 use wire::{Lost, Turn, Wire};
 
+/// PUBACKs that are one packet's work: they are settled with one call, and the larger a batch, the fewer records.
+const ACKS_EACH: u64 = 16;
 /// About how much is encoded at once.
 const WRITE_BYTES: usize = 64 * 1024;
 /// What a WebSocket message may have beyond the largest packet: clients put several into one.
@@ -210,8 +212,7 @@ impl Driver {
     }
 
     async fn run<P: Port>(&mut self, mut port: Box<P>) -> End {
-        self.relay(&mut *port);
-        port.flush();
+        self.hand_over(&mut *port);
         // What came behind the CONNECT.
         self.left = !self.input.is_empty();
         let end = loop {
@@ -261,8 +262,7 @@ impl Driver {
             () = reach(&mut self.alarm, wake) => self.beat(port, reading),
             () = down(&mut self.shutdown), if !self.told => {
                 self.shut_down();
-                self.relay(port);
-                port.flush();
+                self.hand_over(port);
                 Ok(())
             }
         }
@@ -283,7 +283,7 @@ impl Driver {
         let mut tally = Tally::default();
         let read = self.read_batch(port, turn, &mut tally);
         // Also when the peer is gone: what it sent before is taken.
-        port.flush();
+        self.hand_over(port);
         if self.input.is_empty() {
             // An idle connection keeps no room: there are many of them.
             self.input = BytesMut::new();
@@ -342,7 +342,7 @@ impl Driver {
     fn take_packet(&mut self, now: Instant, tally: &mut Tally) -> bool {
         match self.decoder.decode(&mut self.input) {
             Ok(Some(packet)) => {
-                tally.count(packet.packet_type() as usize);
+                tally.count(packet.packet_type());
                 self.session.handle_packet(now, packet);
                 true
             }
@@ -352,6 +352,13 @@ impl Driver {
                 false
             }
         }
+    }
+
+    /// Grants all that the session wishes by now, at once.
+    fn hand_over<P: Port>(&mut self, port: &mut P) {
+        self.session.settle_up();
+        self.relay(port);
+        port.flush();
     }
 
     /// Grants what the session wishes.
@@ -380,8 +387,7 @@ impl Driver {
             is_let_go |= lets_go(&event);
             self.session.handle_event(wall, event);
         }
-        self.relay(port);
-        port.flush();
+        self.hand_over(port);
         if is_let_go && wanted == News::Alarms {
             return Err(End::Over);
         }
@@ -414,8 +420,7 @@ impl Driver {
             self.read(port, turn)?;
         }
         self.wake(now())?;
-        self.relay(port);
-        port.flush();
+        self.hand_over(port);
         Ok(())
     }
 
@@ -497,19 +502,24 @@ impl Driver {
 #[derive(Default)]
 struct Tally {
     by_type: [u32; 16],
-    packets: u64,
+    acks: u64,
+    others: u64,
 }
 
 impl Tally {
-    fn count(&mut self, packet_type: usize) {
-        self.packets += 1;
-        if let Some(count) = self.by_type.get_mut(packet_type) {
+    fn count(&mut self, packet_type: PacketType) {
+        match packet_type {
+            PacketType::Puback => self.acks += 1,
+            _ => self.others += 1,
+        }
+        if let Some(count) = self.by_type.get_mut(packet_type as usize) {
             *count += 1;
         }
     }
 
+    /// How much of a batch there is, as packets that are more than an acknowledgement.
     fn packets(&self) -> u64 {
-        self.packets
+        self.others + self.acks / ACKS_EACH
     }
 }
 

@@ -181,6 +181,7 @@ impl Rig {
             self.decoder = Some(Decoder::client(connect.version, Limits::default()));
         }
         self.session.handle_packet(self.now, packet);
+        self.session.settle_up();
     }
 
     pub(super) fn client_publishes(&mut self, qos: Qos, number: u16) {
@@ -193,6 +194,7 @@ impl Rig {
 
     pub(super) fn broker(&mut self, event: Event) {
         self.session.handle_event(self.wall, event);
+        self.session.settle_up();
     }
 
     pub(super) fn confirm(&mut self, upto: u64) {
@@ -210,7 +212,7 @@ impl Rig {
             offset,
             attempt,
             barred: false,
-            message,
+            message: Arc::new(message.into()),
         })));
     }
 
