@@ -220,6 +220,10 @@ impl Driver {
                 break end;
             }
         };
+        // What was acknowledged is settled, also if it waited for others.
+        self.session.settle_now();
+        self.relay(&mut *port);
+        port.flush();
         if self.leaves {
             port.end();
         }

@@ -215,6 +215,7 @@ impl Session {
 
     /// The broker goes down: no packet is taken any more, and what is under way is confirmed until `deadline`.
     pub fn handle_shutdown(&mut self, deadline: Instant) {
+        self.settle_now();
         match self.state {
             State::Running if self.calls.in_flight() > 0 => {
                 self.state = State::Draining { deadline };
@@ -374,8 +375,7 @@ impl Session {
 
     fn running_packet(&mut self, now: Instant, packet: Packet) {
         if !matches!(packet, Packet::Puback(_)) {
-            // What follows may end what is settled.
-            self.settle_up();
+            self.settle_now();
         }
         match packet {
             Packet::Publish(publish) => self.publish(now, publish),

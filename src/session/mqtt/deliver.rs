@@ -95,6 +95,8 @@ pub(super) struct Outbound {
     shared: FxHashMap<Arc<str>, Credit>,
     /// Deliveries that are done with and not settled yet: of which consumer, and which.
     done: Option<(Arc<str>, Ranges)>,
+    /// The call that settled the last ones.
+    settled: u64,
 }
 
 /// A delivery that was sent and whose id is not free yet.
@@ -163,6 +165,7 @@ impl Outbound {
             own: Credit::default(),
             shared: FxHashMap::default(),
             done: None,
+            settled: 0,
         }
     }
 
@@ -492,18 +495,26 @@ impl Session {
         match &mut self.outbound.done {
             Some((consumer, offsets)) if origin.settles(consumer) => offsets.insert(offset),
             _ => {
-                self.settle_up();
+                self.settle_now();
                 let offsets = Ranges::from_iter([offset]);
                 self.outbound.done = Some((origin.consumer(), offsets));
             }
         }
     }
 
-    /// Nothing more comes just now: what is done with by now is settled, with one call. To be called before wishes are taken for
-    /// the last time.
+    /// Nothing more comes just now: what is done with by now is settled, with one call; but while the last settlement is on its
+    /// way to the disk, it waits for that, and others with it. To be called before wishes are taken for the last time.
     pub fn settle_up(&mut self) {
+        if self.calls.is_confirmed(self.outbound.settled) {
+            self.settle_now();
+        }
+    }
+
+    /// What is done with is settled, whatever is on its way: the connection ends, or what follows may end what it is for.
+    pub fn settle_now(&mut self) {
         if let Some((consumer, offsets)) = self.outbound.done.take() {
             let settle = Call::Settle(accepted(&consumer, offsets));
+            self.outbound.settled = self.calls.next();
             let wish = self.calls.call(settle);
             self.wishes.push_back(wish);
         }
@@ -529,7 +540,7 @@ impl Session {
                 }
             }
         };
-        self.settle_up();
+        self.settle_now();
         self.wishes.push_back(Wish::Credit { consumer, limit });
     }
 }

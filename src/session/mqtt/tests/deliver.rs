@@ -81,15 +81,29 @@ fn what_is_acknowledged_at_once_is_settled_with_one_call() {
     assert_eq!(rig.session.poll_call(), None);
     // What is no acknowledgement may end what it is for.
     rig.session.handle_packet(rig.now, Packet::Pingreq);
-    let Call::Settle(settle) = rig.expect_call().1 else {
+    let (tag, call) = rig.expect_call();
+    let Call::Settle(settle) = call else {
         panic!("no settle");
     };
     assert_eq!(settle.accepted, Ranges::from_iter([1, 2, 5]));
+    rig.expect(&[Packet::Pingresp]);
+    // What comes while that is on its way to the disk waits for it.
     rig.session.handle_packet(rig.now, puback(4));
     rig.session.settle_up();
+    assert_eq!(rig.session.poll_call(), None);
+    let upto = tag;
+    let failed = Vec::new();
+    let confirmed = Event::Confirmed { upto, failed };
+    rig.session.handle_event(rig.wall, confirmed);
+    rig.session.settle_up();
     assert_eq!(rig.expect_call().1, accepted("q", 4, &[]));
+    // And not where the connection ends.
+    rig.session.handle_packet(rig.now, puback(3));
     rig.session.settle_up();
     assert_eq!(rig.session.poll_call(), None);
+    rig.session.settle_now();
+    assert_eq!(rig.expect_call().1, accepted("q", 3, &[]));
+    rig.expect_silence();
 }
 
 #[test]
