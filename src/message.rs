@@ -1,8 +1,11 @@
 //! A message as every door sees it: what one protocol's session took in is what every other gives out.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use restante_proto::mqtt::SharedPublish;
 use restante_storage::UnixMillis;
 
 /// How the properties begin by which the broker says of a dead letter what became of it.
@@ -94,3 +97,52 @@ pub struct Message {
     /// Whether its sender wanted it retained.
     pub retain: bool,
 }
+
+/// A message that all who get it share, and what MQTT's door has made of it for all of them.
+#[derive(Debug, Default)]
+pub struct SharedMessage {
+    message: Message,
+    publish: OnceLock<Option<Arc<SharedPublish>>>,
+}
+
+impl SharedMessage {
+    /// The message as a PUBLISH: the first who asks makes it. None: MQTT has no words for it.
+    pub fn publish(
+        &self,
+        make: impl FnOnce(&Message) -> Option<SharedPublish>,
+    ) -> Option<&Arc<SharedPublish>> {
+        let publish = self
+            .publish
+            .get_or_init(|| make(&self.message).map(Arc::new));
+        publish.as_ref()
+    }
+
+    /// The message, for one who keeps it: a copy, where others share it.
+    pub fn take(self: Arc<Self>) -> Message {
+        Arc::try_unwrap(self).map_or_else(|it| it.message.clone(), |it| it.message)
+    }
+}
+
+impl From<Message> for SharedMessage {
+    fn from(message: Message) -> Self {
+        SharedMessage {
+            message,
+            publish: OnceLock::new(),
+        }
+    }
+}
+
+impl Deref for SharedMessage {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
+    }
+}
+
+impl PartialEq for SharedMessage {
+    fn eq(&self, other: &Self) -> bool {
+        self.message == other.message
+    }
+}
+impl Eq for SharedMessage {}

@@ -30,7 +30,7 @@ use super::core::{Ask, AttachedSession, Batch, Extras, NewConsumer};
 use super::fetch::{Fetch, Missing};
 use super::making::Reserved;
 use super::mqtt::Mqtt;
-use super::outbox::{Made, Meter, Outbox, Subscriber};
+use super::outbox::{Bells, Made, Meter, Outbox, Subscriber};
 use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::access::Principal;
@@ -86,6 +86,8 @@ pub struct Attachment {
     /// The call for which a queue was asked for, so that it is asked for once.
     pub(super) declared_for: u64,
     pub(super) landed: Landed,
+    /// Of those who are told of what nobody keeps.
+    pub(super) bells: Bells,
 
     // Deliveries on their way.
     fetch: Fetch,
@@ -194,6 +196,7 @@ impl Attachment {
             waits: None,
             declared_for: 0,
             landed: Landed::Dropped,
+            bells: Bells::default(),
             fetch: Fetch::new(shared.reader()),
             events: Vec::new(),
             rights_changed: false,
@@ -384,6 +387,7 @@ impl Attachment {
 
     /// Hands all calls since the last flush to the log, as one batch. Call it when a read brought nothing more.
     pub fn flush(&mut self) {
+        self.bells.ring();
         self.began = None;
         if self.batch.is_empty() {
             return;

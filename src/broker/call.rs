@@ -10,7 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 pub use crate::engine::{OWN_CONSUMER, shared_consumer};
-use crate::message::{Message, NewMessage};
+use crate::message::{NewMessage, SharedMessage};
 use crate::refusal::Refusal;
 
 /// Who connects, and how.
@@ -330,5 +330,5 @@ pub struct Delivery {
     /// still has is a reason to go on with it.
     pub barred: bool,
     /// The message.
-    pub message: Message,
+    pub message: Arc<SharedMessage>,
 }

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::admin::AdminAsk;
 use super::call::{End, LISTENER};
 use super::making::Reserved;
-use super::outbox::{Answer, Made, Meter, Outbox, Parcel, Subscriber};
+use super::outbox::{Answer, Made, Meter, Notice, Outbox, Parcel, Subscriber};
 use super::{Routes, Shared, now};
 use crate::engine::address::{AddressLimits, Filter};
 use crate::engine::routing::Router;
@@ -623,19 +623,19 @@ impl Core {
                 self.engine
                     .enqueue_transient(*queue, own, record.time(), record.expires());
             }
-            self.offer(&other.record, &other.topics);
+            self.offer(&Notice::new(other.record.clone()), &other.topics);
         }
         if extras.topics.is_empty() {
             return;
         }
         // A copy as well: a listener that does not read keeps many of them, each of another commit.
         let own = Bytes::copy_from_slice(&bytes);
-        self.offer(&own, &extras.topics);
+        self.offer(&Notice::new(own), &extras.topics);
     }
 
-    fn offer(&mut self, record: &Bytes, topics: &[Arc<Subscriber>]) {
+    fn offer(&mut self, notice: &Notice, topics: &[Arc<Subscriber>]) {
         for subscriber in topics {
-            if subscriber.offer(record) {
+            if subscriber.offer(notice) {
                 let outbox = Arc::clone(subscriber.outbox());
                 self.ring_later(&outbox);
             } else {
@@ -920,6 +920,7 @@ impl Core {
                     offset,
                     attempt,
                     place,
+                    decoded: None,
                 };
                 let outbox = Arc::clone(&port.outbox);
                 outbox.put(|waiting| waiting.parcels.push_back(parcel));

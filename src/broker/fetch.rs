@@ -1,10 +1,14 @@
 //! Turns parcels into deliveries: the bytes come from the log's recent commits in memory, or, for what is older, from
 //! disk, read ahead in the background.
 //!
+//! A read takes more than is drained at once, for it costs two changes of threads; and the next one begins when little is
+//! left of it, so that the disk and the client are busy at the same time.
+//!
 //! Comes before: `outbox.rs`. Goes on to: `attachment.rs` (drain), `session`.
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -16,13 +20,16 @@ use uuid::Uuid;
 use super::call::Delivery;
 use super::outbox::{Outbox, Parcel};
 use crate::engine::Place;
-use crate::message::Message;
+use crate::message::{Message, SharedMessage};
 
 /// Bytes that one read-ahead fetches at most (and one message more).
 const AHEAD_BYTES: usize = 256 << 10;
 
 /// Bytes after which one ends, whatever was thought.
 const READ_BYTES: usize = 4 * AHEAD_BYTES;
+
+/// When no more than that is left of one, the next begins.
+const LEFT_BYTES: usize = AHEAD_BYTES / 4;
 
 type Read = Vec<Result<Bytes, ReadError>>;
 
@@ -33,6 +40,8 @@ pub(super) struct Fetch {
     reading: Option<(Vec<Parcel>, JoinHandle<Read>)>,
     /// Parcels whose bytes were read and that are to be drained before any other.
     read: VecDeque<(Parcel, Result<Bytes, Missing>)>,
+    /// Bytes of those.
+    read_bytes: usize,
     /// Those behind them, whose reading ended before it came to them.
     unread: Vec<Parcel>,
 }
@@ -54,6 +63,7 @@ impl Fetch {
             reader,
             reading: None,
             read: VecDeque::new(),
+            read_bytes: 0,
             unread: Vec::new(),
         }
     }
@@ -61,7 +71,7 @@ impl Fetch {
     /// Whether [`take`](Self::take) would give more at once: the last one stopped at its bytes, and no bell tells of it.
     pub(super) fn has_more(&self, outbox: &Outbox) -> bool {
         let waits = || outbox.put(|waiting| !waiting.parcels.is_empty());
-        self.reading.is_none() && (!self.read.is_empty() || !self.unread.is_empty() || waits())
+        !self.read.is_empty() || self.reading.is_none() && (!self.unread.is_empty() || waits())
     }
 
     /// Waits for what is being read from disk. Cancel-safe.
@@ -78,6 +88,7 @@ impl Fetch {
         let mut parcels = parcels.into_iter();
         for (bytes, parcel) in read.into_iter().zip(&mut parcels) {
             let bytes = bytes.map_err(|error| missing(&error, &parcel));
+            self.read_bytes += bytes.as_ref().map_or(0, Bytes::len);
             self.read.push_back((parcel, bytes));
         }
         self.unread = parcels.collect();
@@ -95,32 +106,51 @@ impl Fetch {
             let Some((parcel, bytes)) = self.read.pop_front() else {
                 break;
             };
-            bytes_left = bytes_left.saturating_sub(bytes.as_ref().map_or(0, Bytes::len));
+            let n_bytes = bytes.as_ref().map_or(0, Bytes::len);
+            bytes_left = bytes_left.saturating_sub(n_bytes);
+            self.read_bytes -= n_bytes;
             taken.push(deliver(parcel, bytes));
         }
-        if self.reading.is_some() || !self.read.is_empty() || bytes_left == 0 {
+        if self.reading.is_some() {
             return taken;
         }
-        if !self.unread.is_empty() {
-            let parcels = std::mem::take(&mut self.unread);
-            self.resolve(parcels, &mut taken);
+        let is_first = self.read.is_empty() && bytes_left > 0;
+        if !is_first && self.read_bytes > LEFT_BYTES {
             return taken;
         }
-        let parcels = outbox.take_parcels(|parcel| {
-            let more = bytes_left > 0;
-            bytes_left = bytes_left.saturating_sub(size(&parcel.place));
-            more
-        });
-        self.resolve(parcels, &mut taken);
+        let parcels = match std::mem::take(&mut self.unread) {
+            none if none.is_empty() => {
+                outbox.take_parcels(upto(if is_first { bytes_left } else { AHEAD_BYTES }))
+            }
+            unread => unread,
+        };
+        if is_first {
+            self.resolve(outbox, parcels, &mut taken);
+        } else if !parcels.is_empty() {
+            // Behind what was read, in order, wherever it lies.
+            self.start(parcels);
+        }
         taken
     }
 
     /// What is in memory is delivered; from the first that is not on, all is read in the background, in order.
     fn resolve(
         &mut self,
+        outbox: &Outbox,
         parcels: Vec<Parcel>,
         taken: &mut Vec<(Parcel, Result<Delivery, Missing>)>,
     ) {
+        if parcels.iter().all(|it| it.decoded.is_some()) {
+            let of_memory = |parcel: Parcel| match &parcel.place {
+                Place::Memory(record) => {
+                    let record = record.clone();
+                    deliver(parcel, Ok(record))
+                }
+                Place::Log { .. } => (parcel, Err(Missing::Later)),
+            };
+            taken.extend(parcels.into_iter().map(of_memory));
+            return;
+        }
         let found: Vec<Option<Bytes>> = self.reader.with_tail(|tail| {
             parcels
                 .iter()
@@ -138,6 +168,8 @@ impl Fetch {
             }
         }
         if !missing.is_empty() {
+            let n_bytes: usize = missing.iter().map(|it| size(&it.place)).sum();
+            missing.extend(outbox.take_parcels(upto(AHEAD_BYTES.saturating_sub(n_bytes))));
             self.start(missing);
         }
     }
@@ -186,6 +218,15 @@ fn read(reader: &LogReader, wanted: Vec<Result<(Lsn, u32), Bytes>>) -> Read {
         .collect()
 }
 
+/// Says of parcels that they are taken, until there are so many bytes.
+fn upto(mut n_bytes: usize) -> impl FnMut(&Parcel) -> bool {
+    move |parcel| {
+        let more = n_bytes > 0;
+        n_bytes = n_bytes.saturating_sub(size(&parcel.place));
+        more
+    }
+}
+
 fn size(place: &Place) -> usize {
     match place {
         Place::Log { bytes, .. } => (*bytes as usize).min(AHEAD_BYTES),
@@ -195,11 +236,14 @@ fn size(place: &Place) -> usize {
 
 fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Delivery, Missing>) {
     let delivery = bytes.and_then(|bytes| {
-        let mut message = message(&bytes, parcel.queue).ok_or_else(|| {
+        let decoded = match &parcel.decoded {
+            Some(shared) => shared.get_or_init(|| decode(&bytes, &parcel)).clone(),
+            None => decode(&bytes, &parcel),
+        };
+        let message = decoded.ok_or_else(|| {
             tracing::error!(offset = %parcel.offset, "a stored message does not decode");
             Missing::Damaged
         })?;
-        message.retained |= message.retain && is_recalled(&bytes, &parcel);
         Ok(Delivery {
             consumer: parcel.name.clone(),
             offset: parcel.offset.get(),
@@ -209,6 +253,13 @@ fn deliver(parcel: Parcel, bytes: Result<Bytes, Missing>) -> (Parcel, Result<Del
         })
     });
     (parcel, delivery)
+}
+
+/// The message of a parcel.
+fn decode(bytes: &Bytes, parcel: &Parcel) -> Option<Arc<SharedMessage>> {
+    let mut message = message(bytes, parcel.queue)?;
+    message.retained |= message.retain && is_recalled(bytes, parcel);
+    Some(Arc::new(message.into()))
 }
 
 /// Whether what was retained is told of because it was: it did not come to that place when it was sent.

@@ -20,7 +20,7 @@ use restante_storage::payload::Envelope;
 use restante_storage::{Draft, Kind, encode_detached};
 use uuid::Uuid;
 
-use super::outbox::Subscriber;
+use super::outbox::{Notice, Subscriber};
 use super::publish::{Care, Takers};
 use super::{Broker, Shared, now};
 use crate::engine::address::{Address, AddressLimits, Filter};
@@ -34,7 +34,7 @@ pub(super) struct News {
     address: Address,
     value: String,
     /// For whoever asks later.
-    record: Bytes,
+    notice: Notice,
 }
 
 /// Whether an address or a filter is of those that the broker tells of itself: rules decide who may listen to it.
@@ -54,14 +54,14 @@ impl Broker {
                 continue;
             };
             let known = before.get(n).filter(|it| it.address == address);
-            let record = record(&address, &value, true);
+            let notice = notice(&address, &value, true);
             if known.is_none_or(|it| it.value != value) {
                 shared.tell_listeners(&address, &value);
             }
             news.push(News {
                 address,
                 value,
-                record,
+                notice,
             });
         }
         shared.news.store(Arc::new(news));
@@ -108,8 +108,8 @@ impl Shared {
         for realm in routes.topics.keys() {
             let takers = Takers::of(&routes, realm, address.as_str(), Care::Told(false));
             for listener in takers.topics {
-                let record = told.get_or_insert_with(|| record(address, value, false));
-                if listener.offer(record) {
+                let notice = told.get_or_insert_with(|| notice(address, value, false));
+                if listener.offer(notice) {
                     listener.outbox().ring();
                 } else {
                     self.stats.topic_dropped();
@@ -125,14 +125,14 @@ impl Shared {
         }
         let news = self.news.load();
         for it in news.iter().filter(|it| filter.matches(&it.address)) {
-            listener.offer(&it.record);
+            listener.offer(&it.notice);
         }
         listener.outbox().ring();
     }
 }
 
 /// A message as listeners get it, of QoS 0.
-fn record(address: &Address, value: &str, retained: bool) -> Bytes {
+fn notice(address: &Address, value: &str, retained: bool) -> Notice {
     let envelope = Envelope {
         address: address.as_str().to_owned(),
         uuid: Bytes::copy_from_slice(Uuid::now_v7().as_bytes()),
@@ -141,8 +141,8 @@ fn record(address: &Address, value: &str, retained: bool) -> Bytes {
         retained,
         ..Envelope::default()
     };
-    encode_detached(&Draft {
+    Notice::new(encode_detached(&Draft {
         body: value.as_bytes(),
         ..Draft::new(Kind::Enqueue, now(), &envelope)
-    })
+    }))
 }

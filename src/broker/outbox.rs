@@ -8,8 +8,8 @@
 //! by credit: of queues by what the attachment has asked the engine for, of topics by [`TOPIC_PARCELS_MAX`].
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -19,12 +19,33 @@ use tokio::sync::Notify;
 use super::call::End;
 use super::card::Card;
 use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
+use crate::message::SharedMessage;
 use crate::refusal::Refusal;
 
 /// Parcels of topics that may wait in one outbox; what comes on top is dropped and counted.
 const TOPIC_PARCELS_MAX: usize = 16_384;
 /// Bytes of them.
 const TOPIC_BYTES_MAX: usize = 8 << 20;
+
+/// What the first of those who share a message has decoded of it.
+type Decoded = OnceLock<Option<Arc<SharedMessage>>>;
+
+/// A message for listeners: all of them share its record, and what is decoded of it.
+#[derive(Debug)]
+pub(super) struct Notice {
+    record: Bytes,
+    decoded: Arc<Decoded>,
+}
+
+impl Notice {
+    /// Of an encoded record.
+    pub(super) fn new(record: Bytes) -> Self {
+        Notice {
+            record,
+            decoded: Arc::default(),
+        }
+    }
+}
 
 /// A message on its way to a consumer, without its bytes.
 #[derive(Debug, Clone)]
@@ -38,6 +59,8 @@ pub(super) struct Parcel {
     pub(super) offset: Offset,
     pub(super) attempt: u32,
     pub(super) place: Place,
+    /// From a topic: shared with others who listen.
+    pub(super) decoded: Option<Arc<Decoded>>,
 }
 
 /// What became of a wish that only the core can grant.
@@ -212,6 +235,39 @@ impl Outbox {
     }
 }
 
+/// Bells to be rung once all that came at once is handed over: each of them once.
+///
+/// Whatever becomes of their owner, they are rung: a bell that is marked and not rung would be silent for ever.
+#[derive(Debug, Default)]
+pub(super) struct Bells(Vec<Arc<Outbox>>);
+
+impl Bells {
+    /// One more, unless it is to be rung anyway.
+    pub(super) fn ring_later(&mut self, outbox: &Arc<Outbox>) {
+        if outbox.mark() {
+            self.0.push(Arc::clone(outbox));
+        }
+    }
+
+    pub(super) fn ring(&mut self) {
+        for outbox in self.0.drain(..) {
+            outbox.ring();
+        }
+        if self.0.capacity() > IDLE_CAPACITY {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+impl Drop for Bells {
+    fn drop(&mut self) {
+        self.ring();
+    }
+}
+
+/// Room that an idle connection may keep: there are many of them.
+const IDLE_CAPACITY: usize = 32;
+
 /// A consumer of a topic: gets what is sent while it listens and has credit.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
@@ -250,8 +306,9 @@ impl Subscriber {
         self.limit.fetch_max(limit, Ordering::Relaxed);
     }
 
-    /// Leaves an encoded record for it, if it has credit and room; whether it did. Rings no bell.
-    pub(super) fn offer(&self, record: &Bytes) -> bool {
+    /// Leaves a message for it, if it has credit and room; whether it did. Rings no bell.
+    pub(super) fn offer(&self, notice: &Notice) -> bool {
+        let record = &notice.record;
         self.outbox.put(|waiting| {
             let sent = self.sent.load(Ordering::Relaxed);
             if sent >= self.limit.load(Ordering::Relaxed)
@@ -270,6 +327,7 @@ impl Subscriber {
                 offset: Offset::new(sent + 1),
                 attempt: 1,
                 place: Place::Memory(record.clone()),
+                decoded: Some(Arc::clone(&notice.decoded)),
             });
             true
         })
@@ -290,6 +348,7 @@ impl Subscriber {
                         lsn: Lsn::new(it.lsn),
                         bytes: it.bytes,
                     },
+                    decoded: None,
                 });
             }
             waiting.told = Some(page.next);

@@ -16,7 +16,7 @@ use super::attachment::{Attachment, Outcome, own_name};
 use super::call::{Landed, Protocol};
 use super::core::{Ask, Elsewhere, Extras};
 use super::news::is_news;
-use super::outbox::Subscriber;
+use super::outbox::{Notice, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
 use crate::access::Principal;
@@ -446,7 +446,7 @@ impl Attachment {
 
     /// Nobody who takes it keeps it on disk: it goes to them at once.
     fn hand_over(
-        &self,
+        &mut self,
         draft: &Draft<'_>,
         queues: SmallVec<[QueueId; 2]>,
         topics: &[Arc<Subscriber>],
@@ -455,17 +455,20 @@ impl Attachment {
     }
 
     fn hand_over_record(
-        &self,
+        &mut self,
         draft: &Draft<'_>,
         record: Bytes,
         queues: SmallVec<[QueueId; 2]>,
         topics: &[Arc<Subscriber>],
     ) {
-        for subscriber in topics {
-            if subscriber.offer(&record) {
-                subscriber.outbox().ring();
-            } else {
-                self.shared.stats.topic_dropped();
+        if !topics.is_empty() {
+            let notice = Notice::new(record.clone());
+            for subscriber in topics {
+                if subscriber.offer(&notice) {
+                    self.bells.ring_later(subscriber.outbox());
+                } else {
+                    self.shared.stats.topic_dropped();
+                }
             }
         }
         if !queues.is_empty() {

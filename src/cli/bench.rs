@@ -10,6 +10,7 @@
 
 mod idle;
 mod load;
+mod mqtt;
 mod raw;
 mod report;
 mod scrape;
@@ -17,7 +18,7 @@ mod target;
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::notice::progress_bar;
 use super::time::parse_duration;
@@ -26,21 +27,25 @@ use load::{Load, Measured};
 use raw::Raw;
 use report::Row;
 use scrape::Scrape;
-use target::Target;
+use target::{Start, Target};
 
 const EXAMPLES: &str = "\
 Examples:
   restante bench                                        # everything, about three minutes
   restante bench --scenario publish --size 256 --connections 8
-  restante bench --url ws://127.0.0.1:7300/mbws --json  # a broker that runs already";
+  restante bench --url ws://127.0.0.1:7300/mbws --json  # a broker that runs already
+  restante bench mqtt --scenario qos1,fanout            # MQTT instead of MBWS, on any broker";
 
 /// `bench`.
 #[derive(Debug, Args)]
 #[command(before_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Without --url a broker of its own is started, in a folder made in --data [default: the working folder] and removed at
 the end: name a folder on the disk to be measured.")]
 pub struct Bench {
+    #[command(subcommand)]
+    door: Option<Other>,
     /// What to measure [default: all]
     #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
     scenario: Vec<Scenario>,
@@ -71,6 +76,13 @@ pub struct Bench {
     /// With --url: the broker's process, for its memory
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
+}
+
+/// Another door than MBWS.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// What a broker does for MQTT: ours, or any other one
+    Mqtt(mqtt::Mqtt),
 }
 
 /// What is measured.
@@ -119,9 +131,17 @@ struct Case {
 ///
 /// # Errors
 /// What kept it from measuring.
-pub(super) async fn run(args: Bench, global: &Global) -> anyhow::Result<Exit> {
+pub(super) async fn run(mut args: Bench, global: &Global) -> anyhow::Result<Exit> {
+    if let Some(Other::Mqtt(args)) = args.door.take() {
+        return mqtt::run(args, global).await;
+    }
     let plan = plan(&args);
-    let target = Target::start(&args, global).await?;
+    let start = Start {
+        pid: args.pid,
+        durable_sessions: args.durable_sessions,
+        settings: Vec::new(),
+    };
+    let target = Target::start(start, global).await?;
     let bar = progress_bar();
     let mut rows = Vec::new();
     for (number, case) in plan.iter().enumerate() {

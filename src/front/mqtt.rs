@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use restante_proto::mqtt::{Decoder, Packet, ReasonCode, Secret};
+use restante_proto::mqtt::{Decoder, Packet, PacketType, ReasonCode, Secret};
 use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
@@ -48,6 +48,8 @@ use crate::session::mqtt::{AttachWish, Closing, Session, Step, Wish};
 use prove::Prover;
 use wire::{Lost, Turn, Wire};
 
+/// PUBACKs that are one packet's work: they are settled with one call, and the larger a batch, the fewer records.
+const ACKS_EACH: u64 = 16;
 /// About how much is encoded at once.
 const WRITE_BYTES: usize = 64 * 1024;
 /// What a WebSocket message may have beyond the largest packet: clients put several into one.
@@ -302,8 +304,7 @@ impl Driver {
     }
 
     async fn run<P: Port>(&mut self, mut port: Box<P>) -> End {
-        self.relay(&mut *port);
-        port.flush();
+        self.hand_over(&mut *port);
         // What came behind the CONNECT.
         self.left = !self.input.is_empty();
         let end = loop {
@@ -311,6 +312,10 @@ impl Driver {
                 break end;
             }
         };
+        // What was acknowledged is settled, also if it waited for others.
+        self.session.settle_now();
+        self.relay(&mut *port);
+        port.flush();
         if self.leaves {
             port.end();
         }
@@ -353,8 +358,7 @@ impl Driver {
             () = reach(&mut self.alarm, wake) => self.beat(port, reading),
             () = down(&mut self.shutdown), if !self.told => {
                 self.shut_down();
-                self.relay(port);
-                port.flush();
+                self.hand_over(port);
                 Ok(())
             }
         }
@@ -375,7 +379,7 @@ impl Driver {
         let mut tally = Tally::default();
         let read = self.read_batch(port, turn, &mut tally);
         // Also when the peer is gone: what it sent before is taken.
-        port.flush();
+        self.hand_over(port);
         if self.input.is_empty() {
             // An idle connection keeps no room: there are many of them.
             self.input = BytesMut::new();
@@ -446,6 +450,13 @@ impl Driver {
         }
     }
 
+    /// Grants all that the session wishes by now, at once.
+    fn hand_over<P: Port>(&mut self, port: &mut P) {
+        self.session.settle_up();
+        self.relay(port);
+        port.flush();
+    }
+
     /// Grants what the session wishes.
     fn relay<P: Port>(&mut self, port: &mut P) {
         while let Some(wish) = self.session.poll_call() {
@@ -474,8 +485,7 @@ impl Driver {
             is_let_go |= lets_go(&event);
             self.session.handle_event(wall, event);
         }
-        self.relay(port);
-        port.flush();
+        self.hand_over(port);
         if is_let_go && wanted == News::Alarms {
             return Err(End::Over);
         }
@@ -512,8 +522,7 @@ impl Driver {
             self.read(port, turn)?;
         }
         self.wake(now())?;
-        self.relay(port);
-        port.flush();
+        self.hand_over(port);
         Ok(())
     }
 
@@ -597,15 +606,20 @@ impl Driver {
 #[derive(Default)]
 struct Tally {
     by_type: [u32; 16],
-    packets: u64,
+    acks: u64,
+    others: u64,
     bytes: usize,
     payload_bytes: u64,
 }
 
 impl Tally {
     fn count(&mut self, packet: &Packet) {
-        self.packets += 1;
-        if let Some(count) = self.by_type.get_mut(packet.packet_type() as usize) {
+        let packet_type = packet.packet_type();
+        match packet_type {
+            PacketType::Puback => self.acks += 1,
+            _ => self.others += 1,
+        }
+        if let Some(count) = self.by_type.get_mut(packet_type as usize) {
             *count += 1;
         }
         if let Packet::Publish(publish) = packet {
@@ -613,8 +627,9 @@ impl Tally {
         }
     }
 
+    /// How much of a batch there is, as packets that are more than an acknowledgement.
     fn packets(&self) -> u64 {
-        self.packets
+        self.others + self.acks / ACKS_EACH
     }
 }
 

@@ -142,7 +142,8 @@ impl Session {
         }
     }
 
-    /// A packet came. Take its wishes with [`poll_call`](Self::poll_call) before the next one is given.
+    /// A packet came. Take its wishes with [`poll_call`](Self::poll_call) before the next one is given; after the last one that
+    /// is there, [`settle_up`](Self::settle_up).
     ///
     /// What is wrong with it is answered here; nothing is taken any more once [`closing`](Self::closing) is there.
     pub fn handle_packet(&mut self, now: Instant, packet: Packet) {
@@ -219,7 +220,7 @@ impl Session {
         self.start(&attached);
     }
 
-    /// The attachment has something to tell. `wall` is the time of day, for what a message has left to live.
+    /// The attachment has something to tell; after the last that it has, [`settle_up`](Self::settle_up). `wall` is the time of day, for what a message has left to live.
     pub fn handle_event(&mut self, wall: UnixMillis, event: Event) {
         if matches!(self.state, State::Over(_)) {
             return;
@@ -241,6 +242,7 @@ impl Session {
 
     /// The broker goes down: no packet is taken any more, and what is under way is confirmed until `deadline`.
     pub fn handle_shutdown(&mut self, deadline: Instant) {
+        self.settle_now();
         match self.state {
             State::Running if self.calls.in_flight() > 0 => {
                 self.state = State::Draining { deadline };
@@ -413,6 +415,9 @@ impl Session {
     }
 
     fn running_packet(&mut self, now: Instant, packet: Packet) {
+        if !matches!(packet, Packet::Puback(_)) {
+            self.settle_now();
+        }
         match packet {
             Packet::Publish(publish) => self.publish(now, publish),
             Packet::Puback(ack) => self.puback(&ack),

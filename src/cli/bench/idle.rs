@@ -30,7 +30,11 @@ pub(super) async fn measure(target: &Target, load: Load) -> anyhow::Result<Measu
     Ok(measured)
 }
 
-fn resident_kib(pid: u32) -> anyhow::Result<u64> {
+/// The memory of a process that is resident, in KiB.
+///
+/// # Errors
+/// There is no such process.
+pub(super) fn resident_kib(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid}"))?;
     parse_resident_kib(&status).context("no VmRSS in its status")

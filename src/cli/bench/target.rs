@@ -1,14 +1,13 @@
 //! The broker that is measured: one of our own in a folder that goes away, or one that runs already.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::Bench;
 use crate::cli::Global;
 use crate::cli::access::{Patience, client_options, credentials};
 use crate::cli::rest::admin_url;
@@ -20,6 +19,16 @@ const START_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Sessions outlive their sockets by this, where they do.
 const EXPIRY: Duration = Duration::from_secs(60);
+
+/// What is to be started, or found.
+pub(super) struct Start {
+    /// The process of one that runs already.
+    pub(super) pid: Option<u32>,
+    /// Whether sessions outlive their sockets.
+    pub(super) durable_sessions: bool,
+    /// Variables of one that is started.
+    pub(super) settings: Vec<(&'static str, String)>,
+}
 
 /// How to reach it, and what is known of it.
 pub(super) struct Target {
@@ -33,13 +42,27 @@ pub(super) struct Target {
 }
 
 /// A broker of our own. Dropped: it is killed.
-struct Own(Child);
+struct Own {
+    child: Child,
+    port: u16,
+    admin_port: u16,
+    /// How its clients reach it.
+    global: Global,
+    start: Start,
+}
+
+impl Own {
+    fn kill(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // It may have ended already; its data go away anyway.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        // Its data go away anyway.
+        self.kill();
     }
 }
 
@@ -59,21 +82,21 @@ impl Target {
     ///
     /// # Errors
     /// It does not start, or cannot be reached.
-    pub(super) async fn start(args: &Bench, global: &Global) -> anyhow::Result<Target> {
+    pub(super) async fn start(start: Start, global: &Global) -> anyhow::Result<Target> {
         let folder = make_folder(global)?;
         if global.url.is_some() {
-            let options = options(args, global)?;
+            let options = options(start.durable_sessions, global)?;
             return Ok(Target {
                 options,
                 admin_url: admin_url(global).to_owned(),
-                pid: args.pid,
+                pid: start.pid,
                 own: None,
                 folder,
             });
         }
         let (port, admin_port) = free_ports()?;
         let data = folder.0.join("data");
-        let own = Own(spawn(&folder.0, &data, port, admin_port)?);
+        let child = spawn(&folder.0, &data, (port, admin_port), &start.settings)?;
         let global = Global {
             url: Some(format!("ws://127.0.0.1:{port}/mbws")),
             realm: None,
@@ -90,30 +113,51 @@ impl Target {
         let mut target = Target {
             options: ClientOptions::new(""),
             admin_url: format!("http://127.0.0.1:{admin_port}"),
-            pid: Some(own.0.id()),
-            own: Some(own),
+            pid: Some(child.id()),
+            own: Some(Own {
+                child,
+                port,
+                admin_port,
+                global,
+                start,
+            }),
             folder,
         };
-        target.options = target.ready(args, &global).await?;
+        target.ready().await?;
         Ok(target)
     }
 
+    /// Kills a broker of our own, as the system does that has no memory left, and starts it again on its folder.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        let Some(own) = &mut self.own else {
+            return Ok(());
+        };
+        own.kill();
+        let ports = (own.port, own.admin_port);
+        let data = self.folder.0.join("data");
+        own.child = spawn(&self.folder.0, &data, ports, &own.start.settings)?;
+        self.pid = Some(own.child.id());
+        self.ready().await
+    }
+
     /// Waits until the broker that was started takes a session.
-    async fn ready(&mut self, args: &Bench, global: &Global) -> anyhow::Result<ClientOptions> {
+    async fn ready(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
-        loop {
-            if let Some(own) = &mut self.own
-                && let Some(status) = own.0.try_wait()?
-            {
+        while let Some(own) = &mut self.own {
+            if let Some(status) = own.child.try_wait()? {
                 let log = fs::read_to_string(self.folder.0.join("broker.log"));
                 anyhow::bail!("the broker ended: {status}\n{}", log.unwrap_or_default());
             }
             // Its key is read again each time: the broker makes it as it starts.
-            let options = options(args, global)?;
+            let options = options(own.start.durable_sessions, &own.global)?;
             match Client::connect(options.clone()).await {
                 Ok(client) => {
                     client.close().await?;
-                    return Ok(options);
+                    self.options = options;
+                    break;
                 }
                 // Not there yet, or there before its key.
                 Err(error) if begun.elapsed() > START_MAX => {
@@ -123,6 +167,13 @@ impl Target {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        Ok(())
+    }
+
+    /// Where a broker of our own listens.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        let own = self.own.as_ref()?;
+        Some(SocketAddr::from(([127, 0, 0, 1], own.port)))
     }
 
     /// Connects `n` clients with this window.
@@ -155,7 +206,7 @@ impl Target {
     /// It had ended before.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
         if let Some(own) = &mut self.own
-            && let Some(status) = own.0.try_wait()?
+            && let Some(status) = own.child.try_wait()?
         {
             anyhow::bail!("the broker ended while it was measured: {status}");
         }
@@ -163,12 +214,12 @@ impl Target {
     }
 }
 
-fn options(args: &Bench, global: &Global) -> anyhow::Result<ClientOptions> {
+fn options(durable_sessions: bool, global: &Global) -> anyhow::Result<ClientOptions> {
     let patience = Patience {
         timeout: Some(Duration::ZERO),
         expiry: None,
     };
-    let expiry = if args.durable_sessions {
+    let expiry = if durable_sessions {
         EXPIRY
     } else {
         Duration::ZERO
@@ -198,7 +249,12 @@ fn free_ports() -> std::io::Result<(u16, u16)> {
     Ok((first.local_addr()?.port(), second.local_addr()?.port()))
 }
 
-fn spawn(folder: &Path, data: &Path, port: u16, admin_port: u16) -> anyhow::Result<Child> {
+fn spawn(
+    folder: &Path,
+    data: &Path,
+    (port, admin_port): (u16, u16),
+    settings: &[(&'static str, String)],
+) -> anyhow::Result<Child> {
     let log = File::create(folder.join("broker.log"))?;
     let program = std::env::current_exe()?;
     let mut command = Command::new(&program);
@@ -215,6 +271,7 @@ fn spawn(folder: &Path, data: &Path, port: u16, admin_port: u16) -> anyhow::Resu
         .env("RESTANTE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
         .env("RESTANTE_LOG_LEVEL", "warn")
         .env("RESTANTE_LIMITS_WINDOW", "8192")
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

@@ -1,7 +1,8 @@
 //! A connection whose own bytes are MQTT's.
 //!
 //! Neither way has it a buffer of its own while nothing is under way: what comes is read into one that all connections of
-//! a thread share, and taken out of it at once; what is written waits here only for as long as the peer does not take it.
+//! a thread share, and taken out of it at once; what is written is encoded into another such one, and waits here only for as
+//! long as the peer does not take it.
 //!
 //! Always, with a test of its name in `front::tests`:
 //! - `a_mqtt_peer_that_does_not_read_is_not_written_to`.
@@ -10,7 +11,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BytesMut};
 use futures_util::FutureExt;
@@ -22,8 +23,12 @@ use crate::tls::Stream;
 /// The most that one read takes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Room for what is encoded at once, and a packet more. A larger one's is given back.
+const WRITE_BYTES: usize = 128 * 1024;
+
 thread_local! {
     static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+    static PAGE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// One connection.
@@ -63,17 +68,39 @@ impl Tcp {
     /// # Errors
     /// The connection is gone.
     pub(super) fn write(&mut self, mut fill: impl FnMut(&mut BytesMut)) -> io::Result<()> {
-        while !self.blocked {
-            fill(&mut self.output);
-            if self.output.is_empty() {
-                break;
+        PAGE.with_borrow_mut(|page| {
+            while !self.blocked {
+                page.clear();
+                page.reserve(WRITE_BYTES);
+                fill(page);
+                if page.is_empty() {
+                    break;
+                }
+                self.write_now(page)?;
             }
-            // Nobody is woken for it: the next turn sees to that.
-            match poll_fn(|cx| self.poll_write(cx)).now_or_never() {
-                Some(written) => written?,
-                None => self.blocked = true,
+            if page.capacity() > 2 * WRITE_BYTES {
+                *page = BytesMut::new();
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes a page as far as the peer takes it, and keeps the rest.
+    fn write_now(&mut self, page: &mut BytesMut) -> io::Result<()> {
+        // Nobody is woken for it: the next turn sees to that.
+        let mut cx = Context::from_waker(Waker::noop());
+        while !page.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(&mut cx, page)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n_bytes) => page.advance(n_bytes),
+                Poll::Pending => {
+                    self.output.extend_from_slice(page);
+                    self.blocked = true;
+                    return Ok(());
+                }
             }
         }
+        self.blocked = Pin::new(&mut self.stream).poll_flush(&mut cx)?.is_pending();
         Ok(())
     }
 

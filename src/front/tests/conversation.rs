@@ -27,21 +27,24 @@ pub(super) fn delivery(offset: u64, body: Bytes) -> Event {
         offset,
         attempt: 1,
         barred: false,
-        message: Message {
-            address: "a".to_owned(),
-            message_id: "m".to_owned(),
-            correlation_id: None,
-            reply_to: None,
-            content_type: None,
-            key: None,
-            priority: 4,
-            properties: BTreeMap::new(),
-            time: UnixMillis::new(1),
-            expires: None,
-            body,
-            text: false,
-            ..Message::default()
-        },
+        message: Arc::new(
+            Message {
+                address: "a".to_owned(),
+                message_id: "m".to_owned(),
+                correlation_id: None,
+                reply_to: None,
+                content_type: None,
+                key: None,
+                priority: 4,
+                properties: BTreeMap::new(),
+                time: UnixMillis::new(1),
+                expires: None,
+                body,
+                text: false,
+                ..Message::default()
+            }
+            .into(),
+        ),
     }))
 }
 

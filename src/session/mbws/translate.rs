@@ -90,7 +90,7 @@ pub(super) fn deliver(delivery: Delivery, wall: UnixMillis) -> Box<Deliver> {
         ordered: _,
         retained: _,
         retain: _,
-    } = delivery.message;
+    } = delivery.message.take();
     Box::new(Deliver {
         consumer: delivery.consumer.as_ref().to_owned(),
         address,

@@ -48,6 +48,11 @@ impl Calls {
         (self.last, self.confirmed) = (confirmed, confirmed);
     }
 
+    /// Whether that call is confirmed.
+    pub(super) fn is_confirmed(&self, tag: u64) -> bool {
+        tag <= self.confirmed
+    }
+
     /// How many calls are not confirmed yet.
     pub(super) fn in_flight(&self) -> u64 {
         self.last - self.confirmed

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use restante_proto::mbws::Ranges;
-use restante_proto::mqtt::{Ack, Packet, PacketId, PacketType, Qos, ReasonCode, SubscriptionId};
+use restante_proto::mqtt::{Ack, PacketId, PacketType, Qos, ReasonCode, SubscriptionId};
 use restante_storage::UnixMillis;
 use rustc_hash::FxHashMap;
 
@@ -57,12 +57,21 @@ impl Origin {
         }
     }
 
-    /// The name of its consumer, where there is something to settle.
-    fn settles(&self) -> Option<&str> {
+    /// Whether there is something to settle, of that consumer.
+    fn settles(&self, consumer: &str) -> bool {
         match self {
-            Origin::Own => Some(OWN_CONSUMER),
-            Origin::Listener => None,
-            Origin::Shared(name) => Some(name),
+            Origin::Own => consumer == OWN_CONSUMER,
+            Origin::Listener => false,
+            Origin::Shared(name) => **name == *consumer,
+        }
+    }
+
+    /// The name of its consumer.
+    fn consumer(&self) -> Arc<str> {
+        match self {
+            Origin::Own => OWN_CONSUMER.into(),
+            Origin::Listener => LISTENER.into(),
+            Origin::Shared(name) => Arc::clone(name),
         }
     }
 }
@@ -84,6 +93,10 @@ pub(super) struct Outbound {
     next_id: u16,
     own: Credit,
     shared: FxHashMap<Arc<str>, Credit>,
+    /// Deliveries that are done with and not settled yet: of which consumer, and which.
+    done: Option<(Arc<str>, Ranges)>,
+    /// The call that settled the last ones.
+    settled: u64,
 }
 
 /// A delivery that was sent and whose id is not free yet.
@@ -151,6 +164,8 @@ impl Outbound {
             next_id: 1,
             own: Credit::default(),
             shared: FxHashMap::default(),
+            done: None,
+            settled: 0,
         }
     }
 
@@ -267,15 +282,20 @@ impl Session {
         if !is_again && expires.is_some_and(|expires| expires <= wall) {
             return self.is_done_with(&origin, offset);
         }
-        let retain = message.retained || (message.retain && as_published);
-        let Some(mut publish) = translate::deliver(message, qos, is_again, ids) else {
+        let Some(publish) = message.publish(translate::deliver) else {
             self.tally.unspeakable += 1;
             return self.is_done_with(&origin, offset);
         };
-        publish.retain = retain;
-        let mut outgoing = Box::new(Outgoing { publish, expires });
-        outgoing.stamp(wall);
-        if self.is_too_large(&mut outgoing) {
+        let outgoing = Box::new(Outgoing {
+            publish: Arc::clone(publish),
+            qos,
+            dup: is_again,
+            retain: message.retained || (message.retain && as_published),
+            id: None,
+            ids,
+            expires,
+        });
+        if self.output.is_too_large(&outgoing, wall) {
             self.tally.too_large += 1;
             return self.is_done_with(&origin, offset);
         }
@@ -314,7 +334,7 @@ impl Session {
     pub(super) fn let_go_of(&mut self, key: &Key) {
         let subscriptions = &self.subscriptions;
         let is_wanted = |it: &Waiting| {
-            let address = topic::to_address(it.outgoing.publish.topic.as_str());
+            let address = topic::to_address(it.outgoing.publish.topic().as_str());
             !is_for(key, &it.origin, &address)
                 || subscriptions.matching(&it.origin, &address).is_some()
         };
@@ -330,22 +350,6 @@ impl Session {
             }
         }
         self.send_waiting();
-    }
-
-    /// Whether the client has said that it does not take so large a packet.
-    fn is_too_large(&self, outgoing: &mut Outgoing) -> bool {
-        if !self.output.is_limited() {
-            return false;
-        }
-        let publish = &mut outgoing.publish;
-        // Any id is as long as any other.
-        publish.packet_id = (publish.qos > Qos::AtMostOnce).then_some(PacketId::FIRST);
-        let packet = Packet::Publish(std::mem::take(publish));
-        let fits = self.output.fits(&packet);
-        if let Packet::Publish(it) = packet {
-            *publish = it;
-        }
-        !fits
     }
 
     /// Sends what waits, as far as there are places and ids.
@@ -372,8 +376,8 @@ impl Session {
             mut outgoing,
         } = next;
         self.outbound.waiting_bytes -= outgoing.n_bytes();
-        outgoing.publish.packet_id = Some(id);
-        let step = match outgoing.publish.qos {
+        outgoing.id = Some(id);
+        let step = match outgoing.qos {
             Qos::ExactlyOnce => Step::WaitsForPubrec,
             _ => Step::WaitsForPuback,
         };
@@ -425,7 +429,7 @@ impl Session {
         match flight.origin.clone() {
             Origin::Own => {
                 flight.step = Step::Received;
-                let mut settle = accepted(OWN_CONSUMER, offset);
+                let mut settle = accepted(OWN_CONSUMER, Ranges::from_iter([offset]));
                 settle.releasing.push(id.get());
                 let wish = self.calls.call_for(Call::Settle(settle), Waits::Pubrel(id));
                 self.wishes.push_back(wish);
@@ -483,9 +487,34 @@ impl Session {
         self.has_done(origin);
     }
 
+    /// It is to be settled: with others that follow, for each settlement is a record of the log.
     fn settle(&mut self, origin: &Origin, offset: u64) {
-        if let Some(consumer) = origin.settles() {
-            let settle = Call::Settle(accepted(consumer, offset));
+        if matches!(origin, Origin::Listener) {
+            return;
+        }
+        match &mut self.outbound.done {
+            Some((consumer, offsets)) if origin.settles(consumer) => offsets.insert(offset),
+            _ => {
+                self.settle_now();
+                let offsets = Ranges::from_iter([offset]);
+                self.outbound.done = Some((origin.consumer(), offsets));
+            }
+        }
+    }
+
+    /// Nothing more comes just now: what is done with by now is settled, with one call; but while the last settlement is on its
+    /// way to the disk, it waits for that, and others with it. To be called before wishes are taken for the last time.
+    pub fn settle_up(&mut self) {
+        if self.calls.is_confirmed(self.outbound.settled) {
+            self.settle_now();
+        }
+    }
+
+    /// What is done with is settled, whatever is on its way: the connection ends, or what follows may end what it is for.
+    pub fn settle_now(&mut self) {
+        if let Some((consumer, offsets)) = self.outbound.done.take() {
+            let settle = Call::Settle(accepted(&consumer, offsets));
+            self.outbound.settled = self.calls.next();
             let wish = self.calls.call(settle);
             self.wishes.push_back(wish);
         }
@@ -511,14 +540,15 @@ impl Session {
                 }
             }
         };
+        self.settle_now();
         self.wishes.push_back(Wish::Credit { consumer, limit });
     }
 }
 
-fn accepted(consumer: &str, offset: u64) -> Settle {
+fn accepted(consumer: &str, accepted: Ranges) -> Settle {
     Settle {
         consumer: consumer.to_owned(),
-        accepted: Ranges::from_iter([offset]),
+        accepted,
         ..Settle::default()
     }
 }

@@ -1,16 +1,17 @@
 //! What is to be written: in order, encoded when there is room.
 //!
-//! A delivery is kept as the strings and the body of the broker's message, and encoded straight from them: only then are
-//! the topic alias and what it has left to live known.
+//! Of a delivery, what all who get the message have in common is encoded once, for all of them. What is its own is written
+//! in front of that when there is room: only then are the topic alias and what it has left to live known.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use restante_proto::mqtt::{
-    Ack, Connack, Disconnect, EncodeError, Packet, PacketId, PacketType, Publish, ReasonCode, Str,
-    Version, encode_within, encoded_len,
+    Ack, Connack, Disconnect, EncodeError, Packet, PacketId, PacketType, PublishHead, Qos,
+    ReasonCode, SharedPublish, Str, SubscriptionId, Version, encode_within, encoded_len,
 };
 use restante_storage::UnixMillis;
 use rustc_hash::FxBuildHasher;
@@ -50,22 +51,38 @@ impl Answer {
 /// A delivery on its way out.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) publish: Publish,
+    pub(super) publish: Arc<SharedPublish>,
+    pub(super) qos: Qos,
+    pub(super) dup: bool,
+    pub(super) retain: bool,
+    /// With QoS 1 and 2, once it has a place.
+    pub(super) id: Option<PacketId>,
+    /// Those of the matching subscriptions.
+    pub(super) ids: Vec<SubscriptionId>,
     pub(super) expires: Option<UnixMillis>,
 }
 
 impl Outgoing {
     /// About how much memory it holds on to.
     pub(super) fn n_bytes(&self) -> usize {
-        self.publish.payload.len() + self.publish.topic.len() + 128
+        self.publish.payload().len() + self.publish.topic().len() + 128
     }
 
-    /// Tells what it has left to live, in seconds begun.
-    pub(super) fn stamp(&mut self, wall: UnixMillis) {
-        self.publish.properties.message_expiry_secs = self.expires.map(|expires| {
-            let left = expires.get().saturating_sub(wall.get()).div_ceil(1000);
-            u32::try_from(left).unwrap_or(u32::MAX)
-        });
+    /// What is its own; what it has left to live is told in seconds begun.
+    fn head(&self, wall: UnixMillis) -> PublishHead<'_> {
+        PublishHead {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            packet_id: self.id,
+            topic_alias: None,
+            topic_known: false,
+            message_expiry_secs: self.expires.map(|expires| {
+                let left = expires.get().saturating_sub(wall.get()).div_ceil(1000);
+                u32::try_from(left).unwrap_or(u32::MAX)
+            }),
+            subscription_ids: &self.ids,
+        }
     }
 }
 
@@ -82,7 +99,7 @@ enum Out {
 impl Out {
     fn payload_bytes(&self) -> usize {
         match self {
-            Out::Publish(outgoing) => outgoing.publish.payload.len(),
+            Out::Publish(outgoing) => outgoing.publish.payload().len(),
             Out::Answer(_) | Out::Pingresp | Out::Packet(_) => 0,
         }
     }
@@ -131,9 +148,16 @@ impl Output {
         self.version = version;
     }
 
-    /// Whether there is a size that the client does not take.
-    pub(super) fn is_limited(&self) -> bool {
-        self.packet_bytes_max < u32::MAX
+    /// Whether the client has said that it does not take so large a delivery.
+    pub(super) fn is_too_large(&self, outgoing: &Outgoing, wall: UnixMillis) -> bool {
+        if self.packet_bytes_max == u32::MAX {
+            return false;
+        }
+        let mut head = outgoing.head(wall);
+        // Any id is as long as any other.
+        head.packet_id = Some(PacketId::FIRST);
+        let n_bytes = outgoing.publish.encoded_len(self.version, &head);
+        n_bytes.is_ok_and(|n_bytes| n_bytes > self.packet_bytes_max as usize)
     }
 
     /// Whether the client takes a packet of that size.
@@ -226,10 +250,8 @@ impl Output {
         let packet = match next {
             Out::Publish(outgoing) => {
                 self.n_bytes = self.n_bytes.saturating_sub(outgoing.n_bytes());
-                return (
-                    PacketType::Publish,
-                    self.encode_publish(*outgoing, wall, out),
-                );
+                let encoded = self.encode_publish(&outgoing, wall, out);
+                return (PacketType::Publish, encoded);
             }
             Out::Answer(answer) => self.answer_packet(answer),
             Out::Pingresp => Packet::Pingresp,
@@ -255,38 +277,49 @@ impl Output {
     /// With an alias, or, where that is what makes it too large, without.
     fn encode_publish(
         &mut self,
-        mut outgoing: Outgoing,
+        outgoing: &Outgoing,
         wall: UnixMillis,
         out: &mut BytesMut,
     ) -> Result<(), EncodeError> {
-        outgoing.stamp(wall);
-        let mut publish = outgoing.publish;
-        let max = self.packet_bytes_max;
-        let topic = publish.topic.clone();
-        let alias = self.aliases.look_up(&topic);
-        match alias {
-            Some(Alias::Known(number)) => {
-                publish.topic = Str::default();
-                publish.properties.topic_alias = Some(number);
-            }
-            Some(Alias::Free { number, .. }) => publish.properties.topic_alias = Some(number),
-            None => {}
-        }
-        let mut packet = Packet::Publish(publish);
-        match (encode_within(&packet, self.version, max, out), alias) {
-            (Ok(()), Some(Alias::Free { slot, .. })) => {
-                self.aliases.set(slot, topic);
+        let publish = &*outgoing.publish;
+        let plain = outgoing.head(wall);
+        let Some(alias) = self.aliases.look_up(publish.topic()) else {
+            return self.encode_within(publish, &plain, out);
+        };
+        let (number, topic_known) = match alias {
+            Alias::Known(number) => (number, true),
+            Alias::Free { number, .. } => (number, false),
+        };
+        let short = PublishHead {
+            topic_alias: Some(number),
+            topic_known,
+            ..plain
+        };
+        match (self.encode_within(publish, &short, out), alias) {
+            (Ok(()), Alias::Free { slot, .. }) => {
+                self.aliases.set(slot, publish.topic().clone());
                 Ok(())
             }
-            (Err(EncodeError::TooLarge { .. }), Some(_)) => {
-                if let Packet::Publish(publish) = &mut packet {
-                    publish.topic = topic;
-                    publish.properties.topic_alias = None;
-                }
-                encode_within(&packet, self.version, max, out)
-            }
+            (Err(EncodeError::TooLarge { .. }), _) => self.encode_within(publish, &plain, out),
             (encoded, _) => encoded,
         }
+    }
+
+    /// As [`encode_within`] does it.
+    fn encode_within(
+        &self,
+        publish: &SharedPublish,
+        head: &PublishHead<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let max = self.packet_bytes_max;
+        if max < u32::MAX {
+            let n_bytes = publish.encoded_len(self.version, head)?;
+            if n_bytes > max as usize {
+                return Err(EncodeError::TooLarge { n_bytes, max });
+            }
+        }
+        publish.encode(self.version, head, out)
     }
 }
 

@@ -8,14 +8,13 @@
 //! | payload format 1 | text |
 //! | message expiry | time to live |
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use restante_proto::mqtt::{
-    PayloadFormat, Publish, PublishProperties, Qos, Str, SubscriptionId, UserProperties, Will,
+    PayloadFormat, Publish, PublishProperties, Qos, SharedPublish, Str, UserProperties, Will,
 };
 
 use super::topic;
@@ -73,40 +72,29 @@ pub(super) fn will(will: &Will, address: String) -> NewMessage {
     *self::publish(publish, address, 0)
 }
 
-/// A message as a publish, without packet id; none if no topic can hold its address.
-pub(super) fn deliver(
-    message: Message,
-    qos: Qos,
-    dup: bool,
-    subscription_ids: Vec<SubscriptionId>,
-) -> Option<Publish> {
-    let user_properties = user_properties_of(&message);
-    let topic = match topic::to_topic(&message.address) {
-        Cow::Borrowed(_) => message.address,
-        Cow::Owned(topic) => topic,
-    };
-    let topic = Str::new(topic).ok().filter(|topic| !topic.is_empty())?;
+/// A message as what all who get it have in common; none if no topic can hold its address.
+pub(super) fn deliver(message: &Message) -> Option<SharedPublish> {
+    let topic = Str::new(topic::to_topic(&message.address).into_owned());
+    let topic = topic.ok().filter(|topic| !topic.is_empty())?;
+    // All that is told is a string or data that it may be.
+    SharedPublish::new(topic, &properties_of(message), message.body.clone()).ok()
+}
+
+fn properties_of(message: &Message) -> PublishProperties {
     let response_topic = message.reply_to.as_deref().map(topic::to_topic);
-    Some(Publish {
-        dup,
-        qos,
-        retain: message.retained,
-        topic,
-        packet_id: None,
-        properties: PublishProperties {
-            payload_format: message.text.then_some(PayloadFormat::Utf8),
-            message_expiry_secs: None,
-            topic_alias: None,
-            response_topic: response_topic
-                .filter(|topic| !topic.contains(['+', '#']))
-                .and_then(|topic| Str::new(topic.into_owned()).ok()),
-            correlation_data: message.correlation_id.and_then(correlation_data),
-            subscription_ids,
-            content_type: message.content_type.and_then(|it| Str::new(it).ok()),
-            user_properties,
-        },
-        payload: message.body,
-    })
+    PublishProperties {
+        payload_format: message.text.then_some(PayloadFormat::Utf8),
+        response_topic: response_topic
+            .filter(|topic| !topic.contains(['+', '#']))
+            .and_then(|topic| Str::new(topic.into_owned()).ok()),
+        correlation_data: message.correlation_id.as_deref().and_then(correlation_data),
+        content_type: message
+            .content_type
+            .as_deref()
+            .and_then(|it| Str::try_from(it).ok()),
+        user_properties: user_properties_of(message),
+        ..PublishProperties::default()
+    }
 }
 
 /// Correlation data as a correlation id: what is text for people stays as it is.
@@ -120,11 +108,11 @@ fn correlation_id(data: &Bytes) -> String {
 }
 
 /// The data of a correlation id; none if it is longer than MQTT takes.
-fn correlation_data(id: String) -> Option<Bytes> {
+fn correlation_data(id: &str) -> Option<Bytes> {
     let encoded = id.strip_prefix(BYTES_MARK);
     let data = match encoded.and_then(|encoded| STANDARD.decode(encoded).ok()) {
         Some(bytes) => Bytes::from(bytes),
-        None => Bytes::from(id),
+        None => Bytes::copy_from_slice(id.as_bytes()),
     };
     (data.len() <= usize::from(u16::MAX)).then_some(data)
 }
@@ -175,11 +163,11 @@ mod tests {
             (b"base64:", "base64:YmFzZTY0Og=="),
         ] {
             assert_eq!(correlation_id(&Bytes::from(data)), id);
-            assert_eq!(correlation_data(id.to_owned()), Some(Bytes::from(data)));
+            assert_eq!(correlation_data(id), Some(Bytes::from(data)));
         }
         // An id of another door that only looks like ours.
         let other = "base64:%%".to_owned();
-        assert_eq!(correlation_data(other.clone()), Some(Bytes::from(other)));
+        assert_eq!(correlation_data(&other), Some(Bytes::from(other.clone())));
     }
 
     #[test]
@@ -240,17 +228,18 @@ mod tests {
             .into(),
             ..Message::default()
         };
-        let publish = deliver(message, Qos::AtMostOnce, false, Vec::new()).unwrap();
-        assert_eq!(publish.properties.correlation_data, None);
-        assert_eq!(publish.properties.content_type, None);
-        assert_eq!(publish.properties.user_properties.len(), 1);
+        let properties = properties_of(&message);
+        assert_eq!(properties.correlation_data, None);
+        assert_eq!(properties.content_type, None);
+        assert_eq!(properties.user_properties.len(), 1);
+        assert!(deliver(&message).is_some());
         for address in [long.as_str(), "%00"] {
             let address = address.to_owned();
             let message = Message {
                 address,
                 ..Message::default()
             };
-            assert_eq!(deliver(message, Qos::AtMostOnce, false, Vec::new()), None);
+            assert!(deliver(&message).is_none());
         }
     }
 
@@ -258,7 +247,7 @@ mod tests {
         #[test]
         fn correlation_data_comes_back(data in prop::collection::vec(any::<u8>(), 0..20), text in "(base64:)?[ -~é\n]{0,9}") {
             for data in [Bytes::from(data), Bytes::from(text)] {
-                prop_assert_eq!(correlation_data(correlation_id(&data)), Some(data));
+                prop_assert_eq!(correlation_data(&correlation_id(&data)), Some(data));
             }
         }
     }

@@ -304,6 +304,8 @@ pub(super) fn delivery(qos: u8, body: Bytes) -> Event {
         unreachable!("it is one");
     };
     delivery.consumer = Arc::from(LISTENER);
-    delivery.message.qos_bound = Some(qos);
+    let mut message = (*delivery.message).clone();
+    message.qos_bound = Some(qos);
+    delivery.message = std::sync::Arc::new(message.into());
     Event::Delivery(delivery)
 }

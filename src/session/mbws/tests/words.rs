@@ -171,21 +171,24 @@ fn delivery(text: bool) -> Event {
         offset: 17,
         attempt: 2,
         barred: false,
-        message: Message {
-            address: "a".to_owned(),
-            message_id: "m".to_owned(),
-            correlation_id: None,
-            reply_to: None,
-            content_type: Some("t/x".to_owned()),
-            key: None,
-            priority: 4,
-            properties: BTreeMap::new(),
-            time: UnixMillis::new(999_000),
-            expires: Some(WALL.saturating_add(250)),
-            body: Bytes::from_static(b"hi"),
-            text,
-            ..Message::default()
-        },
+        message: Arc::new(
+            Message {
+                address: "a".to_owned(),
+                message_id: "m".to_owned(),
+                correlation_id: None,
+                reply_to: None,
+                content_type: Some("t/x".to_owned()),
+                key: None,
+                priority: 4,
+                properties: BTreeMap::new(),
+                time: UnixMillis::new(999_000),
+                expires: Some(WALL.saturating_add(250)),
+                body: Bytes::from_static(b"hi"),
+                text,
+                ..Message::default()
+            }
+            .into(),
+        ),
     }))
 }
 

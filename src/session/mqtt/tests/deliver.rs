@@ -1,6 +1,7 @@
 //! Deliveries to the client.
 
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +13,13 @@ use restante_proto::mqtt::{
 use restante_storage::payload;
 
 use super::rig::{
-    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, kept, message, str,
+    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, kept, message, settings, str,
     subscribe,
 };
 use crate::broker::{Attached, Call, Delivery, Event, MqttState, Settle};
 use crate::message::Message;
 use crate::refusal::Refusal;
-use crate::session::mqtt::Wish;
+use crate::session::mqtt::{Settings, Wish};
 
 const QOS0: Qos = Qos::AtMostOnce;
 const QOS1: Qos = Qos::AtLeastOnce;
@@ -58,6 +59,51 @@ fn calls(rig: &mut Rig) -> Vec<Call> {
 
 fn ack(rig: &mut Rig, of: fn(Ack) -> Packet, number: u16) {
     rig.client(of(Ack::new(id(number), SUCCESS)));
+}
+
+#[test]
+fn what_is_acknowledged_at_once_is_settled_with_one_call() {
+    let mut rig = Rig::with(Settings {
+        receive_maximum: NonZeroU16::new(100).unwrap(),
+        ..settings()
+    });
+    rig = rig
+        .start_durable(connect(Version::V5))
+        .subscribed("#", QOS1);
+    for offset in 1..=5 {
+        rig.deliver("q", offset, 1, message("a"));
+    }
+    rig.read();
+    let puback = |number| Packet::Puback(Ack::new(id(number), SUCCESS));
+    for number in [1, 2, 5] {
+        rig.session.handle_packet(rig.now, puback(number));
+    }
+    assert_eq!(rig.session.poll_call(), None);
+    // What is no acknowledgement may end what it is for.
+    rig.session.handle_packet(rig.now, Packet::Pingreq);
+    let (tag, call) = rig.expect_call();
+    let Call::Settle(settle) = call else {
+        panic!("no settle");
+    };
+    assert_eq!(settle.accepted, Ranges::from_iter([1, 2, 5]));
+    rig.expect(&[Packet::Pingresp]);
+    // What comes while that is on its way to the disk waits for it.
+    rig.session.handle_packet(rig.now, puback(4));
+    rig.session.settle_up();
+    assert_eq!(rig.session.poll_call(), None);
+    let upto = tag;
+    let failed = Vec::new();
+    let confirmed = Event::Confirmed { upto, failed };
+    rig.session.handle_event(rig.wall, confirmed);
+    rig.session.settle_up();
+    assert_eq!(rig.expect_call().1, accepted("q", 4, &[]));
+    // And not where the connection ends.
+    rig.session.handle_packet(rig.now, puback(3));
+    rig.session.settle_up();
+    assert_eq!(rig.session.poll_call(), None);
+    rig.session.settle_now();
+    assert_eq!(rig.expect_call().1, accepted("q", 3, &[]));
+    rig.expect_silence();
 }
 
 #[test]
@@ -325,7 +371,7 @@ fn nothing_more_goes_out_of_a_subscription_whose_right_is_gone() {
         offset: 6,
         attempt: 2,
         barred: true,
-        message: message("a/x"),
+        message: Arc::new(message("a/x").into()),
     })));
     let settled = [("q", 5), ("s/g/a/x", 2), ("q", 6)];
     assert_eq!(

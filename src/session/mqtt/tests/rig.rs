@@ -193,6 +193,7 @@ impl Rig {
             self.decoder = Some(Decoder::client(connect.version, Limits::default()));
         }
         self.session.handle_packet(self.now, packet);
+        self.session.settle_now();
     }
 
     pub(super) fn client_publishes(&mut self, qos: Qos, number: u16) {
@@ -205,6 +206,7 @@ impl Rig {
 
     pub(super) fn broker(&mut self, event: Event) {
         self.session.handle_event(self.wall, event);
+        self.session.settle_now();
     }
 
     pub(super) fn confirm(&mut self, upto: u64) {
@@ -222,7 +224,7 @@ impl Rig {
             offset,
             attempt,
             barred: false,
-            message,
+            message: Arc::new(message.into()),
         })));
     }
 

@@ -1,0 +1,122 @@
+//! The table.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Mqtt;
+use super::pool::Counted;
+use crate::cli::show::aligned;
+
+/// One case, measured. Times in milliseconds; what was not measured is none.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Row {
+    scenario: &'static str,
+    pub(super) size: Option<u32>,
+    pub(super) publishers: Option<u32>,
+    pub(super) subscribers: Option<u32>,
+    pub(super) window: Option<u32>,
+    pub(super) messages: Option<u64>,
+    pub(super) connections: Option<u64>,
+    pub(super) subscriptions: Option<u64>,
+    published_per_second: Option<f64>,
+    delivered_per_second: Option<f64>,
+    /// From publish to delivery.
+    pub(super) p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    p999_ms: Option<f64>,
+    /// Deliveries that never came.
+    pub(super) missing: Option<u64>,
+    pub(super) twice: Option<u64>,
+    /// The broker's processor time, for each delivery, or, where there are none, publish.
+    cpu_us_each: Option<f64>,
+    /// How many processors the broker kept busy.
+    cpus: Option<f64>,
+    pub(super) rss_kib: Option<u64>,
+    /// Memory for each connection or message.
+    pub(super) kib_each: Option<f64>,
+    /// The first row's rate, by this one's.
+    pub(super) ratio: Option<f64>,
+}
+
+impl Row {
+    pub(super) fn new(scenario: &'static str, args: &Mqtt) -> Row {
+        Row {
+            scenario,
+            size: Some(args.size),
+            ..Row::default()
+        }
+    }
+
+    /// With rates.
+    pub(super) fn counted(mut self, counted: &Counted) -> Row {
+        let rate = |n: u64| (n > 0).then(|| n as f64 / counted.seconds);
+        self.published_per_second = rate(counted.published);
+        self.delivered_per_second = rate(counted.delivered);
+        if let Some(cpu) = counted.cpu_seconds {
+            let n = counted.delivered.max(counted.published);
+            self.cpu_us_each = (n > 0).then(|| cpu * 1e6 / n as f64);
+            self.cpus = Some(cpu / counted.seconds);
+        }
+        self
+    }
+
+    pub(super) fn times(&mut self, latency: &Histogram<u64>) {
+        let quantile = |quantile| {
+            let micros = latency.value_at_quantile(quantile) as f64;
+            (!latency.is_empty()).then_some(micros / 1000.0)
+        };
+        self.p50_ms = quantile(0.5);
+        self.p99_ms = quantile(0.99);
+        self.p999_ms = quantile(0.999);
+    }
+
+    pub(super) fn publishes_per_second(&self) -> Option<f64> {
+        self.published_per_second
+    }
+
+    fn cells(&self) -> [(&'static str, Option<String>); 20] {
+        let count = |n: Option<u64>| n.map(|n| n.to_string());
+        let real = |n: Option<f64>, decimals: usize| n.map(|n| format!("{n:.decimals$}"));
+        [
+            ("scenario", Some(self.scenario.to_owned())),
+            ("size", count(self.size.map(u64::from))),
+            ("pubs", count(self.publishers.map(u64::from))),
+            ("subs", count(self.subscribers.map(u64::from))),
+            ("window", count(self.window.map(u64::from))),
+            ("messages", count(self.messages)),
+            ("conns", count(self.connections)),
+            ("subscriptions", count(self.subscriptions)),
+            ("pub/s", real(self.published_per_second, 0)),
+            ("deliver/s", real(self.delivered_per_second, 0)),
+            ("p50 ms", real(self.p50_ms, 2)),
+            ("p99 ms", real(self.p99_ms, 2)),
+            ("p99.9 ms", real(self.p999_ms, 2)),
+            ("missing", count(self.missing)),
+            ("twice", count(self.twice)),
+            ("cpu us", real(self.cpu_us_each, 2)),
+            ("cpus", real(self.cpus, 2)),
+            ("RSS KiB", count(self.rss_kib)),
+            ("KiB each", real(self.kib_each, 2)),
+            ("ratio", real(self.ratio, 2)),
+        ]
+    }
+}
+
+/// All rows, for people: without the columns that none of them has.
+pub(super) fn table(rows: &[Row]) -> String {
+    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    let is_used = |head: &str| {
+        let mut all = cells.iter().flatten();
+        all.any(|(it, cell)| *it == head && cell.is_some())
+    };
+    let used = |row: &Row| row.cells().into_iter().filter(|(head, _)| is_used(head));
+    let mut lines = Vec::new();
+    if let Some(first) = rows.first() {
+        lines.push(used(first).map(|(head, _)| head.to_owned()).collect());
+    }
+    for row in rows {
+        let shown = used(row).map(|(_, cell)| cell.unwrap_or_else(|| "-".to_owned()));
+        lines.push(shown.collect());
+    }
+    aligned(&lines)
+}
