@@ -622,6 +622,10 @@ fn mqtt_settings(config: &Config) -> mqtt::Settings {
         publish_rate: publish_rate(limits),
         window: u32::try_from(limits.window).unwrap_or(u32::MAX),
         response_prefix: RESPONSE_PREFIX.to_owned(),
+        server_reference: mqtt
+            .server_reference
+            .as_deref()
+            .and_then(|it| it.try_into().ok()),
     }
 }
 

@@ -57,23 +57,25 @@ pub(super) struct Closed<'a> {
 }
 
 impl Making {
-    /// `room`: how many queues the realm has, and how many it may have; asked while nobody else reserves or closes.
+    /// `room`: how many queues the realm has, with those that are being made, and how many it may have; asked while nobody else
+    /// reserves or closes. One that is being made may be among those it has already.
     fn reserve(
         self: &Arc<Self>,
         realm: &str,
         names: &[&str],
-        room: impl FnOnce() -> Option<(usize, usize)>,
+        room: impl FnOnce(&mut dyn Iterator<Item = &str>) -> Option<(usize, usize)>,
     ) -> Result<Reserved, Refusal> {
         let mut realms = self.realms.lock();
         let here = realms.get(realm);
         if here.is_some_and(|here| here.closed) {
             return Err(Refusal::NoRoute);
         }
-        let (there, most) = room().ok_or(Refusal::NoRoute)?;
-        let making = here.map_or(0, |here| here.names.len());
+        let making = here.into_iter().flat_map(|here| here.names.keys());
+        let mut making = making.map(|name| &**name);
+        let (taken, most) = room(&mut making).ok_or(Refusal::NoRoute)?;
         let is_new = |name: &&&str| here.is_none_or(|here| !here.names.contains_key(**name));
         let more = names.iter().filter(is_new).count();
-        if there.saturating_add(making).saturating_add(more) > most {
+        if taken.saturating_add(more) > most {
             return Err(Refusal::TooMany);
         }
         let realm: Arc<str> = realm.into();
@@ -166,8 +168,12 @@ impl Shared {
     }
 
     fn reserve(&self, realm: &str, names: &[&str], most: usize) -> Result<Reserved, Refusal> {
-        self.making.reserve(realm, names, || {
-            self.has_realm(realm).then(|| (self.n_queues(realm), most))
+        self.making.reserve(realm, names, |making| {
+            let routes = self.routes.load();
+            let there = routes.queues.get(realm);
+            let is_new = |name: &&str| there.is_none_or(|it| !it.names.contains_key(*name));
+            let taken = making.filter(is_new).count() + self.n_queues(realm);
+            self.has_realm(realm).then_some((taken, most))
         })
     }
 
@@ -181,8 +187,11 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn room(there: usize, most: usize) -> impl FnOnce() -> Option<(usize, usize)> {
-        move || Some((there, most))
+    fn room(
+        there: usize,
+        most: usize,
+    ) -> impl FnOnce(&mut dyn Iterator<Item = &str>) -> Option<(usize, usize)> {
+        move |making| Some((there + making.count(), most))
     }
 
     #[test]
@@ -198,7 +207,7 @@ mod tests {
         assert_eq!(refused("office"), Some(Refusal::NoRoute));
         drop((elsewhere, closed));
         assert_eq!(refused("shop"), None);
-        let gone = making.reserve("shop", &["b"], || None).err();
+        let gone = making.reserve("shop", &["b"], |_| None).err();
         assert_eq!(gone, Some(Refusal::NoRoute));
         assert!(making.realms.lock().is_empty(), "nothing is kept");
     }

@@ -153,6 +153,7 @@ fn range(key: &Key) -> String {
     let none = match (key.default, key.kind) {
         (Default::None, Kind::File) => "a file's path, or none",
         (Default::None, Kind::Address) => "an address, or none",
+        (Default::None, Kind::Text) => "a name, or none",
         (Default::None, _) => "none for no limit",
         _ => "",
     };

@@ -229,6 +229,7 @@ pub(super) const KEYS: &[Key] = &[
     key("mqtt.share-linger", span(Duration::ZERO, YEARS_10), "5m", "How long the messages of a shared subscription wait after its last member has left it for good."),
     key("mqtt.denied-publish", Kind::Choice(&["acknowledge", "close"]), "acknowledge", "In 3.x, which has no word for it: whether a publish that is denied is acknowledged and dropped, or ends the connection."),
     key("mqtt.subscriptions-max", count(1, 1_000_000), "1000", "Subscriptions of one session."),
+    key_or("mqtt.server-reference", Kind::Text, Default::None, "Another broker, as other.example:1883, that clients of 5.0 are sent to when this one shuts down."),
     key("mqtt.sys-interval", span(Duration::ZERO, Duration::from_secs(86_400)), "10s", "How often `$SYS` topics are told to those who may consume them; 0: there are none."),
     key("mqtt.retained-max", count(0, 1_000_000_000), "1000000", "Retained messages, in all realms together. Past it only those are taken that replace or remove another."),
 

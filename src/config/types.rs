@@ -186,6 +186,8 @@ pub struct Mqtt {
     pub denied_publish: DeniedPublish,
     /// Subscriptions of a session.
     pub subscriptions_max: usize,
+    /// Where clients of 5.0 are sent to at a shutdown.
+    pub server_reference: Option<String>,
     /// Time between tellings of `$SYS` topics; `None`: they are not told.
     pub sys_interval: Option<Duration>,
     /// Retained messages.
@@ -414,6 +416,7 @@ fn mqtt(s: &Settings) -> Mqtt {
             _ => DeniedPublish::Acknowledge,
         },
         subscriptions_max: count(s, "mqtt.subscriptions-max"),
+        server_reference: some_text(s.get("mqtt.server-reference")),
         sys_interval: Some(span(s, "mqtt.sys-interval")).filter(|it| !it.is_zero()),
         retained_max: count(s, "mqtt.retained-max"),
     }

@@ -550,21 +550,30 @@ impl Session {
         }
         let text = why.into();
         let reason_string = Str::try_from(text.as_str()).ok();
+        let elsewhere = self.settings.server_reference.clone();
+        let server_reference =
+            elsewhere.filter(|_| word == "shutting-down" && self.version == Some(Version::V5));
+        let told = match server_reference {
+            Some(_) => ReasonCode::UseAnotherServer,
+            None => code,
+        };
         match (&self.state, self.version) {
             (
                 State::Connecting { .. } | State::Authenticating { .. } | State::Attaching(_),
                 Some(version),
             ) => {
-                let mut connack = Connack::refused(fitting(code, PacketType::Connack));
+                let mut connack = Connack::refused(fitting(told, PacketType::Connack));
                 if version == Version::V5 {
                     connack.properties.reason_string = reason_string;
+                    connack.properties.server_reference = server_reference;
                 }
                 self.output.connack(connack);
             }
             (_, Some(Version::V5)) => self.output.disconnect(Disconnect {
-                reason: fitting(code, PacketType::Disconnect),
+                reason: fitting(told, PacketType::Disconnect),
                 properties: DisconnectProperties {
                     reason_string,
+                    server_reference,
                     ..DisconnectProperties::default()
                 },
             }),

@@ -69,6 +69,7 @@ pub(super) fn settings() -> Settings {
                 publish_rate: None,
                 window: 1000,
                 response_prefix: "responses".to_owned(),
+                server_reference: None,
             },
         }),
     }

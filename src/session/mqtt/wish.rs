@@ -4,7 +4,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
-use restante_proto::mqtt::{Limits, PacketType, ReasonCode, Secret};
+use restante_proto::mqtt::{Limits, PacketType, ReasonCode, Secret, Str};
 
 use super::{AttachWish, Step};
 use crate::broker::Call;
@@ -35,6 +35,8 @@ pub struct Settings {
     pub window: u32,
     /// Where a client that asks for response information is to be replied to: this, a `/`, and its client identifier.
     pub response_prefix: String,
+    /// The server that clients of 5.0 are sent to when the broker shuts down (§4.11); none: they may come back here.
+    pub server_reference: Option<Str>,
 }
 
 /// What becomes of a publish of a 3.x client that is refused for good: it has no code to be told with [MQTT-3.3.5-2].

@@ -301,6 +301,49 @@ fn at_shutdown_a_session_with_nothing_under_way_ends_at_once() {
 }
 
 #[test]
+fn at_shutdown_clients_of_5_0_may_be_sent_elsewhere() {
+    let settings = Settings {
+        server_reference: Some(str("other:1883")),
+        ..settings()
+    };
+    let goes_to_other = |told: &[Packet]| match told {
+        [Packet::Disconnect(it)] => {
+            it.reason == ReasonCode::UseAnotherServer
+                && it.properties.server_reference == Some(str("other:1883"))
+        }
+        [Packet::Connack(it)] => {
+            it.reason == ReasonCode::UseAnotherServer
+                && it.properties.server_reference == Some(str("other:1883"))
+        }
+        other => panic!("{other:?}"),
+    };
+    for attaches in [false, true] {
+        let mut rig = Rig::with(settings.clone());
+        rig.client(Packet::Connect(Box::new(connect(Version::V5))));
+        if attaches {
+            rig.expect_attach();
+            rig.attach(Ok(attached()));
+            rig.read();
+        }
+        rig.session.handle_shutdown(rig.now);
+        assert!(goes_to_other(&rig.read()));
+    }
+    // Those of 3.x have no such word, and a keep alive that is over is no reason to go away.
+    let (mut rig, _) = Rig::with(settings.clone()).start(connect(Version::V311), attached());
+    rig.session.handle_shutdown(rig.now);
+    assert_eq!(rig.read(), []);
+    let asks = Connect {
+        keep_alive_secs: 1,
+        ..connect(Version::V5)
+    };
+    let (mut rig, _) = Rig::with(settings).start(asks, attached());
+    rig.client(Packet::Pingreq);
+    assert_eq!(rig.read(), [Packet::Pingresp]);
+    rig.pass(Duration::from_secs(2));
+    rig.expect_fatal(ReasonCode::KeepAliveTimeout);
+}
+
+#[test]
 fn at_shutdown_what_is_under_way_is_confirmed_first() {
     let mut rig = Rig::running(Version::V5);
     rig.client_publishes(QOS1, 1);

@@ -49,6 +49,7 @@ pub(super) fn settings() -> Settings {
         publish_rate: None,
         window: 32,
         response_prefix: "replies".to_owned(),
+        server_reference: None,
     }
 }
 
