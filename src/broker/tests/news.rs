@@ -57,7 +57,7 @@ async fn told(it: &mut Attachment, n: usize) -> Vec<(String, String, bool)> {
         .map(|it| {
             let value = String::from_utf8(it.body.to_vec()).unwrap();
             assert_eq!((it.qos_bound, it.text), (Some(0), true));
-            (it.address, value, it.retained)
+            (it.address.clone(), value, it.retained)
         })
         .collect()
 }

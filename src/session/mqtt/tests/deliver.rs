@@ -13,8 +13,8 @@ use restante_proto::mqtt::{
 use restante_storage::payload;
 
 use super::rig::{
-    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, kept, message, settings, str,
-    subscribe,
+    EXPIRY, RECEIVE_MAXIMUM, Rig, VERSIONS, WALL, attached, connect, id, kept, message, settings,
+    str, subscribe,
 };
 use crate::broker::{Attached, Call, Delivery, Event, MqttState, Settle};
 use crate::message::Message;
