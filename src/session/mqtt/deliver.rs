@@ -93,8 +93,8 @@ pub(super) struct Outbound {
     next_id: u16,
     own: Credit,
     shared: FxHashMap<Arc<str>, Credit>,
-    /// Deliveries that are done with and not settled yet: of which consumer, and which.
-    done: Option<(Arc<str>, Ranges)>,
+    /// Deliveries that are done with and not settled yet, in a box: an idle connection has none.
+    done: Option<Box<Done>>,
     /// The call that settled the last ones.
     settled: u64,
 }
@@ -126,6 +126,13 @@ struct Waiting {
     origin: Origin,
     offset: u64,
     outgoing: Box<Outgoing>,
+}
+
+/// Deliveries of one consumer.
+#[derive(Debug)]
+struct Done {
+    consumer: Arc<str>,
+    offsets: Ranges,
 }
 
 /// How many deliveries one consumer has been allowed.
@@ -493,11 +500,13 @@ impl Session {
             return;
         }
         match &mut self.outbound.done {
-            Some((consumer, offsets)) if origin.settles(consumer) => offsets.insert(offset),
+            Some(done) if origin.settles(&done.consumer) => done.offsets.insert(offset),
             _ => {
                 self.settle_now();
-                let offsets = Ranges::from_iter([offset]);
-                self.outbound.done = Some((origin.consumer(), offsets));
+                self.outbound.done = Some(Box::new(Done {
+                    consumer: origin.consumer(),
+                    offsets: Ranges::from_iter([offset]),
+                }));
             }
         }
     }
@@ -512,8 +521,8 @@ impl Session {
 
     /// What is done with is settled, whatever is on its way: the connection ends, or what follows may end what it is for.
     pub fn settle_now(&mut self) {
-        if let Some((consumer, offsets)) = self.outbound.done.take() {
-            let settle = Call::Settle(accepted(&consumer, offsets));
+        if let Some(done) = self.outbound.done.take() {
+            let settle = Call::Settle(accepted(&done.consumer, done.offsets));
             self.outbound.settled = self.calls.next();
             let wish = self.calls.call(settle);
             self.wishes.push_back(wish);

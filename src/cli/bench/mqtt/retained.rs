@@ -128,8 +128,8 @@ async fn look(
     let looking = pool.spawn(0, async move {
         let (mut peer, _) = Peer::connect(&entrance, "bench-look", Wish::PLAIN).await?;
         let begun = Instant::now();
-        let mut lasted = Duration::ZERO;
         let mut n_found = peer.ask(&filter, Qos::AtMostOnce).await?;
+        let mut lasted = begun.elapsed();
         while n_found < n_wanted {
             let Ok(heard) = tokio::time::timeout(QUIET, peer.hear()).await else {
                 break;
