@@ -26,12 +26,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
-use super::call::{AttachError, NewWill};
+use super::call::{Attach, AttachError, NewWill};
 use super::core::{Ask, Extras, Found};
 use super::keeper::Scribe;
+use super::outbox::Outbox;
 use super::placing::{Landing, Placed};
 use super::publish::{Care, Takers, elsewhere};
-use super::{Broker, Shared, TAKEOVERS_MAX, now};
+use super::{Broker, Shared, TAKEOVERS_MAX, ends, is_theirs, now};
 use crate::access::{Identity, Principal};
 use crate::engine::DueWill;
 use crate::engine::address::{Address, Space};
@@ -75,24 +76,35 @@ impl Attachment {
 
 impl Broker {
     /// Has the will of whoever had the session published, where a new client of the same id does not put it off: where the session
-    /// ends with this, or the will has no delay. Gives the session as it is then.
+    /// ends with this, or the will has no delay. Gives the session as it is then, which is the client's.
+    ///
+    /// # Errors
+    /// [`AttachError::NotYours`]; [`AttachError::TakenOver`], once somebody else has this client's place.
     pub(super) async fn mourn(
         &self,
+        wish: &Attach,
+        outbox: &Outbox,
         uuid: Uuid,
         mut found: Option<Found>,
-        ends: impl Fn(&Found) -> bool,
     ) -> Result<Option<Found>, AttachError> {
         for _ in 0..TAKEOVERS_MAX {
-            let Some(old) = &found else { break };
+            // Whoever is there now may have come later, and is not to be let go for this one.
+            if outbox.is_closed() {
+                return Err(AttachError::TakenOver);
+            }
+            let Some(old) = &found else {
+                return Ok(None);
+            };
+            is_theirs(&old.whole, wish)?;
             let will = old.whole.will.as_ref();
-            let Some(will) = will.filter(|will| ends(old) || will.delay_ms == 0) else {
-                break;
+            let Some(will) = will.filter(|will| ends(wish, old) || will.delay_ms == 0) else {
+                return Ok(found);
             };
             old.outbox.iter().for_each(|other| other.take_over());
             self.shared.mourn(old.whole.number, will.id).await?;
             found = self.find(uuid).await?;
         }
-        Ok(found)
+        Err(AttachError::TooMany)
     }
 }
 
@@ -204,6 +216,10 @@ impl Scribe {
             }
             Placed::NoRoute => Vec::new(),
         };
+        // Nobody is there to be refused, and to try again.
+        for landing in &mut landings {
+            landing.takers.shed_what_is_full();
+        }
         let n_shed: u64 = landings.iter().map(|it| it.takers.n_shed()).sum();
         if n_shed > 0 {
             shared.stats.shed(n_shed);
