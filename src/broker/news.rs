@@ -128,9 +128,15 @@ impl Shared {
         if !is_news(filter.as_str()) {
             return;
         }
-        let news = self.news.load();
-        for it in news.iter().filter(|it| filter.matches(&it.address)) {
-            listener.offer(&it.record);
+        loop {
+            let news = self.news.load_full();
+            for it in news.iter().filter(|it| filter.matches(&it.address)) {
+                listener.offer(&it.record);
+            }
+            // Others may have been told to it meanwhile, ahead of these: the newest come last.
+            if Arc::ptr_eq(&news, &self.news.load()) {
+                break;
+            }
         }
         listener.outbox().ring();
     }
