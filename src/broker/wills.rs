@@ -20,8 +20,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use metrics::counter;
 use prost::Message as _;
-use restante_storage::payload::{Envelope, Will};
-use restante_storage::{Draft, Kind, Lsn, SessionNo};
+use restante_storage::payload::{Envelope, Subscription, Will};
+use restante_storage::{Draft, Kind, Lsn, QueueId, SessionNo};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ use super::publish::{Care, Takers, elsewhere};
 use super::{Broker, Shared, TAKEOVERS_MAX, ends, is_theirs, now};
 use crate::access::{Identity, Principal};
 use crate::engine::DueWill;
-use crate::engine::address::{Address, Space};
+use crate::engine::address::{Address, AddressLimits, Filter, Space};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 use crate::registry::Verb;
@@ -216,8 +216,15 @@ impl Scribe {
             }
             Placed::NoRoute => Vec::new(),
         };
-        // Nobody is there to be refused, and to try again.
         for landing in &mut landings {
+            if let Some(own) = it
+                .own
+                .as_ref()
+                .filter(|own| own_keeps_out(own, &landing.address))
+            {
+                landing.takers.leave_out_own(Some(own.0), None);
+            }
+            // Nobody is there to be refused, and to try again.
             landing.takers.shed_what_is_full();
         }
         let n_shed: u64 = landings.iter().map(|it| it.takers.n_shed()).sum();
@@ -279,6 +286,19 @@ impl Scribe {
         };
         self.add_extras(index, extras);
     }
+}
+
+/// Whether a session's own queue is not to get what its client sends to that address (no local).
+fn own_keeps_out((_, subscriptions): &(QueueId, Vec<Subscription>), address: &str) -> bool {
+    let Ok(address) = Address::parse(address, AddressLimits::CEILING) else {
+        return false;
+    };
+    let matches = |it: &&Subscription| {
+        let filter = Filter::parse(&it.filter, AddressLimits::CEILING);
+        filter.is_ok_and(|filter| filter.matches(&address))
+    };
+    let mut matching = subscriptions.iter().filter(matches).peekable();
+    matching.peek().is_some() && matching.all(|it| it.no_local)
 }
 
 /// A will as its client would have published it.

@@ -128,6 +128,11 @@ impl Session {
         self.queue
     }
 
+    /// Whether one of its subscriptions does not want what its client sends itself.
+    pub(super) fn wants_no_local(&self) -> bool {
+        self.subscriptions.iter().any(|it| it.no_local)
+    }
+
     /// What is published when its client is gone.
     pub(super) fn will(&self) -> Option<&Will> {
         self.def.as_ref()?.will.as_ref()

@@ -368,3 +368,27 @@ async fn a_queue_that_is_full_takes_no_will() {
         assert_eq!(waiting("small"), 1);
     }
 }
+
+/// MQTT 5.0 §3.8.3.1: a will is sent by its client, whoever publishes it.
+#[tokio::test]
+async fn a_will_does_not_come_back_to_who_wants_nothing_of_its_own() {
+    for no_local in [false, true] {
+        let house = house_of_admin().await;
+        let mut heir = heir(&house).await;
+        let mut it = It::attach(&house, mortal("a", 60, 0)).await;
+        it.done(Call::Subscribe(Subscribe {
+            filter: "w".to_owned(),
+            qos: 1,
+            no_local,
+            ..Subscribe::default()
+        }))
+        .await;
+        drop(it);
+        assert_eq!(heir.next(1).await[0].1, "gone");
+        let mut again = It::new(&house, "a", 60).await;
+        again.credit(9);
+        heir.publish("w", 1, "last").await;
+        let all = [("q", "gone"), ("q", "last")];
+        again.gets_only(&all[usize::from(no_local)..]).await;
+    }
+}
