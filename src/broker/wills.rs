@@ -12,6 +12,8 @@
 //! - `a_will_is_published_once_whatever_crashes`
 //! - `a_right_that_is_gone_takes_the_will_with_it`
 //! - `whoever_takes_over_has_the_old_will_published_or_not_as_mqtt_says`
+//! - `whoever_comes_last_keeps_the_session_and_its_will`
+//! - `nobody_is_let_go_or_mourned_for_another_by_any_door`
 //!
 //! Not here: CONNECT's fields (session), what a record does (engine).
 
@@ -230,6 +232,9 @@ impl Scribe {
         let n_shed: u64 = landings.iter().map(|it| it.takers.n_shed()).sum();
         if n_shed > 0 {
             shared.stats.shed(n_shed);
+        }
+        if !retains {
+            landings.retain(|it| !it.takers.come_to_nothing());
         }
         if landings.is_empty() && retains {
             landings.push(Landing {

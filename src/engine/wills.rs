@@ -75,9 +75,12 @@ impl Engine {
         }
     }
 
-    /// Its will is due, unless it is another one by now.
+    /// Its will is due, unless it is another one by now. However often this is said, it costs nothing more.
     pub fn fire_will(&mut self, number: SessionNo, id: Lsn) {
-        self.wills_due.push((number, id, Left::Lost));
+        let session = self.sessions.get_mut(&number);
+        if session.is_some_and(|session| session.fire_will(id)) {
+            self.wills_due.push((number, id, Left::Lost));
+        }
     }
 
     /// Whether that is still the session's will.

@@ -392,3 +392,31 @@ async fn a_will_does_not_come_back_to_who_wants_nothing_of_its_own() {
         again.gets_only(&all[usize::from(no_local)..]).await;
     }
 }
+
+/// As on a full disk: nothing of what the engine wants gets to the log.
+#[tokio::test]
+async fn who_gives_up_waiting_for_a_will_leaves_nothing_behind() {
+    let house = house_of_admin().await;
+    let mut heir = heir(&house).await;
+    let it = It::attach(&house, mortal("a", 60, 0)).await;
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let (let_go, free) = std::sync::mpsc::channel::<()>();
+    let shared = Arc::clone(&house.started.broker.shared);
+    let holds = std::thread::spawn(move || {
+        let _nobody_writes = shared.errands.lock();
+        held.send(()).unwrap();
+        free.recv().ok();
+    });
+    is_held.await.unwrap();
+    for _ in 0..3 {
+        let patient = It::tries(&house, client("a", 60, false));
+        let tried = tokio::time::timeout(Duration::from_millis(20), patient).await;
+        assert!(tried.is_err(), "it waits");
+    }
+    drop(let_go);
+    holds.join().unwrap();
+    let again = It::attach(&house, client("a", 60, false)).await;
+    assert!(again.attached.resumed);
+    drop(it);
+    assert_eq!(legacy(&house, &mut heir).await, ["gone"]);
+}
