@@ -370,26 +370,27 @@ impl Broker {
             Some(uuid) => self.find(uuid).await?,
             None => None,
         };
-        if is_mqtt {
-            if let Some(found) = &found {
-                is_theirs(&found.whole, &wish)?;
-            }
-            self.shared.take_place(&outbox)?;
+        if let Some(found) = &found {
+            is_theirs(&found.whole, &wish)?;
         }
+        // Whoever is refused takes nobody's place.
         let will = match &wish.will {
             Some(will) if is_mqtt => Some(attachment.will(will)?),
             _ => None,
         };
+        if is_mqtt {
+            self.shared.take_place(&outbox)?;
+        }
         let expiry = wish
             .session
             .expiry
             .min(self.shared.settings.session_expiry_max);
-        found = self.mourn(uuid, found, |old| ends(&wish, old)).await?;
+        found = self.mourn(&wish, &outbox, uuid, found).await?;
         let leaves_nothing = expiry.is_zero() && will.is_none();
         while leaves_nothing && let Some(old) = found.take_if(|old| ends(&wish, old)) {
-            self.end_found(&old).await?;
+            self.end_found(&old, &outbox).await?;
             let next = self.find(uuid).await?;
-            found = self.mourn(uuid, next, |old| ends(&wish, old)).await?;
+            found = self.mourn(&wish, &outbox, uuid, next).await?;
         }
         if found.is_none() && leaves_nothing {
             if wish.session.id.is_some() && !is_mqtt {
@@ -428,6 +429,10 @@ impl Broker {
                 old.outbox.iter().for_each(|other| other.take_over());
             }
             let resumed = found.is_some();
+            // One that takes the place of another makes them no more.
+            if found.is_none() && ended.is_none() && self.has_all_sessions() {
+                return Err(AttachError::TooMany);
+            }
             let mut def = self.definition(wish, uuid, expiry, found)?;
             def.will.clone_from(&will);
             let fresh = wish.session.fresh;
@@ -435,9 +440,14 @@ impl Broker {
                 return Ok((session, resumed));
             }
             let next = self.find(uuid).await?;
-            found = self.mourn(uuid, next, |old| ends(wish, old)).await?;
+            found = self.mourn(wish, outbox, uuid, next).await?;
         }
         Err(AttachError::TooMany)
+    }
+
+    /// Whether there are as many sessions that outlive their sockets as may be.
+    fn has_all_sessions(&self) -> bool {
+        self.n_sessions() >= self.shared.settings.sessions_max
     }
 
     /// The record that makes the session, or goes on with the one found, whose present client is let go.
@@ -450,9 +460,6 @@ impl Broker {
     ) -> Result<DefineSession, AttachError> {
         let expiry_ms = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX);
         let Some(found) = found else {
-            if self.shared.n_sessions.load(Ordering::Relaxed) >= self.shared.settings.sessions_max {
-                return Err(AttachError::TooMany);
-            }
             return Ok(DefineSession {
                 uuid: bytes::Bytes::copy_from_slice(uuid.as_bytes()),
                 realm: wish.realm.to_string(),
@@ -508,12 +515,12 @@ impl Broker {
         if pushed.is_err() {
             return Err(AttachError::ShuttingDown);
         }
-        self.submit(batch).await?;
+        self.submit(batch, outbox).await?;
         defined.await.map_err(|_| AttachError::ShuttingDown)
     }
 
     /// Ends a session that is in the way of one that begins with nothing.
-    async fn end_found(&self, old: &Found) -> Result<(), AttachError> {
+    async fn end_found(&self, old: &Found, outbox: &Outbox) -> Result<(), AttachError> {
         old.outbox.iter().for_each(|other| other.take_over());
         let (told, applied) = oneshot::channel();
         let companion = Batch {
@@ -524,15 +531,25 @@ impl Broker {
         if push_end(&mut batch, old).is_err() {
             return Err(AttachError::ShuttingDown);
         }
-        self.submit(batch).await?;
+        self.submit(batch, outbox).await?;
         applied.await.map_err(|_| AttachError::ShuttingDown)?;
         Ok(())
     }
 
-    async fn submit(&self, mut batch: DraftBatch<Batch>) -> Result<(), AttachError> {
+    /// Hands the log what that client has to say of its session, unless somebody has taken its place meanwhile: whatever these say
+    /// is to come behind it.
+    async fn submit(
+        &self,
+        mut batch: DraftBatch<Batch>,
+        outbox: &Outbox,
+    ) -> Result<(), AttachError> {
         // Waits here and not in `submit`, which would block all clients of this thread.
         let permit = self.shared.log().reserve(batch.len_bytes()).await;
         batch.hold(permit.map_err(|_| AttachError::ShuttingDown)?);
+        let _in_order_with_a_takeover = outbox.gate.lock();
+        if outbox.is_closed() {
+            return Err(AttachError::TakenOver);
+        }
         if self.shared.log().submit(batch).is_err() {
             return Err(AttachError::ShuttingDown);
         }

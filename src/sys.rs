@@ -38,7 +38,11 @@ pub(crate) async fn tell(broker: Broker, traffic: Arc<Traffic>, interval: Durati
         }));
         values.extend(loads.values());
         let at = |(name, value)| (format!("$SYS/broker/{name}"), value);
-        broker.tell_news(values.into_iter().map(at));
+        // There may be thousands who hear of it, and connections are not to wait for that.
+        let broker = broker.clone();
+        let told =
+            tokio::task::spawn_blocking(move || broker.tell_news(values.into_iter().map(at)));
+        told.await.ok();
     }
 }
 

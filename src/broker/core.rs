@@ -363,7 +363,11 @@ impl Core {
             outbox.ring();
         }
         let (engine, mourners) = (&self.engine, &mut self.mourners);
-        for (_, _, reply) in mourners.extract_if(.., |it| !engine.has_will(it.0, it.1)) {
+        // Who has given up waiting, as on a full disk, is not to be kept.
+        let is_over = |it: &mut (SessionNo, Lsn, oneshot::Sender<()>)| {
+            it.2.is_closed() || !engine.has_will(it.0, it.1)
+        };
+        for (_, _, reply) in mourners.extract_if(.., is_over) {
             reply.send(()).ok();
         }
         if self.engine.has_errands() {

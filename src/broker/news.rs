@@ -48,7 +48,7 @@ impl Broker {
     pub fn tell_news(&self, values: impl IntoIterator<Item = (String, String)>) {
         let shared = &self.shared;
         let before = shared.news.load();
-        let mut news = Vec::new();
+        let (mut news, mut changed) = (Vec::new(), Vec::new());
         for (n, (address, value)) in values.into_iter().enumerate() {
             let Ok(address) = Address::parse(&address, AddressLimits::CEILING) else {
                 continue;
@@ -56,7 +56,7 @@ impl Broker {
             let known = before.get(n).filter(|it| it.address == address);
             let notice = notice(&address, &value, true);
             if known.is_none_or(|it| it.value != value) {
-                shared.tell_listeners(&address, &value);
+                changed.push(news.len());
             }
             news.push(News {
                 address,
@@ -64,7 +64,12 @@ impl Broker {
                 notice,
             });
         }
-        shared.news.store(Arc::new(news));
+        let news = Arc::new(news);
+        // Before anybody is told: whoever begins to listen too late for that finds it here.
+        shared.news.store(Arc::clone(&news));
+        for it in changed.into_iter().filter_map(|n| news.get(n)) {
+            shared.tell_listeners(&it.address, &it.value);
+        }
     }
 
     /// Sessions that outlive their connections, and whose client is away.
@@ -123,9 +128,15 @@ impl Shared {
         if !is_news(filter.as_str()) {
             return;
         }
-        let news = self.news.load();
-        for it in news.iter().filter(|it| filter.matches(&it.address)) {
-            listener.offer(&it.notice);
+        loop {
+            let news = self.news.load_full();
+            for it in news.iter().filter(|it| filter.matches(&it.address)) {
+                listener.offer(&it.notice);
+            }
+            // Others may have been told to it meanwhile, ahead of these: the newest come last.
+            if Arc::ptr_eq(&news, &self.news.load()) {
+                break;
+            }
         }
         listener.outbox().ring();
     }

@@ -49,7 +49,8 @@ pub(super) struct Takers {
     shed: SmallVec<[QueueId; 1]>,
     /// Queues of MQTT sessions that keep nothing of what is only told, and whether they are full.
     passed_over: SmallVec<[(QueueId, bool); 1]>,
-    full: bool,
+    /// Of those that take it, the ones that may take no more.
+    full: SmallVec<[QueueId; 1]>,
 }
 
 impl Takers {
@@ -63,7 +64,9 @@ impl Takers {
                 if handle.sheds && takers.leaves_out(&handle, care) {
                     continue;
                 }
-                takers.full |= handle.is_full();
+                if handle.is_full() {
+                    takers.full.push(handle.id);
+                }
                 if handle.is_transient() {
                     takers.transient.push(handle.id);
                 } else {
@@ -145,7 +148,16 @@ impl Takers {
 
     /// Whether one of its queues may take no more.
     pub(super) fn is_full(&self) -> bool {
-        self.full
+        !self.full.is_empty()
+    }
+
+    /// Leaves out the queues that may take no more, as it does those that shed.
+    pub(super) fn shed_what_is_full(&mut self) {
+        let full = std::mem::take(&mut self.full);
+        self.durable.retain(|id| !full.contains(id));
+        self.transient.retain(|id| !full.contains(id));
+        self.shed.extend(full);
+        self.shed.sort_unstable();
     }
 
     /// Whoever listens takes nothing from a queue, and does not stand for one either (MBWS.md §4.10).

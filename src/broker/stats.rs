@@ -134,7 +134,7 @@ impl Stats {
         self.route_dropped.increment(1);
     }
 
-    /// Queues of MQTT sessions and groups were full.
+    /// Queues of MQTT sessions and groups were full, or any that a will was for.
     pub(crate) fn shed(&self, messages: u64) {
         self.shed.increment(messages);
         self.missed.fetch_add(messages, Ordering::Relaxed);

@@ -12,6 +12,8 @@
 //! - `a_will_is_published_once_whatever_crashes`
 //! - `a_right_that_is_gone_takes_the_will_with_it`
 //! - `whoever_takes_over_has_the_old_will_published_or_not_as_mqtt_says`
+//! - `whoever_comes_last_keeps_the_session_and_its_will`
+//! - `nobody_is_let_go_or_mourned_for_another_by_any_door`
 //!
 //! Not here: CONNECT's fields (session), what a record does (engine).
 
@@ -20,21 +22,22 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use metrics::counter;
 use prost::Message as _;
-use restante_storage::payload::{Envelope, Will};
-use restante_storage::{Draft, Kind, Lsn, SessionNo};
+use restante_storage::payload::{Envelope, Subscription, Will};
+use restante_storage::{Draft, Kind, Lsn, QueueId, SessionNo};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
-use super::call::{AttachError, NewWill};
+use super::call::{Attach, AttachError, NewWill};
 use super::core::{Ask, Extras, Found};
 use super::keeper::Scribe;
+use super::outbox::Outbox;
 use super::placing::{Landing, Placed};
 use super::publish::{Care, Takers, elsewhere};
-use super::{Broker, Shared, TAKEOVERS_MAX, now};
+use super::{Broker, Shared, TAKEOVERS_MAX, ends, is_theirs, now};
 use crate::access::{Identity, Principal};
 use crate::engine::DueWill;
-use crate::engine::address::{Address, Space};
+use crate::engine::address::{Address, AddressLimits, Filter, Space};
 use crate::message::NewMessage;
 use crate::refusal::Refusal;
 use crate::registry::Verb;
@@ -75,24 +78,35 @@ impl Attachment {
 
 impl Broker {
     /// Has the will of whoever had the session published, where a new client of the same id does not put it off: where the session
-    /// ends with this, or the will has no delay. Gives the session as it is then.
+    /// ends with this, or the will has no delay. Gives the session as it is then, which is the client's.
+    ///
+    /// # Errors
+    /// [`AttachError::NotYours`]; [`AttachError::TakenOver`], once somebody else has this client's place.
     pub(super) async fn mourn(
         &self,
+        wish: &Attach,
+        outbox: &Outbox,
         uuid: Uuid,
         mut found: Option<Found>,
-        ends: impl Fn(&Found) -> bool,
     ) -> Result<Option<Found>, AttachError> {
         for _ in 0..TAKEOVERS_MAX {
-            let Some(old) = &found else { break };
+            // Whoever is there now may have come later, and is not to be let go for this one.
+            if outbox.is_closed() {
+                return Err(AttachError::TakenOver);
+            }
+            let Some(old) = &found else {
+                return Ok(None);
+            };
+            is_theirs(&old.whole, wish)?;
             let will = old.whole.will.as_ref();
-            let Some(will) = will.filter(|will| ends(old) || will.delay_ms == 0) else {
-                break;
+            let Some(will) = will.filter(|will| ends(wish, old) || will.delay_ms == 0) else {
+                return Ok(found);
             };
             old.outbox.iter().for_each(|other| other.take_over());
             self.shared.mourn(old.whole.number, will.id).await?;
             found = self.find(uuid).await?;
         }
-        Ok(found)
+        Err(AttachError::TooMany)
     }
 }
 
@@ -204,9 +218,23 @@ impl Scribe {
             }
             Placed::NoRoute => Vec::new(),
         };
+        for landing in &mut landings {
+            if let Some(own) = it
+                .own
+                .as_ref()
+                .filter(|own| own_keeps_out(own, &landing.address))
+            {
+                landing.takers.leave_out_own(Some(own.0), None);
+            }
+            // Nobody is there to be refused, and to try again.
+            landing.takers.shed_what_is_full();
+        }
         let n_shed: u64 = landings.iter().map(|it| it.takers.n_shed()).sum();
         if n_shed > 0 {
             shared.stats.shed(n_shed);
+        }
+        if !retains {
+            landings.retain(|it| !it.takers.come_to_nothing());
         }
         if landings.is_empty() && retains {
             landings.push(Landing {
@@ -263,6 +291,19 @@ impl Scribe {
         };
         self.add_extras(index, extras);
     }
+}
+
+/// Whether a session's own queue is not to get what its client sends to that address (no local).
+fn own_keeps_out((_, subscriptions): &(QueueId, Vec<Subscription>), address: &str) -> bool {
+    let Ok(address) = Address::parse(address, AddressLimits::CEILING) else {
+        return false;
+    };
+    let matches = |it: &&Subscription| {
+        let filter = Filter::parse(&it.filter, AddressLimits::CEILING);
+        filter.is_ok_and(|filter| filter.matches(&address))
+    };
+    let mut matching = subscriptions.iter().filter(matches).peekable();
+    matching.peek().is_some() && matching.all(|it| it.no_local)
 }
 
 /// A will as its client would have published it.

@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub(super) rewriting: bool,
     /// The will that was handed out to be published or given up; live only.
     will_handed_out: Lsn,
+    /// The will that somebody wanted to be published at once; live only.
+    will_fired: Lsn,
 }
 
 /// A change of a session, beside its count.
@@ -100,6 +102,7 @@ impl Session {
             listed: false,
             rewriting: false,
             will_handed_out: Lsn::ZERO,
+            will_fired: Lsn::ZERO,
         }
     }
 
@@ -128,12 +131,23 @@ impl Session {
         self.queue
     }
 
+    /// Whether one of its subscriptions does not want what its client sends itself.
+    pub(super) fn wants_no_local(&self) -> bool {
+        self.subscriptions.iter().any(|it| it.no_local)
+    }
+
     /// What is published when its client is gone.
     pub(super) fn will(&self) -> Option<&Will> {
         self.def.as_ref()?.will.as_ref()
     }
 
-    /// The same, once, if it is that one.
+    /// Whether it has that will, and nobody has wanted that published at once before.
+    pub(super) fn fire_will(&mut self, id: Lsn) -> bool {
+        let has_it = self.will().is_some_and(|will| will.id == id.get());
+        has_it && std::mem::replace(&mut self.will_fired, id) != id
+    }
+
+    /// What is published when its client is gone, once, if it is that one.
     pub(super) fn hand_out_will(&mut self, id: Lsn) -> Option<Will> {
         let will = self.will().filter(|will| will.id == id.get())?.clone();
         let first = std::mem::replace(&mut self.will_handed_out, id) != id;

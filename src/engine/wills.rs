@@ -19,8 +19,8 @@
 //!
 //! Not here: whether it may be published, and who takes it (broker).
 
-use restante_storage::payload::Will;
-use restante_storage::{Lsn, SessionNo, Source, UnixMillis};
+use restante_storage::payload::{Subscription, Will};
+use restante_storage::{Lsn, QueueId, SessionNo, Source, UnixMillis};
 
 use super::session::{Change, Session};
 use super::{Engine, Errand};
@@ -42,6 +42,8 @@ pub struct DueWill {
     pub given_up: bool,
     /// Whether something is kept at its address, which it may replace.
     pub replaces: bool,
+    /// Its session's own queue, and what fills it, where some of that is not to bring what the client sends itself.
+    pub own: Option<(QueueId, Vec<Subscription>)>,
 }
 
 /// How a client left its session.
@@ -73,9 +75,12 @@ impl Engine {
         }
     }
 
-    /// Its will is due, unless it is another one by now.
+    /// Its will is due, unless it is another one by now. However often this is said, it costs nothing more.
     pub fn fire_will(&mut self, number: SessionNo, id: Lsn) {
-        self.wills_due.push((number, id, Left::Lost));
+        let session = self.sessions.get_mut(&number);
+        if session.is_some_and(|session| session.fire_will(id)) {
+            self.wills_due.push((number, id, Left::Lost));
+        }
     }
 
     /// Whether that is still the session's will.
@@ -110,8 +115,12 @@ impl Engine {
         let will = session.hand_out_will(id)?;
         let def = session.whole()?;
         let address = will.envelope.as_ref().map(|it| it.address.as_str());
+        let own = session.queue().filter(|_| session.wants_no_local());
         let replaces = address.is_some_and(|it| self.retained.get(&def.realm, it).is_some());
+        let mut subscriptions = def.subscriptions;
+        subscriptions.retain(|it| it.share.is_empty());
         Some(Errand::Will(Box::new(DueWill {
+            own: own.map(|queue| (queue, subscriptions)),
             source: Source::of_will(number, id),
             realm: def.realm,
             principal: def.principal,

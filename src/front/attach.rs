@@ -20,6 +20,8 @@ pub(super) struct Wish {
     credentials: Option<Credentials>,
     /// Whom it has proved to be already, in more than one step.
     pub(super) proved: Option<Principal>,
+    /// When it asked, where it took more than one step since to know it.
+    pub(super) asked: Option<Instant>,
     protocol: Protocol,
     session: SessionWish,
     name: Option<String>,
@@ -32,6 +34,7 @@ impl From<mbws::AttachWish> for Wish {
         Wish {
             credentials: wish.credentials,
             proved: None,
+            asked: None,
             protocol: Protocol::Mbws,
             session: wish.session,
             name: wish.name,
@@ -46,6 +49,7 @@ impl From<mqtt::AttachWish> for Wish {
         Wish {
             credentials: wish.credentials,
             proved: None,
+            asked: None,
             protocol: Protocol::Mqtt,
             session: wish.session,
             name: None,
@@ -79,7 +83,7 @@ pub(super) async fn attach<B: Inside>(
             name: wish.name,
             client: wish.client,
             will: wish.will,
-            asked: began,
+            asked: wish.asked.unwrap_or(began),
         };
         let (port, attached) = front.broker.attach(attach).await?;
         Ok((Box::new(port), attached))

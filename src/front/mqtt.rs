@@ -181,8 +181,9 @@ impl Driver {
         deadline: Instant,
         newcomer: &mut Option<Newcomer>,
     ) -> Result<Result<(Box<B::Port>, Attached), NotAttached>, End> {
-        let wish = self.connect(front, client).await?;
+        let (wish, asked) = self.connect(front, client).await?;
         let (mut wish, unknown) = within_realm(front, client, *wish);
+        wish.asked = Some(asked);
         let proved = self.prover.as_mut().map(|it| it.principal()).transpose();
         let attached = match proved {
             Ok(proved) => {
@@ -196,13 +197,13 @@ impl Driver {
         Ok(attached)
     }
 
-    /// Waits for the CONNECT, and for what proves who it is where that takes more.
+    /// Waits for the CONNECT, and for what proves who it is where that takes more. Says when the first came.
     async fn connect<B: Inside>(
         &mut self,
         front: &Front<B>,
         client: &mut Client,
-    ) -> Result<Box<AttachWish>, End> {
-        let mut unknown = None;
+    ) -> Result<(Box<AttachWish>, Instant), End> {
+        let (mut unknown, mut asked) = (None, None);
         loop {
             self.write()?;
             let blocked = self.wire.is_blocked();
@@ -225,12 +226,16 @@ impl Driver {
                 let mut tally = Tally::default();
                 self.left = self.take_packet(now(), &mut tally);
                 self.count_in(&tally);
+                if self.left {
+                    asked.get_or_insert_with(now);
+                }
+                let asked = asked.unwrap_or_else(now);
                 match self.session.poll_call() {
-                    Some(Wish::Attach(wish)) => return Ok(wish),
+                    Some(Wish::Attach(wish)) => return Ok((wish, asked)),
                     Some(Wish::Prove { step, data }) => {
                         self.introduce(front, client, step, &data, &mut unknown);
                         if let Some(Wish::Attach(wish)) = self.session.poll_call() {
-                            return Ok(wish);
+                            return Ok((wish, asked));
                         }
                     }
                     _ => {}

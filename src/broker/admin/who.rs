@@ -73,7 +73,9 @@ impl Broker {
             n_durable += some.len();
             sessions.extend(some);
         }
-        sessions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        // One that came to outlive its connection while this looked is among both.
+        sessions.sort_unstable_by(|a, b| (&a.id, !a.durable).cmp(&(&b.id, !b.durable)));
+        sessions.dedup_by(|a, b| a.id == b.id);
         sessions.truncate(limit);
         Ok(sessions)
     }

@@ -245,3 +245,178 @@ async fn an_administrator_who_ends_a_session_has_its_will_published() {
     assert_eq!(heir.next(1).await[0].1, "gone");
     assert_eq!(it.end().await, End::SessionOver);
 }
+
+/// Whoever knows realm and client id knows the id of the session, which is not a secret.
+#[tokio::test]
+async fn nobody_is_let_go_or_mourned_for_another_by_any_door() {
+    let house = house_of_admin().await;
+    let mut heir = heir(&house).await;
+    let it = It::attach(&house, mortal("a", 60, 0)).await;
+    let by_its_id = wish(Some(it.attached.session), 60);
+    let other = access::testing::permanent("other", &[access::ADMIN]);
+    for stranger in [
+        by_its_id.clone(),
+        wish(Some(it.attached.session), 0),
+        Attach {
+            principal: other.clone(),
+            ..by_its_id
+        },
+        Attach {
+            principal: other,
+            ..mortal("a", 60, 0)
+        },
+    ] {
+        let tried = It::tries(&house, stranger).await;
+        assert_eq!(tried.err(), Some(AttachError::NotYours));
+    }
+    assert!(!it.inner.outbox.is_closed());
+    assert_eq!(legacy(&house, &mut heir).await, [""; 0]);
+}
+
+/// MQTT 5.0 §3.1.4: who is there is let go for a CONNECT that succeeds.
+#[tokio::test]
+async fn a_will_that_is_refused_lets_nobody_go() {
+    let house = house_of_admin().await;
+    let it = It::new(&house, "a", 60).await;
+    let mut forbidden = mortal("a", 60, 0);
+    if let Some(will) = &mut forbidden.will {
+        will.message.address = "$SYS/x".to_owned();
+    }
+    let asked = std::time::Instant::now();
+    let tried = It::tries(&house, Attach { asked, ..forbidden }).await;
+    assert_eq!(tried.err(), Some(AttachError::Will(Refusal::Denied)));
+    assert!(!it.inner.outbox.is_closed());
+}
+
+/// Whatever the order in which they get to the log, the last one who asked has the session, with its own will.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_comes_last_keeps_the_session_and_its_will() {
+    for round in 0..12 {
+        let house = house_of_admin().await;
+        let expiry = if round % 2 == 0 { 0 } else { 60 };
+        let n_last = 39 + round % 3;
+        let (mut tasks, mut last) = (tokio::task::JoinSet::new(), None);
+        let began = std::time::Instant::now();
+        for n in 0..=n_last {
+            let mut wish = match n % 3 {
+                0 => client("a", expiry, n % 2 == 0),
+                1 => mortal("a", expiry, 0),
+                _ => mortal("a", expiry, 30),
+            };
+            wish.asked = began + Duration::from_micros(n);
+            if let Some(will) = &mut wish.will {
+                will.message.body = n.to_string().into();
+            }
+            let broker = house.started.broker.clone();
+            tasks.spawn(async move { (n, broker.attach(wish).await) });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let (n, attached) = done.unwrap();
+            if n == n_last {
+                last = Some(attached.expect("nobody came after it"));
+            }
+        }
+        let (last, _) = last.expect("it has asked");
+        let wanted = (n_last % 3 > 0).then(|| n_last.to_string());
+        let session = client_session(DEFAULT_REALM, "a");
+        wait(&house, async || {
+            let found = house.started.broker.find(session).await.unwrap();
+            let will = found.and_then(|it| it.whole.will);
+            will.map(|it| String::from_utf8(it.body.to_vec()).unwrap()) == wanted
+        })
+        .await;
+        assert!(!last.outbox.is_closed(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_needs_no_room_for_another_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = house_in(folder, LogOptions::default(), |settings| {
+        settings.sessions_max = 1;
+    });
+    let mut there = vec![It::attach(&house, mortal("a", 0, 0)).await];
+    for _ in 0..3 {
+        there.push(It::attach(&house, mortal("a", 0, 60)).await);
+        let tried = It::tries(&house, mortal("b", 0, 0)).await;
+        assert_eq!(tried.err(), Some(AttachError::TooMany));
+    }
+}
+
+/// Or whoever is refused could fill a queue by leaving.
+#[tokio::test]
+async fn a_queue_that_is_full_takes_no_will() {
+    use restante_admin_api::How;
+    use restante_admin_api::queue::QueueSpec;
+    let house = house_of_admin().await;
+    let broker = &house.started.broker;
+    let mut heir = heir(&house).await;
+    for (name, max) in [("small", Some(1)), ("large", None)] {
+        let spec = QueueSpec {
+            max_messages: max,
+            bindings: Some(vec!["w".to_owned()]),
+            ..QueueSpec::default()
+        };
+        let put = broker.put_queue(DEFAULT_REALM, name, spec, How::default());
+        put.await.unwrap();
+    }
+    for n in 1..=3_u64 {
+        drop(It::attach(&house, mortal("a", 0, 0)).await);
+        assert_eq!(heir.next(1).await[0].1, "gone");
+        let waiting = |name| broker.queue(DEFAULT_REALM, name).unwrap().messages_ready;
+        wait(&house, async || waiting("large") == n).await;
+        assert_eq!(waiting("small"), 1);
+    }
+}
+
+/// MQTT 5.0 §3.8.3.1: a will is sent by its client, whoever publishes it.
+#[tokio::test]
+async fn a_will_does_not_come_back_to_who_wants_nothing_of_its_own() {
+    for no_local in [false, true] {
+        let house = house_of_admin().await;
+        let mut heir = heir(&house).await;
+        let mut it = It::attach(&house, mortal("a", 60, 0)).await;
+        it.done(Call::Subscribe(Subscribe {
+            filter: "w".to_owned(),
+            qos: 1,
+            no_local,
+            ..Subscribe::default()
+        }))
+        .await;
+        drop(it);
+        assert_eq!(heir.next(1).await[0].1, "gone");
+        let mut again = It::new(&house, "a", 60).await;
+        again.credit(9);
+        heir.publish("w", 1, "last").await;
+        let all = [("q", "gone"), ("q", "last")];
+        again.gets_only(&all[usize::from(no_local)..]).await;
+    }
+}
+
+/// As on a full disk: nothing of what the engine wants gets to the log.
+#[tokio::test]
+async fn who_gives_up_waiting_for_a_will_leaves_nothing_behind() {
+    let house = house_of_admin().await;
+    let mut heir = heir(&house).await;
+    let it = It::attach(&house, mortal("a", 60, 0)).await;
+    let (held, is_held) = tokio::sync::oneshot::channel();
+    let (let_go, free) = std::sync::mpsc::channel::<()>();
+    let shared = Arc::clone(&house.started.broker.shared);
+    let holds = std::thread::spawn(move || {
+        let _nobody_writes = shared.errands.lock();
+        held.send(()).unwrap();
+        free.recv().ok();
+    });
+    is_held.await.unwrap();
+    for _ in 0..3 {
+        let patient = It::tries(&house, client("a", 60, false));
+        let tried = tokio::time::timeout(Duration::from_millis(20), patient).await;
+        assert!(tried.is_err(), "it waits");
+    }
+    drop(let_go);
+    holds.join().unwrap();
+    let again = It::attach(&house, client("a", 60, false)).await;
+    assert!(again.attached.resumed);
+    drop(it);
+    assert_eq!(legacy(&house, &mut heir).await, ["gone"]);
+}

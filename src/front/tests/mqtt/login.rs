@@ -241,6 +241,29 @@ async fn a_password_may_be_proved_instead_of_shown() {
     }
 }
 
+/// Of two clients with one id, who asked later has the session, however many steps it took to know them.
+#[tokio::test]
+async fn who_proves_a_password_has_asked_with_its_connect() {
+    let mut server = Server::start().await;
+    let mut client = Client::new(&server, Over::Tcp).await;
+    let by = scram::Client::new("ann", "pw");
+    let mut connect = connect();
+    connect.properties.authentication_method = Some(text(SCRAM_SHA_256));
+    connect.properties.authentication_data = Some(Secret(by.first().into()));
+    client.send(Packet::Connect(Box::new(connect))).await;
+    let Packet::Auth(challenge) = client.receive().await else {
+        panic!("no AUTH came")
+    };
+    let challenged = std::time::Instant::now();
+    let told = challenge.properties.authentication_data.unwrap();
+    let (last, _) = by.last(std::str::from_utf8(&told.0).unwrap());
+    client
+        .send(auth(ReasonCode::ContinueAuthentication, last))
+        .await;
+    let wish = server.attached().await.wish;
+    assert!(wish.asked < challenged);
+}
+
 #[tokio::test]
 async fn what_is_no_proof_s_beginning_is_refused_at_once() {
     let server = Server::start().await;
