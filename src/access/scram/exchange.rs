@@ -49,7 +49,7 @@ impl Exchange {
     /// Checks the client's last message; on success, what it is told: that we have what was made of its password.
     ///
     /// # Errors
-    /// [`ScramError`]: it is not let in.
+    /// `ScramError`: it is not let in.
     pub fn finish(&self, last: &[u8]) -> Result<String, ScramError> {
         let last = ClientFinal::read(last)?;
         if last.binding != STANDARD.encode(&self.gs2_header) || last.nonce != self.nonce {
