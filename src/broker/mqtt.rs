@@ -33,6 +33,7 @@ use super::call::{
     Attach, LISTENER, MqttState, OWN_CONSUMER, Protocol, Subscribe, shared_consumer,
 };
 use super::core::Ask;
+use super::news::is_news;
 use super::now;
 use super::outbox::{Meter, Subscriber};
 use super::placing::{Landing, Placed};
@@ -318,6 +319,10 @@ impl Attachment {
         };
         if !self.may_listen(&filter) {
             return Outcome::Refused(Refusal::Denied);
+        }
+        if wish.share.is_some() && is_news(filter.as_str()) {
+            // No queue has them.
+            return Outcome::Refused(Refusal::BadFilter);
         }
         if !is_known && (is_full || self.makes_too_many_shapes(&filter)) {
             return Outcome::Refused(Refusal::TooMany);

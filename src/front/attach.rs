@@ -29,6 +29,13 @@ pub(super) struct Wish {
     will: Option<Box<NewWill>>,
 }
 
+impl Wish {
+    /// Whether it shows a token, or a JWT.
+    pub(super) fn shows_token(&self) -> bool {
+        matches!(self.credentials, Some(Credentials::Token(_)))
+    }
+}
+
 impl From<mbws::AttachWish> for Wish {
     fn from(wish: mbws::AttachWish) -> Self {
         Wish {

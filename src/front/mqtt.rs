@@ -186,6 +186,8 @@ impl Driver {
         wish.asked = Some(asked);
         let proved = self.prover.as_mut().map(|it| it.principal()).transpose();
         let attached = match proved {
+            // A token is believed whatever the name is; but where it names a realm that there is not, another will not do.
+            Ok(_) if unknown.is_some() && wish.shows_token() => Err(NotAttached::Unauthorized),
             Ok(proved) => {
                 wish.proved = proved;
                 attach(front, client, wish, deadline).await

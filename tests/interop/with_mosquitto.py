@@ -3,7 +3,6 @@
 A `Client` is known by its id alone until it subscribes, or is asked for what a session has that it had before.
 """
 
-import contextlib
 import queue
 import signal
 import subprocess
@@ -117,10 +116,13 @@ class Client(door.Client):
             pass
 
     def leave(self):
-        # mosquitto_sub hangs for ever where the signal comes while it handles a packet.
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        """Whether it has said goodbye: mosquitto_sub hangs for ever where the signal comes while it handles a packet."""
+        try:
             self.end(signal.SIGTERM, PATIENCE_S)
-        self.drop()
+            return True
+        except subprocess.TimeoutExpired:
+            self.drop()
+            return False
 
     def drop(self):
         self.end(signal.SIGKILL)

@@ -146,6 +146,19 @@ async fn only_who_may_is_told() {
         .await
         .unwrap();
     assert_eq!(subscribe(&mut admin, 1, "$mqtt/#", 0).await, denied);
+    // A group has a queue, and no queue has these.
+    admin.call(
+        2,
+        Call::Subscribe(Subscribe {
+            filter: "$SYS/#".to_owned(),
+            share: Some("g".to_owned()),
+            qos: 1,
+            ..Subscribe::default()
+        }),
+    );
+    admin.flush();
+    let refused = until(&mut admin, 2).await.0;
+    assert_eq!(refused, [(2, Refusal::BadFilter)]);
     // When the right goes, so does the subscription.
     set_all(broker, vec![(id(DocumentKind::Rule, "news"), None)]).await;
     let gone = async {

@@ -4,6 +4,8 @@
 //! (`tests/whole/commands.rs`:
 //! `a_disposal_goes_on_until_all_are_done`).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -236,15 +238,21 @@ pub(super) async fn browse(rest: &Rest, it: Browse, global: &Global) -> anyhow::
     Ok(Exit::Ok)
 }
 
-/// Gives a message the field `shown`: the beginning of its body, if that is text.
+/// Gives a message the field `shown`: the beginning of its body, if that is text, whether its sender has said so or not.
 fn shorten(message: &mut Value) {
-    let body = message.get("body").and_then(Value::as_str);
+    let field = |name| message.get(name).and_then(Value::as_str);
+    let body = field("body").map(str::to_owned);
+    let body = body.or_else(|| {
+        let bytes = STANDARD.decode(field("body_base64")?).ok()?;
+        let text = String::from_utf8(bytes).ok()?;
+        (!text.contains(char::is_control)).then_some(text)
+    });
     let shown = match body {
         Some(text) if text.chars().count() > BODY_CHARS_MAX => {
             let beginning: String = text.chars().take(BODY_CHARS_MAX).collect();
             format!("{beginning}…")
         }
-        Some(text) => text.to_owned(),
+        Some(text) => text,
         None => "(not text)".to_owned(),
     };
     if let Some(fields) = message.as_object_mut() {

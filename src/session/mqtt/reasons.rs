@@ -26,7 +26,7 @@ pub(super) fn of_publish(why: Refusal) -> Reason {
         ),
         Refusal::TooMany => (
             ReasonCode::QuotaExceeded,
-            "too many queues: an administrator may raise the limit",
+            "too many queues or retained messages: an administrator may raise the limit",
         ),
         Refusal::TooLarge => (
             ReasonCode::QuotaExceeded,
@@ -145,7 +145,7 @@ pub(super) fn of_end(end: End) -> (&'static str, ReasonCode, &'static str) {
         End::SessionOver => (
             "session-over",
             ReasonCode::Unspecified,
-            "the session has expired: connect again",
+            "the session is over, by its time or an administrator: connect again",
         ),
         End::ShuttingDown => (
             "shutting-down",

@@ -134,6 +134,10 @@ async fn over_tcp_a_user_name_may_begin_with_a_realm_that_there_is() {
         let reason = ReasonCode::BadUserNameOrPassword;
         check_refused(client, connect_of(user, "pw"), reason).await;
     }
+    // Nor does a token, which is believed whatever the name is, let anybody into another realm than it names.
+    let client = Client::new(&server, Over::Tcp).await;
+    let reason = ReasonCode::BadUserNameOrPassword;
+    check_refused(client, connect_of("nowhere:whoever", "rst_bob"), reason).await;
 }
 
 #[tokio::test]
