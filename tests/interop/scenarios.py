@@ -160,7 +160,7 @@ def a_will_is_published_when_its_client_is_lost(door):
     for how in ("leave", "drop"):
         mortal = door.connect(will=(topic, b"lost", 1))
         mortal.subscribe(door.topic("own"), 0)
-        # A client that could not say goodbye says so.
+        # A client that could not say goodbye, or asked for its will with it, says so.
         if getattr(mortal, how)() is False or how == "drop":
             message = reader.receive()
             equal((message.payload, message.qos, message.retain), (b"lost", 1, False), "the will")

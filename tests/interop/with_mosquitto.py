@@ -116,10 +116,11 @@ class Client(door.Client):
             pass
 
     def leave(self):
-        """Whether it has said goodbye: mosquitto_sub hangs for ever where the signal comes while it handles a packet."""
+        """Whether it has said goodbye for good: in 5.0 it asks for its will (0x04), and it hangs for ever where the signal comes while
+        it handles a packet."""
         try:
             self.end(signal.SIGTERM, PATIENCE_S)
-            return True
+            return not self.of.is_5
         except subprocess.TimeoutExpired:
             self.drop()
             return False
