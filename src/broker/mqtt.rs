@@ -37,7 +37,6 @@ use super::news::is_news;
 use super::now;
 use super::outbox::{Meter, Subscriber};
 use super::placing::{Landing, Placed};
-use super::publish::Care;
 use super::settings::{own_queue_name, shared_queue_name};
 use crate::engine::address::{Address, AddressLimits, Filter};
 use crate::engine::{ConsumerId, RetainedPage};
@@ -73,6 +72,12 @@ fn weight(share: &str, filter: &str) -> usize {
     const REST: usize = 40;
     let one = share.len() + filter.len() + REST;
     if share.is_empty() { one } else { 2 * one }
+}
+
+/// Whether there are any, and none wants what its session sends itself.
+pub(super) fn are_all_no_local<'a>(mut matching: impl Iterator<Item = &'a Subscription>) -> bool {
+    let first = matching.next();
+    first.is_some_and(|it| it.no_local) && matching.all(|it| it.no_local)
 }
 
 /// What an attachment knows of an MQTT session.
@@ -185,10 +190,9 @@ impl Mqtt {
     /// Whether all that the session subscribes to and that matches does not want what it sends itself.
     fn keeps_from_itself(&self, address: &Address) -> bool {
         let own = self.subscriptions.iter();
-        let mut matching = own
-            .filter(|known| known.it.share.is_empty() && known.filter.matches(address))
-            .peekable();
-        matching.peek().is_some() && matching.all(|known| known.it.no_local)
+        let matching =
+            own.filter(|known| known.it.share.is_empty() && known.filter.matches(address));
+        are_all_no_local(matching.map(|known| &known.it))
     }
 
     pub(super) fn state(&self, whole: Option<&DefineSession>) -> MqttState {
@@ -816,14 +820,6 @@ impl Attachment {
         };
         self.push(tag, Kind::Advance, &advance);
         Outcome::Logged
-    }
-
-    /// What a publisher asks for a message, as far as it decides who takes it.
-    pub(super) fn care(&self, message: &NewMessage) -> Care {
-        match message.qos {
-            Some(0) => Care::Told(self.shared.settings.mqtt.queue_qos0_offline),
-            _ => Care::Kept,
-        }
     }
 
     /// Its own session is left out where all its subscriptions that match are no-local ones.

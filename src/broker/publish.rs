@@ -216,6 +216,14 @@ impl Shared {
         (message.ttl_ms == Some(0)).then_some(Refusal::Expired)
     }
 
+    /// What a publisher asks for a message, as far as it decides who takes it.
+    pub(super) fn care(&self, message: &NewMessage) -> Care {
+        match message.qos {
+            Some(0) => Care::Told(self.settings.mqtt.queue_qos0_offline),
+            _ => Care::Kept,
+        }
+    }
+
     /// The one decision for an address. See [`Attachment::may`].
     pub(super) fn may(
         &self,
@@ -276,7 +284,7 @@ impl Attachment {
             return outcome;
         }
         let may_make = self.may_make_queue(tag, &address);
-        let care = self.care(message);
+        let care = self.shared.care(message);
         let mut placed = self
             .shared
             .place(&self.realm, &address, &sent, may_make, care, None);

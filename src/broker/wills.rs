@@ -28,12 +28,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
-use super::call::{Attach, AttachError, NewWill};
+use super::call::{Attach, AttachError, NewWill, Protocol};
 use super::core::{Ask, Extras, Found};
 use super::keeper::Scribe;
+use super::mqtt::are_all_no_local;
 use super::outbox::Outbox;
 use super::placing::{Landing, Placed};
-use super::publish::{Care, Takers, elsewhere};
+use super::publish::{Takers, elsewhere};
 use super::{Broker, Shared, TAKEOVERS_MAX, ends, is_theirs, now};
 use crate::access::{Identity, Principal};
 use crate::engine::DueWill;
@@ -201,10 +202,7 @@ impl Scribe {
             || message.body.is_empty()
             || shared.n_retained.load(Ordering::Relaxed) < shared.settings.mqtt.retained_max;
         let retains = message.retain && address.space() == Space::Ordinary && has_room;
-        let care = match message.qos {
-            Some(0) => Care::Told(shared.settings.mqtt.queue_qos0_offline),
-            _ => Care::Kept,
-        };
+        let care = shared.care(&message);
         let sent = Sent {
             address: address.as_str(),
             message: &message,
@@ -283,7 +281,7 @@ impl Scribe {
         let Some(index) = self.push_draft(&draft) else {
             return self.end_will(it);
         };
-        self.shared().stats.published(super::call::Protocol::Mqtt);
+        self.shared().stats.published(Protocol::Mqtt);
         let extras = Extras {
             queues: transient,
             topics,
@@ -302,8 +300,7 @@ fn own_keeps_out((_, subscriptions): &(QueueId, Vec<Subscription>), address: &st
         let filter = Filter::parse(&it.filter, AddressLimits::CEILING);
         filter.is_ok_and(|filter| filter.matches(&address))
     };
-    let mut matching = subscriptions.iter().filter(matches).peekable();
-    matching.peek().is_some() && matching.all(|it| it.no_local)
+    are_all_no_local(subscriptions.iter().filter(matches))
 }
 
 /// A will as its client would have published it.

@@ -61,8 +61,24 @@ class Message:
     identifiers: list = field(default_factory=list)
 
 
+@dataclass
+class Wishes:
+    """What a connection is to be like."""
+
+    # The session outlives it.
+    stays: bool = False
+    keep_alive: int = 60
+    # Nothing is acknowledged before `acknowledge`.
+    hold: bool = False
+    receive_maximum: int = None
+    packet_maximum: int = None
+    alias_maximum: int = None
+    # Topic, payload and QoS.
+    will: tuple = None
+
+
 class Client:
-    """One connection. What it receives goes into `inbox`."""
+    """One connection, which `open` makes. What it receives goes into `inbox`."""
 
     client_id = ""
     # Whether the session was there before; None where the library does not tell.
@@ -126,12 +142,12 @@ class Door:
         return f"{self.prefix}/{rest}"
 
     def connect(self, client_id=None, password=None, **wishes):
-        """Connects; see `Client.open` of the library for what can be wished for."""
+        """Connects; see `Wishes` for what can be wished for."""
         client_id = secrets.token_hex(8) if client_id is None else client_id
         client = self.new_client()
         client.client_id = client_id
         self.clients.append(client)
-        client.open(self, password=password or self.token, **wishes)
+        client.open(self, password or self.token, Wishes(**wishes))
         return client
 
     def kill_and_restart(self):

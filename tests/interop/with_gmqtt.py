@@ -42,34 +42,23 @@ async def call(function, *args, **kwargs):
 
 
 class Client(door.Client):
-    def open(
-        self,
-        of,
-        password,
-        stays=False,
-        keep_alive=60,
-        hold=False,
-        receive_maximum=None,
-        packet_maximum=None,
-        alias_maximum=None,
-        will=None,
-    ):
-        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: nothing is acknowledged before `acknowledge`."""
+    def open(self, of, password, wishes):
+        """Connects."""
         self.is_5 = of.is_5
         self.answers, self.acks, self.ends, self.pings = queue.Queue(), queue.Queue(), queue.Queue(), queue.Queue()
         self.held = []
-        run(self.start(of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum, will))
+        run(self.start(of, password, wishes))
 
-    async def start(self, of, password, stays, keep_alive, hold, receive_maximum, packet_maximum, alias_maximum, will):
-        wishes = {
-            "session_expiry_interval": SESSION_EXPIRY_S if stays else 0,
-            "receive_maximum": receive_maximum,
-            "maximum_packet_size": packet_maximum,
-            "topic_alias_maximum": alias_maximum,
+    async def start(self, of, password, wishes):
+        given = {
+            "session_expiry_interval": SESSION_EXPIRY_S if wishes.stays else 0,
+            "receive_maximum": wishes.receive_maximum,
+            "maximum_packet_size": wishes.packet_maximum,
+            "topic_alias_maximum": wishes.alias_maximum,
         }
-        wishes = {name: value for name, value in wishes.items() if value}
-        last = Will(*will) if will else None
-        self.gmqtt = Gmqtt(self.client_id, clean_session=not stays, will_message=last, **wishes)
+        given = {name: value for name, value in given.items() if value}
+        last = Will(*wishes.will) if wishes.will else None
+        self.gmqtt = Gmqtt(self.client_id, clean_session=not wishes.stays, will_message=last, **given)
         # It would think of an id itself.
         self.gmqtt._client_id = self.client_id
         self.gmqtt.reconnect_retries = NEVER
@@ -79,9 +68,9 @@ class Client(door.Client):
         self.gmqtt.on_subscribe = lambda _gmqtt, _mid, codes, _given: self.answers.put(codes)
         self.gmqtt.on_unsubscribe = lambda _gmqtt, _mid, codes: self.answers.put(codes)
         self.gmqtt.on_disconnect = lambda _gmqtt, packet, exc=None: self.ends.put(packet)
-        self.listen(hold)
+        self.listen(wishes.hold)
         try:
-            await self.gmqtt.connect(of.host, of.port, keepalive=keep_alive, version=MQTTv50 if of.is_5 else MQTTv311)
+            await self.gmqtt.connect(of.host, of.port, keepalive=wishes.keep_alive, version=MQTTv50 if of.is_5 else MQTTv311)
         except MQTTConnectError as error:
             raise Refused(error._code) from None
 

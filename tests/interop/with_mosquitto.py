@@ -19,27 +19,17 @@ SUBSCRIBED = {}
 
 
 class Client(door.Client):
-    def open(
-        self,
-        of,
-        password,
-        stays=False,
-        keep_alive=60,
-        hold=False,
-        receive_maximum=None,
-        packet_maximum=None,
-        alias_maximum=None,
-        will=None,
-    ):
-        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: the program stands still once it has subscribed."""
-        self.of, self.password, self.stays, self.hold = of, password, stays, hold
+    def open(self, of, password, wishes):
+        """Connects. `hold`: the program stands still once it has subscribed."""
+        self.of, self.password, self.stays, self.hold = of, password, wishes.stays, wishes.hold
         # The programs take no shorter one than 5 s.
-        self.keep_alive = max(keep_alive, 5)
+        self.keep_alive = max(wishes.keep_alive, 5)
         self.process = None
         self.talk = queue.Queue()
-        self.more = ["-D", "connect", "maximum-packet-size", str(packet_maximum)] if packet_maximum else []
-        if will:
-            topic, payload, its_qos = will
+        most = wishes.packet_maximum
+        self.more = ["-D", "connect", "maximum-packet-size", str(most)] if most else []
+        if wishes.will:
+            topic, payload, its_qos = wishes.will
             self.more += ["--will-topic", topic, "--will-payload", payload.decode(), "--will-qos", str(its_qos)]
         # That it is let in: a publish of QoS 0 that nobody hears.
         self.publish("nobody", b"", 0)

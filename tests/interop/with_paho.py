@@ -24,31 +24,20 @@ PUBLISH = {
 
 
 class Client(door.Client):
-    def open(
-        self,
-        of,
-        password,
-        stays=False,
-        keep_alive=60,
-        hold=False,
-        receive_maximum=None,
-        packet_maximum=None,
-        alias_maximum=None,
-        will=None,
-    ):
-        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: nothing is acknowledged before `acknowledge`."""
+    def open(self, of, password, wishes):
+        """Connects."""
         self.is_5 = of.is_5
         self.answers, self.acks, self.ends = queue.Queue(), {}, queue.Queue()
         self.pings, self.held, self.aliases = queue.Queue(), [], {}
         self.acked = threading.Condition()
         transport = "websockets" if of.transport == "websocket" else "tcp"
-        clean = None if of.is_5 else not stays
+        clean = None if of.is_5 else not wishes.stays
         self.paho = Paho(
-            CallbackAPIVersion.VERSION2, self.client_id, clean, None, VERSIONS[of.version], transport, False, manual_ack=hold
+            CallbackAPIVersion.VERSION2, self.client_id, clean, None, VERSIONS[of.version], transport, False, manual_ack=wishes.hold
         )
         self.paho.username_pw_set("whoever", password)
-        if will:
-            self.paho.will_set(*will)
+        if wishes.will:
+            self.paho.will_set(*wishes.will)
         self.paho.on_connect = lambda _paho, _data, flags, reason, given: self.answers.put((flags, reason, given))
         self.paho.on_subscribe = lambda _paho, _data, _mid, reasons, _given: self.answers.put(reasons)
         self.paho.on_unsubscribe = lambda _paho, _data, _mid, reasons, _given: self.answers.put(reasons)
@@ -59,15 +48,15 @@ class Client(door.Client):
         more = {}
         if of.is_5:
             given = Properties(PacketTypes.CONNECT)
-            given.SessionExpiryInterval = SESSION_EXPIRY_S if stays else 0
-            if receive_maximum:
-                given.ReceiveMaximum = receive_maximum
-            if packet_maximum:
-                given.MaximumPacketSize = packet_maximum
-            if alias_maximum:
-                given.TopicAliasMaximum = alias_maximum
-            more = {"clean_start": not stays, "properties": given}
-        self.paho.connect(of.host, of.port, keep_alive, **more)
+            given.SessionExpiryInterval = SESSION_EXPIRY_S if wishes.stays else 0
+            if wishes.receive_maximum:
+                given.ReceiveMaximum = wishes.receive_maximum
+            if wishes.packet_maximum:
+                given.MaximumPacketSize = wishes.packet_maximum
+            if wishes.alias_maximum:
+                given.TopicAliasMaximum = wishes.alias_maximum
+            more = {"clean_start": not wishes.stays, "properties": given}
+        self.paho.connect(of.host, of.port, wishes.keep_alive, **more)
         self.paho.loop_start()
         flags, reason, given = next_of(self.answers, "CONNACK")
         if reason.is_failure:

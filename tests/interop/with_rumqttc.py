@@ -16,19 +16,8 @@ PROGRAM = os.environ["RESTANTE_TEST_RUMQTTC"]
 
 
 class Client(door.Client):
-    def open(
-        self,
-        of,
-        password,
-        stays=False,
-        keep_alive=60,
-        hold=False,
-        receive_maximum=None,
-        packet_maximum=None,
-        alias_maximum=None,
-        will=None,
-    ):
-        """Connects. `stays`: the session outlives the connection. `will`: topic, payload and QoS. `hold`: nothing is acknowledged before `acknowledge`."""
+    def open(self, of, password, wishes):
+        """Connects."""
         self.events = {name: queue.Queue() for name in ("connack", "suback", "unsuback", "done", "pingresp", "end")}
         given = {
             "host": of.host,
@@ -37,15 +26,15 @@ class Client(door.Client):
             "version": of.version,
             "client_id": self.client_id,
             "password": password,
-            "stays": stays,
+            "stays": wishes.stays,
             # It takes no shorter one than 5 s.
-            "keep_alive_s": max(keep_alive, 5),
-            "hold": hold,
+            "keep_alive_s": max(wishes.keep_alive, 5),
+            "hold": wishes.hold,
             "session_expiry_s": SESSION_EXPIRY_S,
-            "receive_maximum": receive_maximum,
-            "packet_maximum": packet_maximum,
-            "alias_maximum": alias_maximum,
-            "will": will and (will[0], list(will[1]), will[2]),
+            "receive_maximum": wishes.receive_maximum,
+            "packet_maximum": wishes.packet_maximum,
+            "alias_maximum": wishes.alias_maximum,
+            "will": wishes.will and (wishes.will[0], list(wishes.will[1]), wishes.will[2]),
         }
         self.process = subprocess.Popen([PROGRAM, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", bufsize=1)
         threading.Thread(target=self.read, daemon=True).start()
