@@ -395,7 +395,12 @@ impl Stage {
         while left > 0 && (at_most.is_some() || !self.ledger.lock().missing(queue).is_empty()) {
             let batch = timeout(PATIENCE, consumer.next_batch(256))
                 .await
-                .context("no more messages come")??;
+                .with_context(|| {
+                    let missing = self.ledger.lock().missing(queue);
+                    let some = missing.get(..10).unwrap_or(&missing);
+                    let n = missing.len();
+                    format!("no more messages come, {n} confirmed ones are missing: {some:?}")
+                })??;
             left -= batch.len() as u64;
             let offsets: Vec<u64> = batch.iter().map(|delivery| delivery.offset).collect();
             for delivery in &batch {
