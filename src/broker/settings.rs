@@ -47,6 +47,8 @@ pub struct Settings {
     pub access: access::Settings,
     /// What MQTT sessions may cost.
     pub mqtt: MqttSettings,
+    /// What WAMP sessions may cost.
+    pub wamp: WampSettings,
     policies: Vec<(Filter, DefineQueue)>,
     defaults: DefineQueue,
 }
@@ -66,6 +68,13 @@ pub struct MqttSettings {
     pub subscriptions_max: usize,
     /// Messages that are kept at their addresses, in all realms.
     pub retained_max: usize,
+}
+
+/// What holds for WAMP sessions in the broker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WampSettings {
+    /// Of each realm's router.
+    pub limits: crate::router::Limits,
 }
 
 impl Settings {
@@ -99,6 +108,7 @@ impl Settings {
             checkpoint_bytes: config.storage.checkpoint_bytes,
             access: access_settings(config),
             mqtt: MqttSettings::new(config),
+            wamp: WampSettings::default(),
             policies: policies.collect(),
             defaults: definition(&config.queues.defaults),
         }

@@ -12,7 +12,7 @@ use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish};
+use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish, WampClient};
 use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
 /// What a client says of itself, and what it wants, whatever it speaks.
@@ -27,6 +27,7 @@ pub(super) struct Wish {
     name: Option<String>,
     client: Option<Arc<str>>,
     will: Option<Box<NewWill>>,
+    wamp: Option<Box<WampClient>>,
 }
 
 impl Wish {
@@ -47,6 +48,7 @@ impl From<mbws::AttachWish> for Wish {
             name: wish.name,
             client: None,
             will: None,
+            wamp: None,
         }
     }
 }
@@ -62,6 +64,7 @@ impl From<mqtt::AttachWish> for Wish {
             name: None,
             client: Some(wish.client),
             will: wish.will,
+            wamp: None,
         }
     }
 }
@@ -90,6 +93,7 @@ pub(super) async fn attach<B: Inside>(
             name: wish.name,
             client: wish.client,
             will: wish.will,
+            wamp: wish.wamp,
             asked: wish.asked.unwrap_or(began),
         };
         let (port, attached) = front.broker.attach(attach).await?;

@@ -230,7 +230,7 @@ impl Session {
             Event::Delivery(delivery) => self.deliver(*delivery, wall),
             // The queue behind it was deleted: MQTT has no word for that.
             Event::Cancelled { .. } => {}
-            // Nor for this.
+            // Nor for these.
             Event::Unsubscribed {
                 filter,
                 share,

@@ -1,0 +1,149 @@
+//! What is to be written: in order, encoded when there is room.
+//!
+//! An event is encoded once for all who get it and speak the same serializer; what stands before that is written here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, write_event};
+
+use super::wish::Tally;
+
+/// Room that an idle session may keep.
+const IDLE_CAPACITY: usize = 8;
+
+/// Something to be written.
+#[derive(Debug)]
+enum Out {
+    Message(Box<Message>),
+    Event {
+        subscription: u64,
+        tail: Arc<EventTail>,
+    },
+}
+
+/// What could not be written, for the session to see to.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    pub(super) message: Box<Message>,
+    pub(super) why: Why,
+}
+
+/// Why it could not.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The client takes so many bytes.
+    TooLarge(usize),
+    /// The client's serializer has no words for it.
+    Unspeakable(EncodeError),
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) struct Output {
+    serializer: Serializer,
+    queue: VecDeque<Out>,
+    /// About how many bytes wait in it.
+    n_bytes: usize,
+}
+
+impl Output {
+    pub(super) fn new(serializer: Serializer) -> Self {
+        Output {
+            serializer,
+            queue: VecDeque::new(),
+            n_bytes: 0,
+        }
+    }
+
+    pub(super) fn message(&mut self, message: Message) {
+        self.n_bytes += weight(&message);
+        self.queue.push_back(Out::Message(Box::new(message)));
+    }
+
+    pub(super) fn event(&mut self, subscription: u64, tail: Arc<EventTail>) {
+        self.n_bytes += tail.len();
+        self.queue.push_back(Out::Event { subscription, tail });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Nothing of what waits is to be written.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.n_bytes = 0;
+    }
+
+    /// Encodes what is ready, each message for itself, until about `bytes_max` bytes are there. `peer_max`: what the client takes
+    /// in one message. Gives what could not be written, after which there may be more.
+    pub(super) fn write(
+        &mut self,
+        bytes_max: usize,
+        peer_max: usize,
+        scratch: &mut BytesMut,
+        tally: &mut Tally,
+        push: &mut dyn FnMut(&[u8]),
+    ) -> Option<Unwritten> {
+        let mut n_written = 0;
+        while n_written < bytes_max
+            && let Some(out) = self.queue.pop_front()
+        {
+            scratch.clear();
+            let (encoded, message) = match out {
+                Out::Message(message) => {
+                    self.n_bytes = self.n_bytes.saturating_sub(weight(&message));
+                    let encoded = encode(self.serializer, &message, scratch);
+                    (encoded, Some(message))
+                }
+                Out::Event { subscription, tail } => {
+                    self.n_bytes = self.n_bytes.saturating_sub(tail.len());
+                    write_event(scratch, subscription, &tail);
+                    (Ok(()), None)
+                }
+            };
+            let why = match encoded {
+                Ok(()) if scratch.len() <= peer_max => {
+                    n_written += scratch.len();
+                    tally.written += 1;
+                    push(scratch);
+                    continue;
+                }
+                Ok(()) => {
+                    tally.too_large += 1;
+                    Why::TooLarge(peer_max)
+                }
+                Err(error) => {
+                    tally.unspeakable += 1;
+                    Why::Unspeakable(error)
+                }
+            };
+            if let Some(message) = message {
+                return Some(Unwritten { message, why });
+            }
+        }
+        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+            self.queue.shrink_to(IDLE_CAPACITY);
+        }
+        None
+    }
+}
+
+/// About how many bytes a message holds on to.
+fn weight(message: &Message) -> usize {
+    const REST: usize = 128;
+    let payload = match message {
+        Message::Invocation { payload, .. }
+        | Message::Result { payload, .. }
+        | Message::Event { payload, .. }
+        | Message::Error { payload, .. } => payload.len(),
+        _ => 0,
+    };
+    payload + REST
+}
