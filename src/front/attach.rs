@@ -37,6 +37,27 @@ impl Wish {
     }
 }
 
+impl Wish {
+    /// Of a WAMP client that is known.
+    pub(super) fn of_wamp(principal: Principal, client: Box<WampClient>) -> Self {
+        Wish {
+            credentials: None,
+            proved: Some(principal),
+            asked: None,
+            protocol: Protocol::Wamp,
+            session: SessionWish {
+                id: None,
+                expiry: std::time::Duration::ZERO,
+                fresh: false,
+            },
+            name: None,
+            client: None,
+            will: None,
+            wamp: Some(client),
+        }
+    }
+}
+
 impl From<mbws::AttachWish> for Wish {
     fn from(wish: mbws::AttachWish) -> Self {
         Wish {

@@ -230,12 +230,14 @@ impl Session {
             Event::Delivery(delivery) => self.deliver(*delivery, wall),
             // The queue behind it was deleted: MQTT has no word for that.
             Event::Cancelled { .. } => {}
-            // Nor for these.
+            // Nor for this.
             Event::Unsubscribed {
                 filter,
                 share,
                 upto,
             } => self.lose(&Key { filter, share }, upto),
+            // WAMP's alone.
+            Event::Wamp(_) => {}
             Event::Ended(end) => self.ended(end),
         }
     }

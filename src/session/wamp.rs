@@ -39,7 +39,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{DecodeError, Dict, Message, Payload};
 
 pub use features::announced;
@@ -291,24 +291,23 @@ impl Session {
         wish
     }
 
-    /// Encodes what is ready and pushes it, message by message, until about `bytes_max` bytes were. `peer_max`: how large a
-    /// message the client takes.
-    pub fn write(
-        &mut self,
-        bytes_max: usize,
-        peer_max: usize,
-        scratch: &mut BytesMut,
-        push: &mut dyn FnMut(&[u8]),
-    ) {
-        while let Some(unwritten) =
-            self.output
-                .write(bytes_max, peer_max, scratch, &mut self.tally, push)
-        {
-            self.see_to(unwritten);
+    /// Takes back a wish that the driver gets to later, to the front.
+    pub fn put_back(&mut self, wish: Wish) {
+        self.wishes.push_front(wish);
+    }
+
+    /// Encodes the next message that is ready in `room`, which has nothing in it, and splits it off. `peer_max`: how large a message
+    /// the client takes.
+    pub fn poll_message(&mut self, peer_max: usize, room: &mut BytesMut) -> Option<Bytes> {
+        loop {
+            match self.output.next(peer_max, room, &mut self.tally)? {
+                Ok(message) => return Some(message),
+                Err(unwritten) => self.see_to(unwritten),
+            }
         }
     }
 
-    /// Whether there is something to [`write`](Self::write).
+    /// Whether [`poll_message`](Self::poll_message) has something.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
     }

@@ -8,7 +8,7 @@ use restante_proto::wamp::{Dict, Message, Value, WrongType};
 
 use super::wish::{Known, Opening, Proved, Wish};
 use super::{Me, Session, State, features, reason};
-use crate::broker::{Attached, WampClient};
+use crate::broker::WampClient;
 use crate::router::{Features, Match};
 use crate::session::NotAttached;
 
@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// What became of [`Wish::Attach`].
-    pub fn handle_attached(&mut self, attached: Result<&Attached, NotAttached>) {
+    pub fn handle_attached(&mut self, attached: Result<(), NotAttached>) {
         if !matches!(self.state, State::Attaching(_)) {
             return;
         }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, write_event};
 
 use super::wish::Tally;
@@ -75,45 +75,30 @@ impl Output {
         self.n_bytes
     }
 
-    /// Nothing of what waits is to be written.
-    pub(super) fn clear(&mut self) {
-        self.queue.clear();
-        self.n_bytes = 0;
-    }
-
-    /// Encodes what is ready, each message for itself, until about `bytes_max` bytes are there. `peer_max`: what the client takes
-    /// in one message. Gives what could not be written, after which there may be more.
-    pub(super) fn write(
+    /// Encodes the next message, in `room`, and splits it off. `peer_max`: what the client takes in one message. An event that cannot
+    /// be written is passed over; any other message is given back.
+    pub(super) fn next(
         &mut self,
-        bytes_max: usize,
         peer_max: usize,
-        scratch: &mut BytesMut,
+        room: &mut BytesMut,
         tally: &mut Tally,
-        push: &mut dyn FnMut(&[u8]),
-    ) -> Option<Unwritten> {
-        let mut n_written = 0;
-        while n_written < bytes_max
-            && let Some(out) = self.queue.pop_front()
-        {
-            scratch.clear();
+    ) -> Option<Result<Bytes, Unwritten>> {
+        while let Some(out) = self.queue.pop_front() {
             let (encoded, message) = match out {
                 Out::Message(message) => {
                     self.n_bytes = self.n_bytes.saturating_sub(weight(&message));
-                    let encoded = encode(self.serializer, &message, scratch);
-                    (encoded, Some(message))
+                    (encode(self.serializer, &message, room), Some(message))
                 }
                 Out::Event { subscription, tail } => {
                     self.n_bytes = self.n_bytes.saturating_sub(tail.len());
-                    write_event(scratch, subscription, &tail);
+                    write_event(room, subscription, &tail);
                     (Ok(()), None)
                 }
             };
             let why = match encoded {
-                Ok(()) if scratch.len() <= peer_max => {
-                    n_written += scratch.len();
+                Ok(()) if room.len() <= peer_max => {
                     tally.written += 1;
-                    push(scratch);
-                    continue;
+                    return Some(Ok(room.split().freeze()));
                 }
                 Ok(()) => {
                     tally.too_large += 1;
@@ -124,11 +109,12 @@ impl Output {
                     Why::Unspeakable(error)
                 }
             };
+            room.clear();
             if let Some(message) = message {
-                return Some(Unwritten { message, why });
+                return Some(Err(Unwritten { message, why }));
             }
         }
-        if self.queue.is_empty() && self.queue.capacity() > IDLE_CAPACITY {
+        if self.queue.capacity() > IDLE_CAPACITY {
             self.queue.shrink_to(IDLE_CAPACITY);
         }
         None
