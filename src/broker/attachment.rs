@@ -782,8 +782,9 @@ impl Attachment {
         if self.consumers.len() >= self.shared.settings.consumers_per_session {
             return Outcome::Refused(Refusal::TooMany);
         }
-        match wish.source {
+        match &wish.source {
             Source::Topic => self.consume_topic(tag, wish),
+            Source::Durable { .. } => Outcome::Refused(Refusal::Unsupported),
             Source::Queue => match own_name(&wish.address) {
                 Some(name) => self.consume_temporary(tag, wish, name),
                 None => self.consume_queue(tag, wish),

@@ -222,12 +222,17 @@ pub struct Consume {
 }
 
 /// What a consumer consumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A queue, competing with its other consumers.
     Queue,
     /// What is sent from now on to addresses that match, at most once, nothing kept.
     Topic,
+    /// A durable queue of that name, bound to this filter alone.
+    Durable {
+        /// The filter.
+        filter: String,
+    },
 }
 
 /// The name of an MQTT session's listener: what it is told at once and nobody keeps. Nothing to settle.
