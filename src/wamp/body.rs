@@ -143,3 +143,91 @@ fn types(serializer: Serializer) -> (&'static str, &'static str) {
     let found = TYPES.iter().find(|(it, ..)| *it == serializer);
     found.map_or((BYTES, BYTES), |(_, one, list)| (one, list))
 }
+
+#[cfg(test)]
+mod tests {
+    use restante_proto::wamp::{Dict, Value};
+
+    use super::*;
+
+    fn message(body: Body) -> Message {
+        Message {
+            body: body.bytes,
+            text: body.text,
+            content_type: body.content_type.map(str::to_owned),
+            ..Message::default()
+        }
+    }
+
+    #[test]
+    fn a_payload_comes_back_as_it_was() {
+        let dict = |n: i64| Dict::new().with("a", n).with("é", "x");
+        let bytes = || Value::Bytes(Bytes::from_static(b"\0\xFF"));
+        for (args, kwargs) in [
+            (vec![], Dict::new()),
+            (vec!["text".into()], Dict::new()),
+            (vec!["".into()], Dict::new()),
+            (vec!["\"\\\n é".into()], Dict::new()),
+            (vec![bytes()], Dict::new()),
+            (vec![Value::Bytes(Bytes::new())], Dict::new()),
+            (vec![Value::Null], Dict::new()),
+            (vec![7.into()], Dict::new()),
+            (vec![Value::Float(0.5)], Dict::new()),
+            (vec![Value::List(vec![])], Dict::new()),
+            (vec![Value::Dict(dict(1))], Dict::new()),
+            (vec![1.into(), "b".into(), bytes()], Dict::new()),
+            (vec![], dict(2)),
+            (vec!["one".into()], dict(3)),
+        ] {
+            for serializer in Serializer::ALL {
+                for never_empty in [false, true] {
+                    let payload = Payload::from_values(serializer, &args, &kwargs).unwrap();
+                    let body = of_payload(&payload, never_empty).unwrap();
+                    assert!(!never_empty || !body.bytes.is_empty(), "{args:?}");
+                    let back = to_payload(&message(body), serializer).unwrap();
+                    let back = (back.args().unwrap(), back.kwargs().unwrap());
+                    assert_eq!(back, (args.clone(), kwargs.clone()), "{serializer:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_of_another_door_is_one_argument() {
+        let text = |bytes: &'static str| Value::Str(bytes.to_owned());
+        let raw = |bytes: &'static [u8]| Value::Bytes(Bytes::from_static(bytes));
+        for (body, is_text, content_type, expected) in [
+            (&b"hello"[..], true, None, vec![text("hello")]),
+            (b"hello", false, None, vec![raw(b"hello")]),
+            (b"", true, None, vec![text("")]),
+            (b"", false, None, vec![]),
+            (b"", false, Some("image/png"), vec![raw(b"")]),
+            (b"<p>", true, Some("text/html"), vec![text("<p>")]),
+            (b" [1] ", true, Some("application/json; charset=utf-8"), vec![Value::List(vec![1.into()])]),
+            (b"[1", true, Some("application/json"), vec![text("[1")]),
+            (b"[1", false, Some("APPLICATION/JSON"), vec![raw(b"[1")]),
+            (b"\x93\x01\x02\x03", false, Some("application/x.wamp+msgpack"), vec![raw(b"\x93\x01\x02\x03")]),
+        ] {
+            let message = Message {
+                body: Bytes::copy_from_slice(body),
+                text: is_text,
+                content_type: content_type.map(str::to_owned),
+                ..Message::default()
+            };
+            for serializer in Serializer::ALL {
+                let payload = to_payload(&message, serializer).unwrap();
+                assert_eq!(payload.args().unwrap(), expected, "{content_type:?}");
+                assert!(payload.kwargs().unwrap().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_passed_through_is_one_binary_argument() {
+        let one = |value: Value| Payload::from_values(Serializer::Cbor, &[value], &Dict::new()).unwrap();
+        let bytes = Bytes::from_static(b"\x01");
+        assert_eq!(of_opaque(&one(Value::Bytes(bytes.clone()))).unwrap().bytes, bytes);
+        assert!(of_opaque(&one("text".into())).is_err());
+        assert!(of_opaque(&Payload::none()).is_err());
+    }
+}

@@ -13,14 +13,15 @@ use uuid::Uuid;
 use super::server::within;
 use crate::access::scram::{ClientFirst, Verifier};
 use crate::access::{Exchange, Identity, Principal};
-use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol};
+use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol, WampAsk};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof};
 use crate::session::Credentials;
 
 /// What an attachment was asked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Asked {
     Call(u64, Call),
+    Wamp(Box<WampAsk>),
     Credit(String, u64),
     Hold(String, Ranges),
     Expiry(Duration),
@@ -185,6 +186,10 @@ impl FakePort {
 }
 
 impl Port for FakePort {
+    fn wamp(&mut self, ask: WampAsk) {
+        self.ask(Asked::Wamp(Box::new(ask)));
+    }
+
     fn call(&mut self, tag: u64, call: Call) {
         self.ask(Asked::Call(tag, call));
     }
