@@ -234,7 +234,7 @@ class Door:
     def ask(self, what, **fields):
         """Has `run` do something with the router; its answer."""
         request = urllib.request.Request(f"{self.control}/{what}", json.dumps(fields).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=4 * DEADLINE_S) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
     def until(self, what, holds):

@@ -1,11 +1,13 @@
 """The routers that the scenarios are run against: Restante, and Crossbar.io for comparison. Each has the users of USERS."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +22,7 @@ HISTORY = "history"
 # The private half is 32 octets of 2: a key for tests.
 USERS = {
     "tester": {"role": "testing", "password": "pass, word=ß"},
-    "other": {"role": "other", "password": "other word"},
+    "other": {"role": "other", "password": "another-word"},
     "narrow": {"role": "narrow", "password": "narrow word"},
     "keyholder": {"role": "testing", "key": "02" * 32, "public": "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"},
 }
@@ -36,7 +38,7 @@ class Restante(Broker):
     def __init__(self, program, folder, origin):
         super().__init__(program, folder, origin)
         self.path = str(folder / "wamp.sock")
-        self.environment |= {"RESTANTE_WAMP_ORIGINS": origin, "RESTANTE_WAMP_UNIX": self.path}
+        self.environment |= {"RESTANTE_WAMP_UNIX_SOCKET": self.path}
 
     def prepare(self):
         """Roles, rules and users."""
@@ -47,14 +49,18 @@ class Restante(Broker):
             self.command("rule", "add", f"{role}-meta", "$wamp/#", "--role", role, "--allow", "call,consume")
         self.command("rule", "add", "narrow", "it/narrow/#", "--role", "narrow", "--allow", "send,consume,call,register")
         for name, user in USERS.items():
-            more = ["--public-key", user["public"]] if "public" in user else []
+            more = ["--no-password", "--public-key", user["public"]] if "public" in user else []
             if "password" in user:
                 (self.folder / "password").write_text(user["password"])
                 more += ["--new-password-file", "password"]
             self.command("user", "add", name, "--role", user["role"], *more)
 
     def at(self):
-        return {"host": self.host, "port": int(self.port), "path": self.path}
+        return {"host": self.host, "port": int(self.port), "path": self.path, "longpoll": "/wamp/lp"}
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def faults(self):
         return [line for line in self.log.read_text().splitlines() if " ERROR " in line or "panicked" in line]
@@ -98,12 +104,17 @@ class Crossbar:
         return {"host": self.host, "port": self.port, "path": self.path}
 
     def kill_and_restart(self):
-        self.end(9)
+        self.end(signal.SIGKILL)
         Path(self.path).unlink(missing_ok=True)
         self.start()
 
     def stop(self):
-        self.end(15)
+        self.end(signal.SIGTERM)
+
+    def kill(self):
+        # With its worker, which is of its group.
+        with contextlib.suppress(ProcessLookupError):
+            self.end(signal.SIGKILL)
 
     def end(self, number):
         os.killpg(self.process.pid, number)
@@ -131,7 +142,8 @@ class Crossbar:
                         "type": "universal",
                         "endpoint": {"type": "tcp", "port": self.port, "interface": self.host},
                         "rawsocket": rawsocket,
-                        "websocket": {"ws": {"type": "websocket", "serializers": serializers, "auth": authentication()}},
+                        "websocket": {path: {"type": "websocket", "serializers": serializers, "auth": authentication()}
+                                      for path in ("ws", "wamp")},
                     },
                     {"type": "rawsocket", "endpoint": {"type": "unix", "path": self.path}} | rawsocket,
                 ],

@@ -616,18 +616,6 @@ export const scenarios = {
     equal(call.progress.soFar().length, 0, "progress more");
   },
 
-  async progressive_calls_arrive(door) {
-    const [callee, caller] = await two(door);
-    const registration = await callee.register(door.uri("sum"));
-    const call = await caller.beginInSteps(door.uri("sum"), [1]);
-    call.more([2], false);
-    call.more([3], true);
-    const invocations = [await registration.next(), await registration.next(), await registration.next()];
-    equal(invocations.map(({ args }) => args), [[1], [2], [3]], "steps");
-    invocations[2].answer([6]);
-    equal((await call.result()).args, [6], "result");
-  },
-
   async a_timeout_is_in_milliseconds(door) {
     const started = performance.now();
     const { call } = await inFlight(door, { timeout: 300 });

@@ -490,18 +490,6 @@ def progressive_results_arrive(door):
     equal(call.progress.queue.qsize(), 0, "progress more")
 
 
-def progressive_calls_arrive(door):
-    callee, caller = door.join(), door.join()
-    registration = callee.register(door.uri("sum"))
-    call = caller.begin_in_steps(door.uri("sum"), [1])
-    call.more([2], last=False)
-    call.more([3], last=True)
-    invocations = [registration.next() for _ in range(3)]
-    equal([invocation.args for invocation in invocations], [[1], [2], [3]], "steps")
-    invocations[-1].answer(6)
-    equal(call.result().args, [6], "result")
-
-
 def a_timeout_is_in_milliseconds(door):
     callee, caller = door.join(), door.join()
     registration = callee.register(door.uri("slow"))

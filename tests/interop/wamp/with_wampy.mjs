@@ -91,12 +91,6 @@ class Client extends Base {
     return this.going(progress, this.wampy.call(procedure, payload(args, kwargs), options));
   }
 
-  beginInSteps(procedure, args) {
-    const { result, sendData } = this.wampy.progressiveCall(procedure, args, { progress_callback: () => {} });
-    const going = this.going(this.inbox("a progressive result"), result);
-    return { ...going, more: (args, isLast) => sendData(args, { progress: !isLast }) };
-  }
-
   going(progress, promise) {
     const request = this.wampy.getOpStatus().reqId;
     const result = promise.then(plain);
