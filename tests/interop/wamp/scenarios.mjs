@@ -284,6 +284,14 @@ async function inFlight(door, options = {}) {
 
 const durable = (door, client, name) => client.subscribe(door.uri("orders"), { [client.durableOption ?? "x_durable"]: `${door.id}-${name}` });
 
+// That these come, and have done their work. Clients without EVENT_RECEIVED call a procedure.
+async function received(client, subscription, ...expected) {
+  const events = [];
+  for (let n = 0; n < expected.length; n++) events.push(await subscription.next());
+  equal(events.map(({ args }) => args[0]), expected, "events");
+  await client.call("restante.event.received", events.map(({ publication }) => publication));
+}
+
 export const scenarios = {
   async welcome_names_roles_and_features(door) {
     const client = await door.join();
@@ -841,6 +849,31 @@ export const scenarios = {
     }
     await bodies(subscription, ...Array.from({ length: 500 }, (_, number) => number));
     await door.ask("unstall");
+  },
+
+  async a_durable_subscription_gets_what_it_missed(door) {
+    const writer = await door.join();
+    let reader = await door.join();
+    let subscription = await durable(door, reader, "queue");
+    await writer.told(door.uri("orders"), ["one"]);
+    await received(reader, subscription, "one");
+    await reader.leave();
+    for (const word of ["two", "three"]) await writer.told(door.uri("orders"), [word]);
+    reader = await door.join();
+    subscription = await durable(door, reader, "queue");
+    await received(reader, subscription, "two", "three");
+    await writer.told(door.uri("orders"), ["four"]);
+    await received(reader, subscription, "four");
+  },
+
+  async what_is_acknowledged_does_not_come_again(door) {
+    const [writer, reader] = await two(door);
+    const subscription = await durable(door, reader, "queue");
+    for (const word of ["four", "five"]) await writer.told(door.uri("orders"), [word]);
+    await received(reader, subscription, "four", "five");
+    await reader.leave();
+    await writer.told(door.uri("orders"), ["six"]);
+    await bodies(await durable(door, await door.join(), "queue"), "six");
   },
 
   async what_is_not_acknowledged_comes_again(door) {
