@@ -228,9 +228,11 @@ pub enum Source {
     Queue,
     /// What is sent from now on to addresses that match, at most once, nothing kept.
     Topic,
-    /// A durable queue of that name, bound to this filter alone.
+    /// The durable queue of that name, competing with its other consumers. If it is not there, it is made (unless the operator
+    /// has switched that off) and bound to the filter, and not to its own name; it stays when its consumers go. If it is there
+    /// and not bound to the filter, the call is refused as [`Refusal::InUse`]. It takes the right to consume both.
     Durable {
-        /// The filter.
+        /// What it is bound to. Not in the spaces `~` and `$`, nor is the name.
         filter: String,
     },
 }
