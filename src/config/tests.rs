@@ -323,13 +323,13 @@ fn issuers_are_read() {
 
 #[test]
 fn strangers_have_a_role_that_is_not_built_in() {
-    let role = |text: &str| format!("access: {{anonymous-role: '{text}'}}\n");
+    let role = |text: &str| format!("access:\n  anonymous-role: '{text}'\n");
     let config = loads(&role("guest"), &[]);
     assert_eq!(config.access.anonymous_role.as_deref(), Some("guest"));
     assert_eq!(loads(&role("none"), &[]).access.anonymous_role, None);
     for bad in ["admin", "monitor", "*", "a:b"] {
         let complaint = format!(
-            "restante.yaml:1:10: access.anonymous-role: `{bad}` cannot be the role of strangers; write a role's name, and not that of a built-in one"
+            "restante.yaml:2:3: access.anonymous-role: `{bad}` cannot be the role of strangers; write a role's name, and not that of a built-in one"
         );
         check(&role(bad), &complaint);
     }
