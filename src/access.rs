@@ -61,6 +61,7 @@ pub use hash::PasswordSecrets;
 pub use jwt::{IssuerError, KeyError, check_issuers};
 pub use pattern::PatternError;
 pub use principal::{ADMIN, Identity, MONITOR, Principal};
+pub(crate) use secret::random_letters;
 pub use scram::{Exchange, SCRAM_SHA_256};
 pub use secret::Secret;
 pub use settings::{IssuerSettings, JwtAlgorithm, KeySource, Settings};

@@ -56,6 +56,8 @@ pub enum Protocol {
     Mbws,
     /// MQTT 3.1.1 or 5.0, over TCP or WebSocket.
     Mqtt,
+    /// WAMP over WebSocket, RawSocket or HTTP long-poll.
+    Wamp,
     /// A message published over the admin API.
     Rest,
 }
@@ -66,6 +68,7 @@ impl Protocol {
         match self {
             Protocol::Mbws => "mbws",
             Protocol::Mqtt => "mqtt",
+            Protocol::Wamp => "wamp",
             Protocol::Rest => "rest",
         }
     }
