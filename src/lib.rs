@@ -18,6 +18,7 @@ mod meters;
 pub mod refusal;
 pub mod registry;
 mod reload;
+pub mod router;
 pub mod routes;
 pub mod serve;
 pub mod session;

@@ -4,3 +4,4 @@
 
 pub mod mbws;
 pub mod mqtt;
+pub mod wamp;

@@ -1,0 +1,161 @@
+//! What administrators and metrics see of a realm.
+
+use std::sync::Arc;
+
+use restante_storage::UnixMillis;
+use rustc_hash::FxHashMap;
+
+use super::{
+    Invoke, Match, Party, RegistrationId, Router, SessionDetails, SessionId, SubscriptionId,
+};
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sessions.
+    pub sessions: usize,
+    /// Topics and patterns that are subscribed to.
+    pub subscriptions: usize,
+    /// Procedures and patterns that are registered.
+    pub registrations: usize,
+    /// Calls in flight: not answered by their callees.
+    pub calls: usize,
+}
+
+/// A subscription, listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRow {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Topic or pattern.
+    pub uri: Arc<str>,
+    /// How that is matched.
+    pub how: Match,
+    /// When it was first subscribed to.
+    pub created: UnixMillis,
+    /// How many sessions have it.
+    pub n_subscribers: usize,
+}
+
+/// A registration, listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationRow {
+    /// Its id.
+    pub id: RegistrationId,
+    /// Procedure or pattern.
+    pub uri: Arc<str>,
+    /// How that is matched.
+    pub how: Match,
+    /// How it is shared.
+    pub invoke: Invoke,
+    /// When it was first registered.
+    pub created: UnixMillis,
+    /// How many sessions share it.
+    pub n_callees: usize,
+}
+
+/// A call in flight, listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRow {
+    /// Who waits; none: nobody any more, but the callee does not know.
+    pub caller: Option<Party>,
+    /// The caller's request.
+    pub request: u64,
+    /// What was called.
+    pub procedure: Arc<str>,
+    /// Who works at it.
+    pub callee: Party,
+    /// The callee's invocation.
+    pub invocation: u64,
+}
+
+impl<P: Clone> Router<P> {
+    /// How much there is.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            sessions: self.sessions.len(),
+            subscriptions: self.subscriptions.by_id.len(),
+            registrations: self.registrations.by_id.len(),
+            calls: self.calls.len(),
+        }
+    }
+
+    /// The first `n_max` sessions above `after`, ascending.
+    #[must_use]
+    pub fn sessions(&self, after: Option<SessionId>, n_max: usize) -> Vec<SessionDetails> {
+        let page = page(&self.sessions, after, n_max);
+        page.map(|(_, session)| session.details.clone()).collect()
+    }
+
+    /// The first `n_max` subscriptions above `after`, ascending.
+    #[must_use]
+    pub fn subscriptions(
+        &self,
+        after: Option<SubscriptionId>,
+        n_max: usize,
+    ) -> Vec<SubscriptionRow> {
+        let page = page(&self.subscriptions.by_id, after, n_max);
+        let row =
+            |(id, it): (SubscriptionId, &super::subscriptions::Subscription)| SubscriptionRow {
+                id,
+                uri: Arc::clone(&it.uri),
+                how: it.how,
+                created: it.created,
+                n_subscribers: it.subscribers.len(),
+            };
+        page.map(row).collect()
+    }
+
+    /// The first `n_max` registrations above `after`, ascending.
+    #[must_use]
+    pub fn registrations(
+        &self,
+        after: Option<RegistrationId>,
+        n_max: usize,
+    ) -> Vec<RegistrationRow> {
+        let page = page(&self.registrations.by_id, after, n_max);
+        let row =
+            |(id, it): (RegistrationId, &super::registrations::Registration)| RegistrationRow {
+                id,
+                uri: Arc::clone(&it.uri),
+                how: it.how,
+                invoke: it.callees.policy,
+                created: it.created,
+                n_callees: it.callees.entries.len(),
+            };
+        page.map(row).collect()
+    }
+
+    /// At most `n_max` calls in flight, the oldest first.
+    #[must_use]
+    pub fn calls(&self, n_max: usize) -> Vec<CallRow> {
+        let page = page(&self.calls, None, n_max);
+        let row = |(_, call): (_, &super::calls::Call<P>)| CallRow {
+            caller: call.caller,
+            request: call.request,
+            procedure: Arc::clone(&call.procedure),
+            callee: call.callee,
+            invocation: call.invocation,
+        };
+        page.map(row).collect()
+    }
+}
+
+/// A page of a table: sorts only what is on it.
+fn page<K: Copy + Ord + std::hash::Hash, V>(
+    table: &FxHashMap<K, V>,
+    after: Option<K>,
+    n_max: usize,
+) -> impl Iterator<Item = (K, &V)> {
+    let ids = table.keys().copied();
+    let mut ids: Vec<_> = ids
+        .filter(|id| after.is_none_or(|after| *id > after))
+        .collect();
+    if n_max < ids.len() {
+        ids.select_nth_unstable(n_max);
+        ids.truncate(n_max);
+    }
+    ids.sort_unstable();
+    ids.into_iter().filter_map(|id| Some((id, table.get(&id)?)))
+}
