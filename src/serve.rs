@@ -10,7 +10,8 @@
 //! |---|---|---|---|
 //! | runtime workers | one a core | here | last |
 //! | accept loop, one task a listener | few | `front/accept.rs` | at the shutdown signal |
-//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs` | with its socket, or drained |
+//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs`, `front/wamp.rs` | with its socket, or drained |
+//! | one task a long-poll client | among those | `front/wamp/http.rs` | without requests for too long, or drained |
 //! | admin listener and its connections, on a thread of their own | 256 | `admin-api` | at the shutdown signal |
 //! | service manager's watchdog, if it has one | 1 task | `systemd.rs` | drained |
 //! | log writer, spare-maker | 2 threads | `storage` | after the last session |

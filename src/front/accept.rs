@@ -189,7 +189,9 @@ pub(super) async fn connection<B: Inside>(
     };
     match arrived {
         Ok(Some(Arrived::AtDoor(arrival))) => enter(front, *arrival, began, newcomer).await,
-        Ok(Some(Arrived::Requests(requests))) => requests.serve(front, newcomer).await,
+        Ok(Some(Arrived::Requests(requests))) => {
+            Box::pin(requests.serve(front, newcomer)).await;
+        }
         Ok(None) => {}
         Err(_) => {
             metrics::handshake_refused("too-slow");
@@ -214,16 +216,15 @@ async fn enter<B: Inside>(
         Door::MqttOverWebSocket | Door::MqttOverTcp => {
             mqtt::drive(front, arrival, began, newcomer).await;
         }
-        Door::Wamp(way) => wamp::enter(front, arrival, way, began, newcomer).await,
+        // In a box, so that connections of the others do not pay for it.
+        Door::Wamp(way) => {
+            Box::pin(wamp::enter(front, arrival, way, began, newcomer)).await;
+        }
     }
 }
 
 /// Through the gate. Whoever comes over a Unix socket was let in by the system.
-async fn admit(
-    gate: &Gate,
-    stream: Incoming,
-    deadline: Instant,
-) -> Result<Admitted, TurnedAway> {
+async fn admit(gate: &Gate, stream: Incoming, deadline: Instant) -> Result<Admitted, TurnedAway> {
     match stream {
         Incoming::Tcp(stream) => {
             if let Err(error) = stream.set_nodelay(true) {

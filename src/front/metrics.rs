@@ -184,11 +184,6 @@ pub(super) fn mqtt_disconnected(reason: &'static str) {
     counter!("restante_mqtt_disconnects_total", "reason" => reason).increment(1);
 }
 
-/// One client of WAMP gone.
-pub(super) fn wamp_disconnected(reason: &'static str) {
-    counter!("restante_wamp_disconnects_total", "reason" => reason).increment(1);
-}
-
 /// One fatal `error` sent.
 pub(super) fn mbws_error(code: Code) {
     counter!("restante_mbws_errors_total", "code" => code.as_str()).increment(1);

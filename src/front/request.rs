@@ -169,9 +169,7 @@ fn wamp_subprotocol(
     let mut offered = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL);
     let legacy = settings.wamp.as_ref().is_some_and(|it| it.ubjson_legacy);
     let known = |offered: &str| wamp::spoken(offered, legacy);
-    let (serializer, batched) = offered
-        .find_map(known)
-        .ok_or(Refused::NoWampSubprotocol)?;
+    let (serializer, batched) = offered.find_map(known).ok_or(Refused::NoWampSubprotocol)?;
     let way = Way {
         transport: Transport::WebSocket,
         serializer,
@@ -182,7 +180,11 @@ fn wamp_subprotocol(
 }
 
 /// Whether a page of the request's origin may be answered.
-pub(super) fn check_origin(headers: &HeaderMap, origins: &[String], tls: bool) -> Result<(), Refused> {
+pub(super) fn check_origin(
+    headers: &HeaderMap,
+    origins: &[String],
+    tls: bool,
+) -> Result<(), Refused> {
     if !headers.contains_key(header::ORIGIN) {
         return Ok(()); // no browser
     }

@@ -96,7 +96,12 @@ pub(super) async fn upgrade<B: Inside>(
         tls: stream.is_tls(),
     };
     let slot = Arc::new(Slot::default());
-    let mut http = serve(front.clone(), stream, (from, certificate.clone()), slot.clone());
+    let mut http = serve(
+        front.clone(),
+        stream,
+        (from, certificate.clone()),
+        slot.clone(),
+    );
     let served = tokio::select! {
         served = &mut http => served,
         () = slot.stays.notified() => {

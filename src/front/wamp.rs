@@ -142,7 +142,10 @@ pub(super) async fn drive<B: Inside>(
     }
     tracing::info!(conn = %client.conn, peer = %client.peer, ?began, "no WAMP session yet");
     let closing = wire.close(1013, "WAMP sessions are not there yet");
-    if tokio::time::timeout(super::CLOSE_WITHIN, closing).await.is_err() {
+    if tokio::time::timeout(super::CLOSE_WITHIN, closing)
+        .await
+        .is_err()
+    {
         tracing::debug!(conn = %client.conn, "the peer did not close in time");
     }
     drop(newcomer);

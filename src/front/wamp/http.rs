@@ -130,8 +130,9 @@ async fn open<B: Inside>(
         tell_refused(refused, from);
         refused.answer()
     };
-    let principal = principal(front, head, from, Protocol::Wamp).await;
-    let principal = principal.map_err(refused)?;
+    let principal = principal(front, head, from, Protocol::Wamp);
+    let principal = timeout(front.mbws.open_within, principal).await;
+    let principal = principal.unwrap_or(Err(Refused::Busy)).map_err(refused)?;
     if *front.shutdown.borrow() {
         return Err(refused(Refused::Busy));
     }
@@ -164,13 +165,19 @@ async fn open<B: Inside>(
     });
     let protocol = serializer.subprotocol(batched);
     let told = serde_json::json!({ "protocol": protocol, "transport": id });
-    Ok(full(StatusCode::OK, "application/json", told.to_string().into()))
+    Ok(full(
+        StatusCode::OK,
+        "application/json",
+        told.to_string().into(),
+    ))
 }
 
 /// The first protocol of an `open` that is spoken here.
 fn chosen(body: &[u8], wamp: &Wamp) -> Result<(restante_proto::wamp::Serializer, bool), Answer> {
     let wanted: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let protocols = wanted.as_ref().and_then(|it| it.get("protocols")?.as_array());
+    let protocols = wanted
+        .as_ref()
+        .and_then(|it| it.get("protocols")?.as_array());
     let Some(protocols) = protocols else {
         let text = "The body must be JSON, {\"protocols\": [\"wamp.2.json\"]}.\n";
         return Err(told(StatusCode::BAD_REQUEST, text));
@@ -210,13 +217,13 @@ async fn of_transport<B: Inside>(
     }
 }
 
-async fn send<B: Inside>(
-    front: &Front<B>,
-    post: &Post,
-    body: Incoming,
-) -> Result<Answer, Answer> {
+async fn send<B: Inside>(front: &Front<B>, post: &Post, body: Incoming) -> Result<Answer, Answer> {
     let settings = front.settings.wamp.as_ref().ok_or_else(gone)?;
-    let more = if post.way.batched { BATCH_BYTES_MORE } else { 0 };
+    let more = if post.way.batched {
+        BATCH_BYTES_MORE
+    } else {
+        0
+    };
     let bytes_max = settings.message_bytes_max + more;
     let bytes_max = post.ration().map_or(bytes_max, |it| it.min(bytes_max));
     let body = read(front, body, bytes_max).await?;
@@ -263,7 +270,10 @@ async fn read<B: Inside>(
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(told(StatusCode::BAD_REQUEST, "The body is cut short.\n")),
-        Err(_) => Err(told(StatusCode::REQUEST_TIMEOUT, "The body came too slowly.\n")),
+        Err(_) => Err(told(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body came too slowly.\n",
+        )),
     }
 }
 
@@ -306,7 +316,10 @@ fn not_allowed() -> Result<Answer, Answer> {
 }
 
 fn gone() -> Answer {
-    told(StatusCode::NOT_FOUND, "There is no such transport, or no longer.\n")
+    told(
+        StatusCode::NOT_FOUND,
+        "There is no such transport, or no longer.\n",
+    )
 }
 
 fn too_long() -> Answer {
@@ -325,7 +338,11 @@ fn empty() -> Answer {
 }
 
 fn told(status: StatusCode, text: &'static str) -> Answer {
-    full(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+    full(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
 }
 
 fn full(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {

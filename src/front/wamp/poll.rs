@@ -27,12 +27,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Way;
-use restante_proto::wamp::Batch;
 use super::wire::{Lost, Turn, join};
 use crate::access::random_letters;
 use crate::front::accept::log_panic;
 use crate::front::clock::{Alarm, down, now};
 use crate::front::ration::STRANGER_BYTES_MAX;
+use restante_proto::wamp::Batch;
 
 /// 130 bits.
 const ID_LETTERS: usize = 26;
@@ -182,9 +182,16 @@ impl LongPolls {
     }
 
     /// From the shutdown, waits as long as `patience` until there is no transport, and cuts those that there are then.
-    pub(in crate::front) async fn drain(&self, mut shutdown: watch::Receiver<bool>, patience: Duration) {
+    pub(in crate::front) async fn drain(
+        &self,
+        mut shutdown: watch::Receiver<bool>,
+        patience: Duration,
+    ) {
         down(&mut shutdown).await;
-        if tokio::time::timeout(patience, self.all_gone()).await.is_err() {
+        if tokio::time::timeout(patience, self.all_gone())
+            .await
+            .is_err()
+        {
             tracing::warn!("long-poll clients cut at the end of the drain time");
         }
         let mut tasks = std::mem::take(&mut *self.tasks.lock());

@@ -20,10 +20,6 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use restante_proto::wamp::rawsocket::{
-    Frame, FrameDecoder, FrameError, HEAD_BYTES, HandshakeError, Refusal, encode_frame, handshake,
-    parse_client, refuse,
-};
 use super::wire::{Lost, Turn};
 use super::{Transport, Wamp, Way, dialect};
 use crate::front::CLOSE_WITHIN;
@@ -31,6 +27,10 @@ use crate::front::ration::STRANGER_BYTES_MAX;
 use crate::front::socket::Fault;
 use crate::front::tcp::{self, Tcp};
 use crate::tls::Stream;
+use restante_proto::wamp::rawsocket::{
+    Frame, FrameDecoder, FrameError, HEAD_BYTES, HandshakeError, Refusal, encode_frame, handshake,
+    parse_client, refuse,
+};
 
 /// A WELCOME with all that it announces must fit into what a peer takes.
 const PEER_BYTES_MIN: usize = 4 * 1024;
@@ -61,7 +61,11 @@ pub(in crate::front) async fn shake_hands(
             say(stream, &answer).await.map_err(|_| "rawsocket-cut")?;
             stream.keep_alive(settings.ping_interval);
             return Ok(Way {
-                transport: if unix { Transport::Unix } else { Transport::RawSocket },
+                transport: if unix {
+                    Transport::Unix
+                } else {
+                    Transport::RawSocket
+                },
                 serializer: dialect(wanted.serializer, settings.ubjson_legacy),
                 batched: false,
                 peer_bytes_max: Some(wanted.message_bytes_max),

@@ -19,13 +19,13 @@ use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
 
-use restante_proto::wamp::{Batch, Serializer};
 use super::poll::Polled;
 use super::raw::RawSocket;
 use super::{Transport, Wamp, Way};
 use crate::front::metrics::{self, Metrics};
 use crate::front::socket::{self, Fault, Heard, Socket};
 use crate::tls::Stream;
+use restante_proto::wamp::{Batch, Serializer};
 
 /// What a WebSocket reads into, see [`Socket::new`]: messages are small, and connections many.
 const READ_BYTES: usize = 2 * 1024;
@@ -138,12 +138,7 @@ impl Wire {
     }
 
     /// Of a client that comes with HTTP requests.
-    pub(super) fn polled(
-        polled: Polled,
-        way: Way,
-        settings: &Wamp,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn polled(polled: Polled, way: Way, settings: &Wamp, metrics: Arc<Metrics>) -> Self {
         Wire::of(Carrier::LongPoll(Box::new(polled)), way, settings, metrics)
     }
 

@@ -37,11 +37,16 @@ impl Sight {
         within(self.0.recv()).await.unwrap()
     }
 
+    /// This, whatever comes before.
+    pub(super) async fn expect(&mut self, expected: Seen) {
+        while self.next().await != expected {}
+    }
+
     pub(super) async fn expect_ended(&mut self, reason: &'static str) {
         loop {
             match self.next().await {
                 Seen::Ended(found) => return assert_eq!(found, reason),
-                Seen::Came(..) | Seen::Blocked(_) => {}
+                Seen::Came(..) | Seen::Blocked(..) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What stands in for a session: whatever comes goes out again.
 //!
 //! Some messages are heeded besides: `admit` makes the client known, `flood` sends for as long as the peer takes it, `large` sends
-//! one message that no small peer takes, `bye` closes.
+//! one message that no small peer takes, `limit` says what the peer takes, `bye` closes.
 
 use std::time::Instant;
 
@@ -33,8 +33,8 @@ impl Eq for Echo {}
 pub(super) enum Seen {
     /// A client: transport, serializer and peer.
     Came(&'static str, &'static str, String),
-    /// So many messages of a flood were taken when the peer took no more.
-    Blocked(u64),
+    /// So many messages of a flood were taken when the peer of that transport took no more.
+    Blocked(&'static str, u64),
     /// Its end, and why.
     Ended(&'static str),
 }
@@ -129,6 +129,10 @@ impl Session {
         if has("large") {
             self.output.push(vec![b'x'; LARGE_BYTES].into());
         }
+        if has("limit") {
+            let limit = format!("{:?}", self.wire.peer_bytes_max());
+            self.output.push(limit.into());
+        }
         self.output.push(message);
     }
 
@@ -145,7 +149,10 @@ impl Session {
         self.output.extend(waiting);
         self.flooded += flooded;
         if self.floods && self.wire.is_blocked() {
-            drop(self.told.send(Seen::Blocked(self.flooded)));
+            drop(
+                self.told
+                    .send(Seen::Blocked(self.wire.transport().as_str(), self.flooded)),
+            );
         }
         Ok(())
     }

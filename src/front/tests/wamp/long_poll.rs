@@ -10,8 +10,9 @@ use super::client::{Http, start, with};
 use super::echo::Seen;
 use crate::front::{LongPoll, Settings};
 
-const POLL: Duration = Duration::from_secs(10);
-const SESSION: Duration = Duration::from_secs(30);
+// All shorter than a test's patience.
+const POLL: Duration = Duration::from_secs(3);
+const SESSION: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn long_poll_answers_by_the_book() {
@@ -65,10 +66,19 @@ async fn long_poll_answers_by_the_book() {
         assert_eq!(answer.status, 404);
     }
     let answer = http.request("GET", "/wamp/lp/open", "", b"").await;
-    assert_eq!((answer.status, &*answer.headers["allow"]), (405, "POST, OPTIONS"));
+    assert_eq!(
+        (answer.status, &*answer.headers["allow"]),
+        (405, "POST, OPTIONS")
+    );
     let too_long = vec![b' '; 5000];
     assert_eq!(http.post("/wamp/lp/open", &too_long).await.status, 413);
-    for path in ["/wamp/lp", "/wamp/lp/", "/wamp/lp/x", "/wamp/lp/x/y", "/mqtt/lp/open"] {
+    for path in [
+        "/wamp/lp",
+        "/wamp/lp/",
+        "/wamp/lp/x",
+        "/wamp/lp/x/y",
+        "/mqtt/lp/open",
+    ] {
         let mut http = Http::connect(&server).await;
         let status = http.post(path, b"{}").await.status;
         assert!([404, 426].contains(&status), "{path}: {status}");
@@ -86,7 +96,10 @@ async fn without_long_poll_there_are_no_such_paths() {
 #[tokio::test]
 async fn many_requests_go_over_one_connection() {
     let (settings, _sight) = with(|_| {});
-    for server in [Server::with(settings.clone()).await, Server::over_tls(settings).await] {
+    for server in [
+        Server::with(settings.clone()).await,
+        Server::over_tls(settings).await,
+    ] {
         let mut http = Http::connect(&server).await;
         let path = http.open("wamp.2.json").await;
         for n in 0..100 {
@@ -97,7 +110,9 @@ async fn many_requests_go_over_one_connection() {
         }
         // The last one may say that it is.
         let path = format!("{path}/close");
-        let answer = http.request("POST", &path, "Connection: close\r\n", b"").await;
+        let answer = http
+            .request("POST", &path, "Connection: close\r\n", b"")
+            .await;
         assert_eq!(answer.status, 204);
         http.expect_end().await;
     }
@@ -109,7 +124,10 @@ async fn a_poll_is_held_until_there_is_a_message() {
     let (mut polls, mut sends) = (Http::connect(&server).await, Http::connect(&server).await);
     let path = polls.open("wamp.2.json").await;
     polls.ask("POST", &format!("{path}/receive"), "", b"").await;
-    assert_eq!(sends.post(&format!("{path}/send"), b"[1]").await.status, 204);
+    assert_eq!(
+        sends.post(&format!("{path}/send"), b"[1]").await.status,
+        204
+    );
     let answer = polls.answer().await;
     assert_eq!((answer.status, &*answer.body), (200, &b"[1]"[..]));
     assert!(answer.headers["content-type"].starts_with("application/json"));
@@ -175,13 +193,38 @@ async fn a_client_without_a_request_is_gone_at_its_time() {
     let server = Server::with(settings).await;
     let mut http = Http::connect(&server).await;
     let path = http.open("wamp.2.json").await;
-    assert!(matches!(sight.next().await, Seen::Came("longpoll", "json", _)));
+    assert!(matches!(
+        sight.next().await,
+        Seen::Came("longpoll", "json", _)
+    ));
     let began = Instant::now();
     let ended = tokio::time::timeout(2 * SESSION, sight.next()).await;
     assert_eq!(ended, Ok(Seen::Ended("silent")));
-    assert!(began.elapsed() >= SESSION - SESSION / 10, "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= SESSION - SESSION / 10,
+        "{:?}",
+        began.elapsed()
+    );
     let mut http = Http::connect(&server).await;
     assert_eq!(http.post(&format!("{path}/receive"), b"").await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_closed_at_its_time() {
+    let (mut settings, _sight) = with(timed);
+    settings.mbws.open_within = POLL;
+    let server = Server::with(settings).await;
+    let mut http = Http::connect(&server).await;
+    http.open("wamp.2.json").await;
+    let began = Instant::now();
+    tokio::time::timeout(10 * SESSION, http.expect_end())
+        .await
+        .unwrap();
+    assert!(
+        began.elapsed() >= SESSION - SESSION / 10,
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -228,7 +271,11 @@ async fn pages_may_poll_by_the_same_rule_as_they_connect() {
         let mut http = Http::connect(&server).await;
         let asked = http.request("OPTIONS", "/wamp/lp/x/send", &line, b"").await;
         let statuses = (opened.status, asked.status);
-        assert_eq!(statuses, if may { (200, 204) } else { (403, 403) }, "{origin}");
+        assert_eq!(
+            statuses,
+            if may { (200, 204) } else { (403, 403) },
+            "{origin}"
+        );
         for answer in [&opened, &asked] {
             let allowed = answer.headers.get("access-control-allow-origin");
             assert_eq!(allowed.map(String::as_str), may.then_some(origin));

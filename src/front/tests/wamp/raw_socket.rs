@@ -80,7 +80,10 @@ async fn without_wamp_no_raw_socket_is_taken() {
     let mut raw = connect(&server).await;
     raw.send_bytes(&[0x7f, 0xf1, 0, 0]).await;
     let answer = within(super::super::server::answer(&mut raw.stream)).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +123,7 @@ async fn a_ping_gets_its_payload_back_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn who_knows_no_pings_is_sent_none() {
-    let every = Duration::from_secs(30);
+    let every = Duration::from_secs(2);
     let (settings, mut sight) = with(|it| it.wamp.as_mut().unwrap().ping_interval = every);
     let server = Server::with(settings).await;
     let mut raw = connect(&server).await;
@@ -183,7 +186,14 @@ async fn a_message_longer_than_the_peer_takes_is_not_sent() {
         let mut raw = connect(&server).await;
         raw.send_bytes(&[0x7f, wanted, 0, 0]).await;
         raw.expect(&[0x7f, 0x91, 0, 0]).await;
-        assert!(matches!(sight.next().await, Seen::Came("rawsocket", "json", _)));
+        assert!(matches!(
+            sight.next().await,
+            Seen::Came("rawsocket", "json", _)
+        ));
+        raw.send(0, b"limit").await;
+        let limit = if takes { "Some(8192)" } else { "Some(4096)" };
+        assert_eq!(raw.receive().await.1, limit.as_bytes());
+        assert_eq!(raw.receive().await.1, b"limit");
         raw.send(0, b"large").await;
         if takes {
             assert_eq!(raw.receive().await.1.len(), LARGE_BYTES);

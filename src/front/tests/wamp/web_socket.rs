@@ -29,10 +29,16 @@ async fn the_first_subprotocol_offered_that_is_spoken_is_chosen() {
         ("wamp.2.cbor, wamp.2.json", "wamp.2.cbor"),
         ("wamp.2.flatbuffers, mqtt, wamp.2.ubjson", "wamp.2.ubjson"),
         ("wamp.2.json.batched", "wamp.2.json.batched"),
-        ("wamp.2.msgpack.batched,wamp.2.msgpack", "wamp.2.msgpack.batched"),
+        (
+            "wamp.2.msgpack.batched,wamp.2.msgpack",
+            "wamp.2.msgpack.batched",
+        ),
         ("wamp.2.cbor.batched", "wamp.2.cbor.batched"),
         ("wamp.2.ubjson.batched, wamp.2.json", "wamp.2.json"),
-        ("wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json", "wamp.2.cbor"),
+        (
+            "wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json",
+            "wamp.2.cbor",
+        ),
     ] {
         let answer = server.request(&request("/wamp", offered)).await;
         assert!(answer.starts_with("HTTP/1.1 101"), "{offered}\n{answer}");
@@ -40,10 +46,23 @@ async fn the_first_subprotocol_offered_that_is_spoken_is_chosen() {
         assert!(answer.contains(&line), "{offered}\n{answer}");
         assert!(!answer.contains("extensions"), "{answer}");
     }
-    for offered in ["", "wamp", "wamp.2.flatbuffers", "WAMP.2.JSON", "mqtt", "wamp.2.ubjson.batched"] {
+    for offered in [
+        "",
+        "wamp",
+        "wamp.2.flatbuffers",
+        "WAMP.2.JSON",
+        "mqtt",
+        "wamp.2.ubjson.batched",
+    ] {
         let answer = server.request(&request("/wamp", offered)).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{offered}\n{answer}");
-        for spoken in ["wamp.2.json", "wamp.2.msgpack", "wamp.2.cbor", "wamp.2.ubjson", ".batched"] {
+        for spoken in [
+            "wamp.2.json",
+            "wamp.2.msgpack",
+            "wamp.2.cbor",
+            "wamp.2.ubjson",
+            ".batched",
+        ] {
             assert!(answer.contains(spoken), "{spoken} is not in\n{answer}");
         }
     }
@@ -94,7 +113,10 @@ async fn who_closes_is_seen_out() {
     let (server, mut sight) = start().await;
     let mut ws = Ws::connect(&server, "wamp.2.json").await;
     within(ws.ws.close(None)).await.unwrap();
-    assert!(matches!(within(ws.ws.next()).await, Some(Ok(Message::Close(_)))));
+    assert!(matches!(
+        within(ws.ws.next()).await,
+        Some(Ok(Message::Close(_)))
+    ));
     sight.expect_ended("peer-closed").await;
     let mut ws = Ws::connect(&server, "wamp.2.json").await;
     ws.send(b"bye").await;
@@ -104,7 +126,7 @@ async fn who_closes_is_seen_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_web_socket_that_answers_no_ping_is_gone() {
-    let every = Duration::from_secs(30);
+    let every = Duration::from_secs(2);
     let (settings, mut sight) = with(|it| it.wamp.as_mut().unwrap().ping_interval = every);
     let server = Server::with(settings).await;
     let mut answers = Ws::connect(&server, "wamp.2.json").await;
@@ -113,5 +135,7 @@ async fn a_web_socket_that_answers_no_ping_is_gone() {
         assert!(matches!(message, Message::Ping(_)), "{message:?}");
     }
     // From now on nobody reads, and so nobody answers.
-    tokio::time::timeout(3 * every, sight.expect_ended("silent")).await.unwrap();
+    tokio::time::timeout(3 * every, sight.expect_ended("silent"))
+        .await
+        .unwrap();
 }
