@@ -65,6 +65,7 @@ pub use pattern::PatternError;
 pub use principal::{ADMIN, ANONYMOUS, Identity, MONITOR, Principal};
 pub use scram::{Exchange, SCRAM_SHA_256};
 pub use secret::Secret;
+pub(crate) use secret::random_letters;
 pub use settings::{IssuerSettings, JwtAlgorithm, KeySource, Settings};
 pub use snapshot::{Access, Current, RuleRef, Verdict};
 pub use token::{NewToken, new_secret, new_token};

@@ -10,7 +10,8 @@
 //! |---|---|---|---|
 //! | runtime workers | one a core | here | last |
 //! | accept loop, one task a listener | few | `front/accept.rs` | at the shutdown signal |
-//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs` | with its socket, or drained |
+//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs`, `front/wamp.rs` | with its socket, or drained |
+//! | one task a long-poll client | among those | `front/wamp/http.rs` | without requests for too long, or drained |
 //! | admin listener and its connections, on a thread of their own | 256 | `admin-api` | at the shutdown signal |
 //! | service manager's watchdog, if it has one | 1 task | `systemd.rs` | drained |
 //! | log writer, spare-maker | 2 threads | `storage` | after the last session |
@@ -55,7 +56,9 @@ use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
 use crate::disk::MeteredDisk;
-use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, Welcomed};
+use crate::front::{
+    self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed,
+};
 use crate::logs::Logs;
 use crate::meters::Meters;
 use crate::registry::{DocumentId, Registry};
@@ -83,6 +86,8 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     let admin_runtime = admin_runtime().context("the admin API's runtime cannot be started")?;
     let listeners = runtime.block_on(bind(&config.listen, "listen"))?;
     let mqtt_listeners = runtime.block_on(bind(&config.mqtt.listen, "mqtt.listen"))?;
+    let wamp_listeners = runtime.block_on(bind(&config.wamp.listen, "wamp.listen"))?;
+    let wamp_socket = runtime.block_on(async { bind_unix(config.wamp.unix_socket.as_deref()) })?;
     let admin_listeners = admin_runtime.block_on(bind(&config.admin.listen, "admin.listen"))?;
     systemd::recovering();
     let started = start_broker(config)?;
@@ -118,6 +123,8 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     let listeners = Listeners {
         clients: listeners,
         mqtt: mqtt_listeners,
+        wamp: wamp_listeners,
+        wamp_socket,
         admin: admin_listeners,
     };
     announce(
@@ -157,6 +164,10 @@ struct Listeners {
     clients: Vec<TcpListener>,
     /// For MQTT alone.
     mqtt: Vec<TcpListener>,
+    /// For WAMP alone.
+    wamp: Vec<TcpListener>,
+    /// The same, for processes of this machine.
+    wamp_socket: Option<UnixSocket>,
     admin: Vec<TcpListener>,
 }
 
@@ -266,17 +277,24 @@ impl Wiring<'_> {
         let (shutdown, stopping) = watch::channel(false);
         let gated = |listeners| behind_gates(listeners, self.config, &self.certificates);
         let takes = |takes| {
-            move |(socket, gate)| front::Listener {
-                socket,
+            move |(socket, gate): (TcpListener, Gate)| front::Listener {
+                socket: socket.into(),
                 gate,
                 takes,
             }
         };
         let traffic = Arc::default();
         let clients = gated(listeners.clients).map(takes(Takes::All));
+        let wamp_socket = listeners.wamp_socket.map(|socket| front::Listener {
+            socket: socket.into(),
+            gate: Gate::plain(),
+            takes: Takes::Wamp,
+        });
         let front = front::serve(
             clients
                 .chain(gated(listeners.mqtt).map(takes(Takes::Mqtt)))
+                .chain(gated(listeners.wamp).map(takes(Takes::Wamp)))
+                .chain(wamp_socket)
                 .collect(),
             self.broker.clone(),
             Arc::new(Door {
@@ -564,7 +582,9 @@ fn start_broker(config: &Config) -> Result<Started> {
 /// The largest that a client may send, by any protocol.
 fn frame_bytes_max(config: &Config) -> u64 {
     let mqtt = Some(config.mqtt.packet_bytes_max).filter(|_| config.mqtt.enabled);
-    config.limits.frame_bytes.max(mqtt.unwrap_or(0))
+    let wamp = Some(config.wamp.message_bytes_max).filter(|_| config.wamp.enabled);
+    let others = [mqtt, wamp].into_iter().flatten().max();
+    config.limits.frame_bytes.max(others.unwrap_or(0))
 }
 
 fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
@@ -596,6 +616,22 @@ fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
             paths: config.mqtt.paths.clone(),
             session: mqtt_settings(config),
         }),
+        wamp: config.wamp.enabled.then(|| wamp_door(&config.wamp)),
+    }
+}
+
+fn wamp_door(wamp: &config::Wamp) -> front::Wamp {
+    front::Wamp {
+        paths: wamp.paths.clone(),
+        message_bytes_max: clamp(wamp.message_bytes_max),
+        ping_interval: wamp.ping_interval,
+        ubjson_legacy: wamp.ubjson_legacy,
+        long_poll: wamp.long_poll.as_ref().map(|it| front::LongPoll {
+            poll_within: it.poll_timeout,
+            session_within: it.session_timeout,
+        }),
+        #[cfg(test)]
+        echo: None,
     }
 }
 
@@ -657,6 +693,15 @@ async fn bind(addresses: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
+fn bind_unix(path: Option<&Path>) -> Result<Option<UnixSocket>> {
+    let Some(path) = path else { return Ok(None) };
+    let bound = UnixSocket::bind(path).with_context(|| {
+        let path = path.display();
+        format!("cannot listen on {path}: is another broker running there, or is it another file? (wamp.unix-socket says where)")
+    })?;
+    Ok(Some(bound))
+}
+
 async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
@@ -690,6 +735,8 @@ fn announce(config: &Config, listeners: &Listeners, started: &Started, password:
     let Listeners {
         clients,
         mqtt,
+        wamp,
+        wamp_socket: _,
         admin,
     } = listeners;
     let on = config.mqtt.enabled;
@@ -706,6 +753,17 @@ fn announce(config: &Config, listeners: &Listeners, started: &Started, password:
             tell_urls(&mut text, config, ("mqtt", clients), (websocket, path));
         }
         tell_urls(&mut text, config, ("mqtt", mqtt), (tcp, ""));
+    }
+    if config.wamp.enabled {
+        for path in &config.wamp.paths {
+            tell_urls(&mut text, config, ("wamp", clients), (websocket, path));
+        }
+        let raw_socket = ["rs", "rss"];
+        tell_urls(&mut text, config, ("wamp", clients), (raw_socket, ""));
+        tell_urls(&mut text, config, ("wamp", wamp), (raw_socket, ""));
+        if let Some(path) = &config.wamp.unix_socket {
+            writeln!(text, "  {:8} unix:{}", "wamp", path.display()).ok();
+        }
     }
     tell_urls(
         &mut text,

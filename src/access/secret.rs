@@ -38,7 +38,7 @@ impl Secret {
 }
 
 /// `count` letters of the alphabet above: 5 bits each, from the system's generator.
-pub(super) fn random_letters(count: usize) -> Result<String, SysError> {
+pub(crate) fn random_letters(count: usize) -> Result<String, SysError> {
     let mut bytes = vec![0; count];
     SysRng.try_fill_bytes(&mut bytes)?;
     Ok(letters(&bytes, count))

@@ -79,7 +79,7 @@ pub enum Protocol {
     Mbws,
     /// MQTT 3.1.1 or 5.0, over TCP or WebSocket.
     Mqtt,
-    /// WAMP, over WebSocket, RawSocket or long-poll.
+    /// WAMP over WebSocket, RawSocket or HTTP long-poll.
     Wamp,
     /// A message published over the admin API.
     Rest,

@@ -20,6 +20,9 @@ pub(super) struct Metrics {
     mqtt_in: Packets,
     /// MQTT packets encoded.
     mqtt_out: Packets,
+    /// WAMP messages, and their bytes.
+    wamp_in: Messages,
+    wamp_out: Messages,
     /// The same, to be read back.
     pub(super) traffic: Arc<Traffic>,
 }
@@ -32,6 +35,8 @@ impl Metrics {
             frames_out: frames("out"),
             mqtt_in: Packets::new("in"),
             mqtt_out: Packets::new("out"),
+            wamp_in: Messages::new("in"),
+            wamp_out: Messages::new("out"),
         }
     }
 
@@ -56,6 +61,40 @@ impl Metrics {
             if n > 0 {
                 counter!("restante_mqtt_dropped_total", "reason" => reason).increment(n.into());
             }
+        }
+    }
+}
+
+impl Metrics {
+    /// So many messages of WAMP came, of so many bytes.
+    pub(super) fn wamp_read(&self, messages: u64, bytes: u64) {
+        self.wamp_in.add(messages, bytes);
+    }
+
+    /// The same, written.
+    pub(super) fn wamp_written(&self, messages: u64, bytes: u64) {
+        self.wamp_out.add(messages, bytes);
+    }
+}
+
+/// Messages of WAMP of one direction.
+struct Messages {
+    messages: Counter,
+    bytes: Counter,
+}
+
+impl Messages {
+    fn new(direction: &'static str) -> Self {
+        Messages {
+            messages: counter!("restante_wamp_messages_total", "direction" => direction),
+            bytes: counter!("restante_wamp_message_bytes_total", "direction" => direction),
+        }
+    }
+
+    fn add(&self, messages: u64, bytes: u64) {
+        if messages > 0 {
+            self.messages.increment(messages);
+            self.bytes.increment(bytes);
         }
     }
 }
@@ -103,6 +142,14 @@ pub(super) fn connection(listener: &str) -> Open {
 /// One more MQTT client of that version, until it is dropped.
 pub(super) fn mqtt_connection(version: &'static str) -> Open {
     let open = gauge!("restante_mqtt_connections", "version" => version);
+    open.increment(1.0);
+    Open(open)
+}
+
+/// One more client of WAMP, until it is dropped.
+pub(super) fn wamp_connection(transport: &'static str, serializer: &'static str) -> Open {
+    let labels = [("transport", transport), ("serializer", serializer)];
+    let open = gauge!("restante_wamp_connections", &labels);
     open.increment(1.0);
     Open(open)
 }

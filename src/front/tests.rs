@@ -8,3 +8,7 @@ mod limits;
 mod mqtt;
 mod server;
 mod tls;
+mod wamp;
+
+pub(crate) use wamp::Echo;
+pub(in crate::front) use wamp::echo;
