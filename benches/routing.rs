@@ -128,6 +128,21 @@ fn match_wildcard(bencher: Bencher<'_, '_>, n: u64) {
     publish(bencher, &router, n, |i| format!("device/{i}/door/state"));
 }
 
+/// Filters that are prefixes of characters, all below one segment and of one length.
+#[divan::bench(args = [1_000, 100_000], sample_size = 1_000, sample_count = 1_000)]
+fn match_prefix(bencher: Bencher<'_, '_>, n: u64) {
+    let router = router(n, |i| format!("com/{i:07}-#"));
+    publish(bencher, &router, n, |i| format!("com/{i:07}-door/state"));
+}
+
+/// The same of sixteen lengths.
+#[divan::bench(args = [1_000, 100_000], sample_size = 1_000, sample_count = 1_000)]
+fn match_prefix_of_many_lengths(bencher: Bencher<'_, '_>, n: u64) {
+    let text = |i: u64| format!("com/{i:07}{}", "-".repeat((i % 16) as usize));
+    let router = router(n, |i| text(i) + "#");
+    publish(bencher, &router, n, |i| text(i) + "door/state");
+}
+
 /// The worst that can be bound in 12 levels: 4,096 shapes, and none matches. Compare it with a limit on shapes.
 #[divan::bench(args = [64, 1_024, 4_096], sample_size = 10)]
 fn match_every_shape(bencher: Bencher<'_, '_>, n_shapes: u64) {
@@ -162,6 +177,11 @@ fn bind_exact(bencher: Bencher<'_, '_>, n: u64) {
 #[divan::bench(args = SIZES, sample_size = 100, sample_count = 500)]
 fn bind_wildcard(bencher: Bencher<'_, '_>, n: u64) {
     bind(bencher, n, |i| format!("device/{i}/+/state"));
+}
+
+#[divan::bench(args = [1_000, 100_000], sample_size = 100, sample_count = 500)]
+fn bind_prefix(bencher: Bencher<'_, '_>, n: u64) {
+    bind(bencher, n, |i| format!("com/{i:07}-#"));
 }
 
 /// The next subscriber of a topic that has `n`.

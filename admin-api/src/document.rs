@@ -164,7 +164,7 @@ pub struct Rule {
     /// A realm, or `*` for every one.
     #[serde(default = "default_realm")]
     pub realm: String,
-    /// Addresses: `+` is one segment, `#` all the rest; a segment `${user}` or `${client}` is the principal's name or
+    /// Addresses: `+` is one segment, `#` all the rest, `orders/e#` whatever begins so; a segment `${user}` or `${client}` is the principal's name or
     /// the client's id, taken literally.
     pub filter: String,
     /// Allow or deny.
@@ -246,7 +246,8 @@ pub struct Route {
     /// Lower ones are looked at first.
     #[serde(default)]
     pub order: i32,
-    /// Addresses: `+` is one segment, `#` all the rest. Both capture what they stand for: `{1}`, `{2}` … in targets.
+    /// Addresses: `+` is one segment, `#` all the rest, `orders/e#` whatever begins so. Each captures what it stands for, that one
+    /// from `e` on: `{1}`, `{2}` … in targets.
     pub filter: String,
     /// Conditions on the message, all of which must hold.
     #[serde(default)]

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! (role, realm) ─▶ root ─ orders ─▶ ○ ─ + ─▶ ○ ─ ${user} ─▶ ○      each ○: which rule allows or denies
-//!                    └─── # ─▶ ○                                    which verb there, by its number
+//!                    ├─── # ─▶ ○                                    which verb there, by its number
+//!                    └─── ord# ─▶ ○
 //! ```
 //!
 //! Each (role, realm) of a rule has a root of its own, with `*` for a role or realm like any other name. Every segment that
 //! some rule names has a number, looked up once for an address; edges of the trie are between numbers. So a match visits only
 //! nodes whose path fits the address: at most one for each way to read its segments as literal, `+` or placeholder.
+//!
+//! `TEXT#` ends a filter and so leads to no node: each node has a table of those, by their texts (`prefixes`).
 //!
 //! Rules are numbered by their names' order, and the lowest that decides is the one a verdict names: the answer and its
 //! reason depend on the documents alone.
@@ -19,15 +22,19 @@
 //!
 //! Not here: who somebody is, and the role `admin`, which needs no rules (`snapshot`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use self::prefixes::Prefixes;
 use super::pattern::{Part, Pattern};
 use crate::engine::address::{escape_first_segment, escape_segment};
 use crate::registry::{Rule, Verb};
 use restante_admin_api::document::Effect;
+
+mod prefixes;
 
 /// What stands for every role or realm in a rule.
 pub(super) const ANY: &str = "*";
@@ -39,7 +46,11 @@ const NONE: u32 = u32::MAX;
 const UNNAMED: u32 = 0;
 const ONE: u32 = 1;
 const REST: u32 = 2;
-const FIRST_LITERAL: u32 = 3;
+/// That of a segment that was asked for, and ends with `#`.
+const PREFIX: u32 = 3;
+const FIRST_LITERAL: u32 = 4;
+/// `+` and `#`, which are among the segments that have numbers.
+const WILDCARDS: u32 = 2;
 
 const VERBS: usize = Verb::ALL.len();
 
@@ -68,8 +79,10 @@ struct Node {
     /// Rules whose filter ends here, and those whose filter ends here with `#`.
     end: u32,
     rest: u32,
-    /// The literal edges once more, to be listed: whether the segment is of a special space, and where it leads.
-    literals: Vec<(bool, u32)>,
+    /// The literal edges once more, to be listed: the segment, and where it leads.
+    literals: Vec<(Box<str>, u32)>,
+    /// Rules whose filter ends with a prefix below here.
+    prefixes: Prefixes,
 }
 
 impl Node {
@@ -81,6 +94,7 @@ impl Node {
             end: NONE,
             rest: NONE,
             literals: Vec::new(),
+            prefixes: Prefixes::default(),
         }
     }
 }
@@ -97,6 +111,14 @@ impl Ends {
         deny: [NONE; VERBS],
         allow: [NONE; VERBS],
     };
+}
+
+/// How a rule's filter ends behind the node that it leads to.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Here,
+    Rest,
+    Prefix(&'a str),
 }
 
 /// What a walk has found: the lowest rule that denies and the lowest that allows.
@@ -127,6 +149,7 @@ pub(super) enum Said {
 #[derive(Clone, Copy)]
 struct Segment<'a> {
     number: u32,
+    /// Of [`PREFIX`]: without its `#`.
     text: &'a str,
 }
 
@@ -135,11 +158,15 @@ type Segments<'a> = SmallVec<[Segment<'a>; 16]>;
 /// Whether `text`, the segment at `at`, says `name`. Most names are spelled as they are, and nothing is allocated for them.
 fn is_spelling(name: &str, at: usize, text: &str) -> bool {
     // A spelling is never shorter.
-    text.len() >= name.len()
-        && match at {
-            0 => escape_first_segment(name) == text,
-            _ => escape_segment(name) == text,
-        }
+    text.len() >= name.len() && *spelled(name, at) == *text
+}
+
+/// `name` as the segment at `at`.
+fn spelled(name: &str, at: usize) -> Cow<'_, str> {
+    match at {
+        0 => escape_first_segment(name),
+        _ => escape_segment(name),
+    }
 }
 
 impl Index {
@@ -169,7 +196,8 @@ impl Index {
                 if rule.effect == Effect::Deny {
                     // A filter has a segment at least: what ends at a root is this.
                     let root = self.root(rule);
-                    self.end(rule, number, root, false);
+                    let ends = self.ends_of(root, End::Here);
+                    self.end(rule, number, ends);
                 }
             }
         }
@@ -177,14 +205,16 @@ impl Index {
 
     fn insert(&mut self, rule: &Rule, number: u32, pattern: &Pattern) {
         let mut node = self.root(rule);
-        let mut rest = false;
+        let mut end = End::Here;
         for part in pattern.parts() {
             match part {
-                Part::Rest => rest = true,
+                Part::Rest => end = End::Rest,
+                Part::Prefix(text) => end = End::Prefix(text),
                 other => node = self.step(node, other),
             }
         }
-        self.end(rule, number, node, rest);
+        let ends = self.ends_of(node, end);
+        self.end(rule, number, ends);
     }
 
     fn root(&mut self, rule: &Rule) -> u32 {
@@ -199,8 +229,7 @@ impl Index {
     }
 
     /// Notes the rule where its filter ends.
-    fn end(&mut self, rule: &Rule, number: u32, node: u32, rest: bool) {
-        let ends = self.ends_of(node, rest);
+    fn end(&mut self, rule: &Rule, number: u32, ends: u32) {
         let Some(ends) = self.ends.get_mut(ends as usize) else {
             return;
         };
@@ -224,14 +253,14 @@ impl Index {
     /// The node behind `part`, made if it is not there.
     fn step(&mut self, from: u32, part: Part<'_>) -> u32 {
         if let Part::Literal(text) = part {
-            let segment = numbered(&mut self.segments, text, FIRST_LITERAL - REST);
+            let segment = numbered(&mut self.segments, text, FIRST_LITERAL - WILDCARDS);
             if let Some(to) = self.edges.get(&pair(from, segment)) {
                 return *to;
             }
             let to = self.node();
             self.edges.insert(pair(from, segment), to);
             if let Some(node) = self.nodes.get_mut(from as usize) {
-                node.literals.push((text.starts_with(['$', '~']), to));
+                node.literals.push((text.into(), to));
             }
             return to;
         }
@@ -252,12 +281,16 @@ impl Index {
         *edge
     }
 
-    fn ends_of(&mut self, node: u32, rest: bool) -> u32 {
+    fn ends_of(&mut self, node: u32, end: End<'_>) -> u32 {
         let new = u32::try_from(self.ends.len()).unwrap_or(NONE);
         let Some(node) = self.nodes.get_mut(node as usize) else {
             return NONE;
         };
-        let ends = if rest { &mut node.rest } else { &mut node.end };
+        let ends = match end {
+            End::Here => &mut node.end,
+            End::Rest => &mut node.rest,
+            End::Prefix(text) => node.prefixes.entry(text),
+        };
         if *ends == NONE {
             *ends = new;
             self.ends.push(Ends::NOTHING);
@@ -280,12 +313,19 @@ impl Index {
             is_filter |= number == ONE || number == REST;
             segments.push(Segment { number, text });
         }
+        if let Some(Segment { number, text }) = segments.last_mut()
+            && *number != REST
+            && let Some(prefix) = text.strip_suffix('#')
+        {
+            (*number, *text) = (PREFIX, prefix);
+            is_filter = true;
+        }
         let walk = Walk {
             index: self,
             verb: place(verb),
             user: asker.user,
             client: asker.client.filter(|client| !client.is_empty()),
-            special: asked.starts_with(['$', '~']),
+            special: is_special(asked),
         };
         let mut found = Found {
             deny: NONE,
@@ -332,6 +372,11 @@ fn numbered(numbers: &mut FxHashMap<Box<str>, u32>, name: &str, offset: u32) -> 
         .saturating_add(offset);
     numbers.insert(name.into(), number);
     number
+}
+
+/// Whether a first segment is of one of the spaces that a wildcard in front does not match.
+fn is_special(text: &str) -> bool {
+    text.starts_with(['$', '~'])
 }
 
 fn pair(high: u32, low: u32) -> u64 {
@@ -429,6 +474,9 @@ impl Walk<'_> {
         let Some(segment) = segments.get(at) else {
             return self.both(node.end, found);
         };
+        for ends in node.prefixes.of(segment.text) {
+            self.both(ends, found);
+        }
         for to in self.literal_steps(node, from, at, *segment) {
             if to != NONE {
                 self.address(to, at + 1, segments, found);
@@ -454,7 +502,24 @@ impl Walk<'_> {
                 }
             }
             Some(Segment { number: REST, .. }) => {}
+            Some(Segment {
+                number: PREFIX,
+                text,
+            }) => {
+                for ends in node.prefixes.of(text) {
+                    self.allow(ends, found);
+                }
+                // It stands for what has a segment at least here, so that `+/#` is no less than `#`.
+                if self.wild_at(at)
+                    && let Some(next) = self.node(node.one)
+                {
+                    self.allow(next.rest, found);
+                }
+            }
             Some(segment) => {
+                for ends in node.prefixes.of(segment.text) {
+                    self.allow(ends, found);
+                }
                 for to in self.literal_steps(node, from, at, *segment) {
                     self.covering(to, at + 1, segments, found);
                 }
@@ -473,19 +538,33 @@ impl Walk<'_> {
         match segments.get(at) {
             None => self.deny(node.end, found),
             Some(Segment { number: ONE, .. }) => {
+                self.deny_prefixes(node, at, found);
                 for to in self.any_steps(node, at) {
                     self.overlapping(to, at + 1, segments, found);
                 }
+            }
+            Some(Segment {
+                number: PREFIX,
+                text,
+            }) => {
+                for ends in node.prefixes.meeting(text) {
+                    self.deny(ends, found);
+                }
+                self.steps_below(node, at, text, |to| self.below(to, at + 1, found));
             }
             Some(Segment { number: REST, .. }) => {
                 if at > 0 {
                     self.deny(node.end, found);
                 }
+                self.deny_prefixes(node, at, found);
                 for to in self.any_steps(node, at) {
                     self.below(to, at + 1, found);
                 }
             }
             Some(segment) => {
+                for ends in node.prefixes.of(segment.text) {
+                    self.deny(ends, found);
+                }
                 for to in self.literal_steps(node, from, at, *segment) {
                     self.overlapping(to, at + 1, segments, found);
                 }
@@ -500,8 +579,37 @@ impl Walk<'_> {
         };
         self.deny(node.end, found);
         self.deny(node.rest, found);
+        self.deny_prefixes(node, at, found);
         for to in self.any_steps(node, at) {
             self.below(to, at + 1, found);
+        }
+    }
+
+    /// All prefixes at a node deny something of a wildcard; one in front asks for nothing in the special spaces.
+    fn deny_prefixes(&self, node: &Node, at: usize, found: &mut Found) {
+        for (text, ends) in node.prefixes.iter() {
+            if at > 0 || !is_special(text) {
+                self.deny(ends, found);
+            }
+        }
+    }
+
+    /// The nodes that segments which begin with `prefix` lead to.
+    fn steps_below(&self, node: &Node, at: usize, prefix: &str, mut step: impl FnMut(u32)) {
+        let literals = node.literals.iter();
+        let literals = literals.filter(|(text, _)| text.starts_with(prefix));
+        literals.for_each(|(_, to)| step(*to));
+        if self.wild_at(at) {
+            step(node.one);
+        }
+        if node.user != NONE && spelled(self.user, at).starts_with(prefix) {
+            step(node.user);
+        }
+        if node.client != NONE
+            && let Some(id) = self.client
+            && spelled(id, at).starts_with(prefix)
+        {
+            step(node.client);
         }
     }
 
@@ -510,7 +618,7 @@ impl Walk<'_> {
         let client = self.client.map_or(NONE, |_| node.client);
         let literals = node.literals.iter();
         literals
-            .filter(move |(special, _)| at > 0 || !special)
+            .filter(move |(text, _)| at > 0 || !is_special(text))
             .map(|(_, to)| *to)
             .chain([node.one, node.user, client])
             .filter(|to| *to != NONE)

@@ -204,6 +204,16 @@ fn rule_sets() -> Vec<(&'static str, House)> {
             "all are denied what one may",
             shop().rule("z", rule(Effect::Deny, "*", &Verb::ALL, "*", "orders/eu")),
         ),
+        (
+            "what begins alike",
+            House::new()
+                .rule("a", allow("shop", &Verb::ALL, "ord#"))
+                .rule("b", any("inbox/a#"))
+                .rule(
+                    "z",
+                    rule(Effect::Deny, "intern", &[Verb::Call], "*", "orders/e#"),
+                ),
+        ),
         ("everybody, everywhere", House::new().rule("a", any("#"))),
         (
             "another realm",

@@ -1,7 +1,7 @@
 //! What a rule's filter is made of: the engine's filters, and segments that stand for who asks.
 //!
 //! ```text
-//! orders/+/new     orders/#     inbox/${user}/#     devices/${client}/state
+//! orders/+/new     orders/#     orders/eu-#     inbox/${user}/#     devices/${client}/state
 //! ```
 //!
 //! `${user}` and `${client}` are whole segments, and stand for exactly one text: the principal's name, the client's id, spelled
@@ -29,6 +29,8 @@ pub(super) enum Part<'a> {
     One,
     /// `#`, always the last.
     Rest,
+    /// `TEXT#`, always the last: what begins so.
+    Prefix(&'a str),
     /// `${user}`.
     User,
     /// `${client}`.
@@ -54,7 +56,10 @@ impl Pattern {
             segments_max: AddressLimits::SEGMENTS_CEILING,
         };
         let pattern = Pattern(Filter::parse(text, ceiling)?);
-        let odd = |part| matches!(part, Part::Literal(text) if text.contains("${"));
+        let odd = |part| match part {
+            Part::Literal(text) | Part::Prefix(text) => text.contains("${"),
+            Part::One | Part::Rest | Part::User | Part::Client => false,
+        };
         if pattern.parts().any(odd) {
             return Err(PatternError::Placeholder);
         }
@@ -66,6 +71,7 @@ impl Pattern {
         self.0.segments().map(|segment| match segment {
             FilterSegment::One => Part::One,
             FilterSegment::Rest => Part::Rest,
+            FilterSegment::Prefix(text) => Part::Prefix(text),
             FilterSegment::Literal(USER) => Part::User,
             FilterSegment::Literal(CLIENT) => Part::Client,
             FilterSegment::Literal(text) => Part::Literal(text),
@@ -91,6 +97,9 @@ mod tests {
                 Part::Rest
             ]
         );
+        let pattern = Pattern::parse("${user}/a#").unwrap();
+        let parts: Vec<Part<'_>> = pattern.parts().collect();
+        assert_eq!(parts, [Part::User, Part::Prefix("a")]);
     }
 
     #[test]
@@ -102,6 +111,9 @@ mod tests {
             "${User}",
             "a/${",
             "${user}${client}",
+            "${user}#",
+            "a/${u#",
+            "a/x${client}y#",
         ] {
             assert_eq!(
                 Pattern::parse(text),

@@ -846,6 +846,9 @@ impl Attachment {
         if !self.may_listen(&filter) {
             return Outcome::Refused(Refusal::Denied);
         }
+        if self.makes_too_many_shapes(&filter) {
+            return Outcome::Refused(Refusal::TooMany);
+        }
         self.shared.ask(Ask::Subscribe {
             realm: Arc::clone(&self.realm),
             filter,

@@ -342,7 +342,7 @@ impl Attachment {
     }
 
     /// Whether matching would cost too much with that filter, whoever binds it to what.
-    fn makes_too_many_shapes(&self, filter: &Filter) -> bool {
+    pub(super) fn makes_too_many_shapes(&self, filter: &Filter) -> bool {
         let routes = self.shared.routes.load();
         let bound = routes.queues.get(&self.realm).map(|it| &it.bindings);
         let heard = routes.topics.get(&self.realm);

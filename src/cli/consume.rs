@@ -101,8 +101,7 @@ fn check_place(args: &Consume) -> anyhow::Result<()> {
     if args.mode == How::Topic {
         return check_filter(address);
     }
-    let wild = |segment| matches!(segment, "+" | "#");
-    if address.split('/').any(wild) && check_filter(address).is_ok() {
+    if address.contains(['+', '#']) && check_filter(address).is_ok() {
         let why = format!(
             "`{address}` has wildcards: name one queue, or hear what is sent from now on with --mode topic"
         );

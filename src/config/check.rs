@@ -220,9 +220,7 @@ fn complaint_of_address(error: AddressError) -> String {
     match error {
         AddressError::Empty => "is empty".to_owned(),
         AddressError::RestNotLast { .. } => "has a `#` before its end".to_owned(),
-        AddressError::WildcardNotAlone { .. } => {
-            "has a `+` or `#` that is not a segment alone".to_owned()
-        }
+        AddressError::WildcardNotAlone { .. } => "has a `+` or `#` where none may stand".to_owned(),
         AddressError::Control { .. } => "has a control character".to_owned(),
         other => format!("breaks the grammar of addresses ({other})"),
     }

@@ -264,7 +264,7 @@ const POLICY: &[Key] = &[
         "filter",
         Kind::Filter,
         Default::Required,
-        "Queues by name, with `+` for one segment and `#` for all the rest.",
+        "Queues by name, with `+` for one segment and `#` for all the rest; `orders/e#` for what begins so.",
     ),
     key_or("ttl", span(MS, YEARS_10), Default::Inherited, ""),
     key_or("max-messages", count(1, u64::MAX), Default::Inherited, ""),

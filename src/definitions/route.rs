@@ -51,7 +51,7 @@ pub(super) fn check(faults: &mut Faults, route: &Route, limits: &Limits) {
     choice(faults, route);
 }
 
-/// How many of a filter's segments stand for something.
+/// How many of a filter's segments stand for something: one that is a prefix for all from its own beginning on.
 fn n_captures(filter: &Filter) -> usize {
     let wild = |segment: &FilterSegment<'_>| !matches!(segment, FilterSegment::Literal(_));
     filter.segments().filter(wild).count()

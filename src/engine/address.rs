@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! address   orders/eu/new      ~0192…-uuid/replies      $SYS/broker/uptime
-//! filter    orders/+/new       orders/#                 (or any address: a filter without wildcards)
+//! filter    orders/+/new       orders/#       orders/e#     (or any address: a filter without wildcards)
 //! ```
 //!
 //! An address is a list of one to [`AddressLimits::segments_max`] strings, its segments, with `/` between them. Each list has
@@ -16,6 +16,11 @@
 //! | `$` or `~` as the very first character of the address | `%24`, `%7E`: plain, they name the broker's and the temporary space |
 //! | none at all | `%00`, alone in its segment: U+0000 is in no protocol's names, so the spelling is free |
 //!
+//! In a filter a whole segment may be `+`, any one segment, and the last one `#`: any number of segments, none included. Or the
+//! last one is some text with `#` behind it: `orders/e#` matches every address whose spelling begins with `orders/e`, as
+//! `orders/e`, `orders/eu` and `orders/east/new`. That text is spelled as the beginning of a segment is, its escapes whole; of
+//! `%00` there is no beginning. A prefix is text, no wildcard: of the other spaces `$S#` matches what it names.
+//!
 //! Empty segments are thus never written: `a//b` is a slip of the pen for MBWS, and is refused. MQTT means it: its door
 //! writes the topics `/a`, `a//b` and `/` as `%00/a`, `a/%00/b` and `%00/%00`. In a topic level a `%` is only text (`%25`), save in
 //! front of `2F`, `2B` or `23` with any number of `25` between: there MQTT, which has no way to put those three characters
@@ -24,6 +29,7 @@
 //!
 //! Always, each with a test of its name below:
 //! - `every_list_of_names_has_one_spelling`: escape, join, parse, split, unescape gives the list again.
+//! - `a_prefix_is_of_the_spelled_text`: `TEXT#` matches what begins with `TEXT`, and nothing else.
 //! - `a_leading_wildcard_leaves_the_other_spaces_alone`: `#` and `+/x` never match `$…` or `~…` (MQTT 5.0 §4.7.2-1).
 //!
 //! Not here: who may use an address (access), which queues it leads to (routing), a client's short form `~NAME` (session).
@@ -111,15 +117,15 @@ pub enum AddressError {
         /// `+` or `#`.
         wildcard: char,
     },
-    /// `+` or `#` beside other text in a filter's segment.
-    #[error("`{wildcard}` at byte {at} is not alone: make it the whole segment, or write `%{:02X}` if it is text", u32::from(*wildcard))]
+    /// `+` beside other text in a filter's segment, or `#` with text behind it.
+    #[error("`{wildcard}` at byte {at} has no place there: `+` is a whole segment, and `#` ends the filter; write `%{:02X}` if it is text", u32::from(*wildcard))]
     WildcardNotAlone {
         /// Where it is.
         at: usize,
         /// `+` or `#`.
         wildcard: char,
     },
-    /// `#` with a segment after it.
+    /// A segment that is `#`, or ends with it, and another after it.
     #[error(
         "`#` at byte {at} is not last: end the filter with it, or use `+` for a single segment"
     )]
@@ -191,7 +197,8 @@ impl Address {
 }
 
 /// What a binding or a subscription asks for: an address in which a whole segment may be `+` (any one segment) and the
-/// last may be `#` (any number of segments, none included). Equal, ordered and hashed as its text.
+/// last may be `#` (any number of segments, none included) or end with it (whatever begins so). Equal, ordered and hashed as
+/// its text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Filter(Arc<str>);
 
@@ -204,6 +211,8 @@ pub enum FilterSegment<'a> {
     One,
     /// `#`, always the last: any number of segments, none included.
     Rest,
+    /// `TEXT#`, always the last: a segment whose spelling begins with this text, never empty, and whatever is below it.
+    Prefix(&'a str),
 }
 
 impl Filter {
@@ -236,7 +245,10 @@ impl Filter {
         self.0.split('/').map(|segment| match segment {
             "+" => FilterSegment::One,
             "#" => FilterSegment::Rest,
-            literal => FilterSegment::Literal(literal),
+            text => match text.strip_suffix('#') {
+                Some(prefix) => FilterSegment::Prefix(prefix),
+                None => FilterSegment::Literal(text),
+            },
         })
     }
 
@@ -264,18 +276,27 @@ impl Filter {
         if first_is_wild && address.starts_with(['$', '~']) {
             return false;
         }
-        let mut segments = address.split('/');
+        let mut rest = Some(address);
         for wanted in self.segments() {
+            let (segment, below) = match rest.map(|rest| rest.split_once('/')) {
+                Some(Some((segment, below))) => (Some(segment), Some(below)),
+                Some(None) => (rest, None),
+                None => (None, None),
+            };
             let found = match wanted {
                 FilterSegment::Rest => return true,
-                FilterSegment::One => segments.next().is_some(),
-                FilterSegment::Literal(literal) => segments.next() == Some(literal),
+                FilterSegment::Prefix(prefix) => {
+                    return segment.is_some_and(|segment| segment.starts_with(prefix));
+                }
+                FilterSegment::One => segment.is_some(),
+                FilterSegment::Literal(literal) => segment == Some(literal),
             };
             if !found {
                 return false;
             }
+            rest = below;
         }
-        segments.next().is_none()
+        rest.is_none()
     }
 }
 
@@ -429,9 +450,26 @@ fn check(text: &str, limits: AddressLimits, wildcards: Wildcards) -> Result<(), 
             (Wildcards::Allowed, "+") => {}
             (Wildcards::Allowed, "#") if at + 1 == text.len() => {}
             (Wildcards::Allowed, "#") => return Err(AddressError::RestNotLast { at }),
+            (Wildcards::Allowed, _) if segment.ends_with('#') => {
+                check_prefix(segment, at, at + segment.len() == text.len())?;
+            }
             _ => check_literal(segment, at, wildcards)?,
         }
         at += segment.len() + 1;
+    }
+    Ok(())
+}
+
+/// The grammar of a segment that is text with `#` behind it and starts at byte `start` of the whole.
+fn check_prefix(segment: &str, start: usize, is_last: bool) -> Result<(), AddressError> {
+    let prefix = segment.strip_suffix('#').unwrap_or(segment);
+    check_literal(prefix, start, Wildcards::Allowed)?;
+    if prefix == "%00" {
+        return Err(AddressError::EmptyNotAlone { at: start });
+    }
+    if !is_last {
+        let at = start + prefix.len();
+        return Err(AddressError::RestNotLast { at });
     }
     Ok(())
 }
@@ -550,6 +588,16 @@ mod tests {
                 "{text:?}"
             );
         }
+        for text in [
+            "a#", "a/b#", "a/+/b#", "+/a#", "$SYS#", "$#", "~#", "%24#", "a/x%2F#", "é#",
+        ] {
+            assert!(text.parse::<Filter>().is_ok(), "{text:?}");
+            let address = text.parse::<Address>();
+            assert!(
+                matches!(address, Err(AddressError::Wildcard { .. })),
+                "{text:?}"
+            );
+        }
         let not_alone = |at, wildcard| Some(AddressError::WildcardNotAlone { at, wildcard });
         assert_eq!(faults("a/b+").1, not_alone(3, '+'));
         assert_eq!(faults("++").1, not_alone(0, '+'));
@@ -557,6 +605,34 @@ mod tests {
         assert_eq!(faults("##").1, not_alone(0, '#'));
         assert_eq!(faults("#/a").1, Some(AddressError::RestNotLast { at: 0 }));
         assert_eq!(faults("a/#/#").1, Some(AddressError::RestNotLast { at: 2 }));
+        assert_eq!(faults("a/#b#").1, not_alone(2, '#'));
+        assert_eq!(faults("a/b+#").1, not_alone(3, '+'));
+        assert_eq!(faults("a#/b").1, Some(AddressError::RestNotLast { at: 1 }));
+        assert_eq!(faults("a#/#").1, Some(AddressError::RestNotLast { at: 1 }));
+    }
+
+    #[test]
+    fn the_text_of_a_prefix_is_the_beginning_of_a_segment() {
+        use AddressError::*;
+        for (text, fault) in [
+            ("a/%00#", EmptyNotAlone { at: 2 }),
+            ("%00#", EmptyNotAlone { at: 0 }),
+            ("a%00#", EmptyNotAlone { at: 1 }),
+            ("a/%#", BadEscape { at: 2 }),
+            ("a/%2#", BadEscape { at: 2 }),
+            ("a/%2f#", BadEscape { at: 2 }),
+            ("a/%24#", NeedlessEscape { at: 2 }),
+            ("a/%41#", NeedlessEscape { at: 2 }),
+            (
+                "a\n#",
+                Control {
+                    at: 1,
+                    character: '\n',
+                },
+            ),
+        ] {
+            assert_eq!(faults(text).1, Some(fault), "{text:?}");
+        }
     }
 
     #[test]
@@ -684,6 +760,39 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_is_of_the_spelled_text() {
+        for (filter, address, expected) in [
+            ("com/foo#", "com/foo", true),
+            ("com/foo#", "com/foobar", true),
+            ("com/foo#", "com/foo/x/y", true),
+            ("com/foo#", "com/foo%2Fx", true),
+            ("com/foo#", "com/fo", false),
+            ("com/foo#", "com", false),
+            ("com/foo#", "com/x/foo", false),
+            ("com/foo#", "com/Foo", false),
+            ("com#", "com", true),
+            ("com#", "community/x", true),
+            ("com#", "$com", false),
+            ("com#", "~com/x", false),
+            ("+/foo#", "com/foobar/x", true),
+            ("+/foo#", "com", false),
+            ("+/foo#", "$com/foo", false),
+            ("$SYS#", "$SYS/uptime", true),
+            ("$SYS#", "$SYSTEM", true),
+            ("$SYS#", "%24SYS", false),
+            ("%24S#", "%24SYS", true),
+            ("é#", "éa/b", true),
+            ("a/😀#", "a/😀😀", true),
+        ] {
+            let matched = filter
+                .parse::<Filter>()
+                .unwrap()
+                .matches(&address.parse().unwrap());
+            assert_eq!(matched, expected, "{filter} on {address}");
+        }
+    }
+
+    #[test]
     fn a_leading_wildcard_leaves_the_other_spaces_alone() {
         for (filter, address, expected) in [
             ("#", "$SYS/uptime", false),
@@ -714,6 +823,7 @@ mod tests {
         assert!(filter.is_exact());
         assert_eq!(filter.as_address(), Some(address));
         assert_eq!("a/#".parse::<Filter>().unwrap().as_address(), None);
+        assert_eq!("a/b#".parse::<Filter>().unwrap().as_address(), None);
     }
 
     #[test]
@@ -747,6 +857,16 @@ mod tests {
             let mut spelled: Vec<_> = names.iter().map(|name| escape_segment(name)).collect();
             spelled[0] = escape_first_segment(&names[0]);
             prop_assert_eq!(spelled.join("/"), text);
+        }
+
+        #[test]
+        fn every_beginning_with_whole_escapes_is_a_prefix(address in "[ab/%$~é0-57BEF]{1,9}", at in 1..9_usize) {
+            let Ok(address) = address.parse::<Address>() else { return Ok(()) };
+            let Some(front) = address.as_str().get(..at) else { return Ok(()) };
+            let Ok(filter) = format!("{front}#").parse::<Filter>() else { return Ok(()) };
+            // `a/#` is the other wildcard.
+            prop_assert!(filter.matches(&address), "{}", filter);
+            prop_assert!(!filter.is_exact());
         }
 
         #[test]

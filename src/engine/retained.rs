@@ -578,15 +578,20 @@ impl<'a> Range<'a> {
                 below: None,
             };
         }
-        let literal = |it: &FilterSegment<'_>| matches!(it, FilterSegment::Literal(_));
-        let n_literal = filter.segments().take_while(literal);
-        let bytes: usize = n_literal
-            .map(|it| match it {
-                FilterSegment::Literal(text) => text.len() + 1,
-                FilterSegment::One | FilterSegment::Rest => 0,
-            })
-            .sum();
-        let (prefix, rest) = text.split_at(bytes);
+        let literals = filter.segments().map_while(|it| match it {
+            FilterSegment::Literal(text) => Some(text.len() + 1),
+            FilterSegment::One | FilterSegment::Rest | FilterSegment::Prefix(_) => None,
+        });
+        let (prefix, rest) = text.split_at(literals.sum());
+        if let Some(begins) = text.strip_suffix('#')
+            && rest.len() > 1
+            && !rest.contains('/')
+        {
+            return Range {
+                exact: None,
+                below: Some((begins.to_owned(), behind(begins))),
+            };
+        }
         let parent = prefix.strip_suffix('/');
         Range {
             // `a/#` matches `a` too, between which and `a/b` others may stand.
@@ -598,4 +603,15 @@ impl<'a> Range<'a> {
             }),
         }
     }
+}
+
+/// The first text behind all that begin with `text`; none: there is no such text.
+fn behind(text: &str) -> Option<String> {
+    let mut front = text.chars();
+    while let Some(last) = front.next_back() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            return Some(format!("{}{next}", front.as_str()));
+        }
+    }
+    None
 }

@@ -11,7 +11,9 @@
 //!
 //! The work of a match is bounded. A node of the trie is looked at only if the address fits its path, so at one level those
 //! looked at differ only in *which* of their segments are `+`. That choice is a filter's **shape** (`a/+/b` and `c/+/#` have
-//! the same one), so a match looks at no more than levels × shapes nodes, whatever and however much is bound. Real
+//! the same one), so a match looks at no more than levels × shapes nodes, whatever and however much is bound. Of a filter that
+//! ends with `TEXT#`, the length of that text is a part of the shape too (`a/bc#` and `d/ef#` have the same one): it is looked up
+//! by as many characters, so that this takes no more than levels × shapes look-ups either. Real
 //! systems have a handful of shapes; who binds `+/a/a`, `a/+/a`, `+/+/a` … to slow others down has to make a new one
 //! each time. [`Router::shapes_with`] says how many a filter would make it: refuse what is over the limit before it is logged.
 //!
@@ -33,7 +35,9 @@ use self::targets::Targets;
 use self::trie::Node;
 use super::address::{Filter, FilterSegment};
 
+mod prefixes;
 mod targets;
+mod texts;
 mod trie;
 
 /// The bindings of one realm: pairs of a filter and a target. `T` is a small name of what is bound, such as a queue's id.
@@ -183,7 +187,7 @@ impl<T: Clone + Ord> Router<T> {
         }
     }
 
-    /// Returns how many nodes of the trie it looked at.
+    /// Returns how many nodes and prefixes of the trie it looked at.
     fn matching_filters<'a>(
         &'a self,
         address: &str,
@@ -223,15 +227,26 @@ impl<T> fmt::Debug for Router<T> {
     }
 }
 
-/// Which segments of a filter are `+`, a bit for each: `AddressLimits::SEGMENTS_CEILING` is their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape(u128);
+/// What the work of a match depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Shape {
+    /// Which segments are `+`, a bit for each: `AddressLimits::SEGMENTS_CEILING` is their number.
+    any: u128,
+    /// How many bytes are in front of the `#` that ends the last segment; 0: it does not end so.
+    prefix_bytes: usize,
+}
 
 impl Shape {
     fn of(filter: &Filter) -> Self {
-        let levels = filter.segments().enumerate();
-        let any = levels.filter(|(_, segment)| *segment == FilterSegment::One);
-        Self(any.fold(0, |bits, (level, _)| bits | 1 << level))
+        let mut shape = Self::default();
+        for (level, segment) in filter.segments().enumerate() {
+            match segment {
+                FilterSegment::One => shape.any |= 1 << level,
+                FilterSegment::Prefix(text) => shape.prefix_bytes = text.len(),
+                FilterSegment::Literal(_) | FilterSegment::Rest => {}
+            }
+        }
+        shape
     }
 }
 
@@ -283,11 +298,20 @@ mod tests {
 
     #[test]
     fn a_leading_wildcard_leaves_the_other_spaces_alone() {
-        let router = router(&[("#", 1), ("+/x", 2), ("$SYS/#", 3), ("~id/x", 4), ("+", 5)]);
-        assert_eq!(found(&router, "$SYS"), [3]);
-        assert_eq!(found(&router, "$SYS/x"), [3]);
+        let router = router(&[
+            ("#", 1),
+            ("+/x", 2),
+            ("$SYS/#", 3),
+            ("~id/x", 4),
+            ("+", 5),
+            ("+/x#", 6),
+            ("$S#", 7),
+            ("%24S#", 8),
+        ]);
+        assert_eq!(found(&router, "$SYS"), [3, 7]);
+        assert_eq!(found(&router, "$SYS/x"), [3, 7]);
         assert_eq!(found(&router, "~id/x"), [4]);
-        assert_eq!(found(&router, "%24SYS/x"), [1, 2]);
+        assert_eq!(found(&router, "%24SYS/x"), [1, 2, 6, 8]);
         assert_eq!(found(&router, "a"), [1, 5]);
     }
 
@@ -315,6 +339,9 @@ mod tests {
             ("a/b", 4),
             ("a/+", 5),
             ("$x/+/c", 6),
+            ("a/b#", 7),
+            ("a/b#", 8),
+            ("x#", 9),
         ];
         let router = router(&bindings);
         let seen: BTreeSet<_> = router.iter().map(|(f, t)| (f.to_string(), *t)).collect();
@@ -325,8 +352,19 @@ mod tests {
 
     #[test]
     fn what_was_unbound_leaves_nothing_behind() {
-        let texts = ["a/+/b/c/#", "a/+", "+/+/+/+", "x/#", "x/y", "#"];
-        let many: Vec<_> = (0..50).map(|i| format!("m/{i}/+")).collect();
+        let texts = [
+            "a/+/b/c/#",
+            "a/+",
+            "+/+/+/+",
+            "x/#",
+            "x/y",
+            "#",
+            "x#",
+            "+/xy#",
+            "a/b/c#",
+        ];
+        let many = (0..50).map(|i| format!("m/{i}/+"));
+        let many: Vec<_> = many.chain((0..50).map(|i| format!("m/{i}#"))).collect();
         let all = || texts.into_iter().chain(many.iter().map(String::as_str));
         let mut router = Router::new();
         for (target, text) in (0..).zip(all()) {
@@ -415,11 +453,48 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_prefixes_are_looked_up_by_their_lengths() {
+        let mut router = Router::new();
+        for target in 0..100_000 {
+            router.bind(&filter(&format!("com/{target:05}-#")), target);
+        }
+        for (target, text) in ["com/1#", "com/123#", "com/1234567#"]
+            .into_iter()
+            .enumerate()
+        {
+            router.bind(&filter(text), 200_000 + target as u32);
+        }
+        assert_eq!(router.shapes.len(), 4);
+        assert_eq!(found(&router, "com/12345-6/x"), [12_345, 200_000, 200_001]);
+        assert_eq!(found(&router, "com/1234567"), [200_000, 200_001, 200_002]);
+        // The root, `com`, and one look-up for each length.
+        let n_visited = router.matching_filters("com/12345-6/x", &mut |_| {});
+        assert_eq!(n_visited, 2 + 4);
+        let n_visited = router.matching_filters("com/1", &mut |_| {});
+        assert_eq!(n_visited, 2 + 1);
+    }
+
+    #[test]
+    fn a_prefix_ends_between_characters() {
+        let router = router(&[("a/é#", 1), ("a/éa#", 2), ("a/b#", 3), ("a/bcd#", 4)]);
+        assert_eq!(found(&router, "a/é"), [1]);
+        assert_eq!(found(&router, "a/éa"), [1, 2]);
+        assert_eq!(found(&router, "a/b😀"), [3]);
+        assert!(found(&router, "a/😀").is_empty());
+    }
+
+    #[test]
     fn a_filter_of_a_known_shape_adds_none() {
         let mut router = router(&[("a/+", 1), ("b/+/#", 1), ("#", 1)]);
         assert_eq!(router.shapes_with(&filter("c/d/e")), 2);
         assert_eq!(router.shapes_with(&filter("c/+/e/f")), 2);
         assert_eq!(router.shapes_with(&filter("+")), 3);
+        assert_eq!(router.shapes_with(&filter("x/a#")), 3);
+        router.bind(&filter("x/a#"), 1);
+        assert_eq!(router.shapes_with(&filter("y#")), 3);
+        assert_eq!(router.shapes_with(&filter("y/ab#")), 4);
+        assert_eq!(router.shapes_with(&filter("+/a#")), 4);
+        router.unbind(&filter("x/a#"), &1);
         router.unbind(&filter("a/+"), &1);
         assert_eq!(router.shapes.len(), 2);
         router.unbind(&filter("b/+/#"), &1);
@@ -464,12 +539,14 @@ mod tests {
     type Step = (bool, Filter, u32);
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let segment = prop::sample::select(vec!["a", "b", "+", "+", "$a", "~a", "%00", "c"]);
+        let segment = prop::sample::select(vec!["a", "b", "+", "+", "$a", "~a", "%00", "c", "é"]);
         let segments = prop::collection::vec(segment, 1..5);
-        let filters = (segments, prop::bool::ANY).prop_map(|(mut segments, open)| {
-            if open {
+        let ends = ["#", "#", "a#", "é#", "ab#", "é2#", "$#", "a%2F#", "c#"];
+        let end = prop::option::of(prop::sample::select(ends.to_vec()));
+        let filters = (segments, end).prop_map(|(mut segments, end)| {
+            if let Some(end) = end {
                 segments.pop();
-                segments.push("#");
+                segments.push(end);
             }
             filter(&segments.join("/"))
         });
@@ -478,7 +555,9 @@ mod tests {
     }
 
     fn addresses() -> impl Strategy<Value = Vec<Address>> {
-        let segment = prop::sample::select(vec!["a", "b", "$a", "~a", "%00", "c", "d"]);
+        let segment = prop::sample::select(vec![
+            "a", "b", "$a", "~a", "%00", "c", "d", "ab", "é", "é2x", "a%2Fb", "ca",
+        ]);
         let address = prop::collection::vec(segment, 1..6);
         prop::collection::vec(address.prop_map(|s| s.join("/").parse().unwrap()), 1..20)
     }

@@ -132,12 +132,12 @@ impl Compiled {
         Passed::Taken(to)
     }
 
-    /// What each wildcard of the filter stands for in an address that it matches.
+    /// What each wildcard of the filter stands for in an address that it matches; a prefix for all from its own beginning on.
     fn captures<'a>(&self, address: &'a str) -> SmallVec<[&'a str; 4]> {
         let mut captures = SmallVec::new();
         let mut rest = Some(address);
         for segment in self.filter.segments() {
-            if segment == FilterSegment::Rest {
+            if matches!(segment, FilterSegment::Rest | FilterSegment::Prefix(_)) {
                 captures.push(rest.unwrap_or_default());
                 break;
             }

@@ -145,6 +145,11 @@ fn captures_are_filled_in() {
     let table = self::table(&[("a", route("a/#", &["y/{1}"]))]);
     is(&table, "a", &["y"]);
     is(&table, "a/b", &["y/b"]);
+    // A prefix stands for all from its own beginning on.
+    let table = self::table(&[("a", route("+/bc#", &["y/{2}/{1}"]))]);
+    is(&table, "a/bc", &["y/bc/a"]);
+    is(&table, "a/bcd/e", &["y/bcd/e/a"]);
+    assert_eq!(goes(&table, "a/b"), None);
 }
 
 #[test]

@@ -35,7 +35,7 @@ const PUT_USER: &str = "Without `password`, a user who is there keeps theirs, an
 
 const PUT_RULE: &str = "A rule lets a role do something with addresses, or forbids it. What no rule allows is denied, and a \
     rule that denies wins over all that allow. It counts at once, for live sessions too. In `filter`, `+` stands for one \
-    segment of an address and `#`, at the end, for all the rest; `${user}` and `${client}` are whoever asks.";
+    segment of an address and `#`, at the end, for all the rest, or for whatever begins with the text before it (`orders/e#`); `${user}` and `${client}` are whoever asks.";
 
 const PUT_ROUTE: &str = "A route sends what comes for the addresses that its `filter` matches to other addresses. Routes are \
     looked at in their `order`, then by name. `{1}`, `{2}` … in a target are what the filter's wildcards stand for.";

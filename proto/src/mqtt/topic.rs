@@ -115,7 +115,11 @@ mod tests {
         }
         for (bad, rule) in [
             ("", Rule::EmptyTopicName),
+            // Inside, these are prefixes: not MQTT's.
             ("a#", Rule::MultiLevelWildcard),
+            ("a/b#", Rule::MultiLevelWildcard),
+            ("+/b#", Rule::MultiLevelWildcard),
+            ("$SYS#", Rule::MultiLevelWildcard),
             ("#/a", Rule::MultiLevelWildcard),
             ("a/#/b", Rule::MultiLevelWildcard),
             ("##", Rule::MultiLevelWildcard),

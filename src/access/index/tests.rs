@@ -12,7 +12,9 @@ use crate::engine::address::{Address, Filter};
 
 /// Segments that rules and addresses are made of: few, so that they meet.
 fn literal() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["x", "y", "$s", "~t", "a%2Fb", "%2B", "%24s", "%00"])
+    prop::sample::select(vec![
+        "x", "xy", "y", "$s", "~t", "a%2Fb", "%2B", "%24s", "%00",
+    ])
 }
 
 fn part() -> impl Strategy<Value = &'static str> {
@@ -29,10 +31,14 @@ fn filter_of(
     parts_max: usize,
 ) -> impl Strategy<Value = String> {
     let parts = prop::collection::vec(part, 0..=parts_max);
-    (parts, any::<bool>()).prop_map(|(mut parts, rest)| {
-        if rest || parts.is_empty() {
-            parts.push("#");
+    let ends = vec!["#", "#", "#", "x#", "xy#", "a#", "$s#"];
+    let end = prop::option::of(prop::sample::select(ends));
+    (parts, end).prop_map(move |(mut parts, end)| {
+        let end = end.or(parts.is_empty().then_some("#"));
+        if end.is_some_and(|end| end != "#") && parts.len() == parts_max {
+            parts.pop();
         }
+        parts.extend(end);
         parts.join("/")
     })
 }
@@ -121,13 +127,13 @@ proptest! {
     }
 }
 
-/// Every address of up to four segments of a few letters, one of which no filter names.
+/// Every address of up to four segments of a few texts. Of those that begin alike, one at least is named by no filter.
 fn universe() -> Vec<Address> {
     let mut all = Vec::new();
     let mut longest = vec![String::new()];
     for _ in 0..4 {
         let longer = longest.iter().flat_map(|front| {
-            let segments = ["x", "y", "z", "a%2Fb", "$s"];
+            let segments = ["x", "xy", "xyz", "y", "a", "a%2Fb", "$s", "$st"];
             segments.map(|segment| format!("{front}/{segment}"))
         });
         longest = longer.collect();
@@ -178,7 +184,7 @@ proptest! {
     fn a_filter_is_judged_by_all_that_it_stands_for(
         rules in prop::collection::vec(
             (some_rule().prop_filter("readable", is_readable), filter_of(
-                prop::sample::select(vec!["x", "y", "+", "$s", "a%2Fb", "${user}", "${client}"]), 3)),
+                prop::sample::select(vec!["x", "xy", "y", "+", "$s", "a%2Fb", "${user}", "${client}"]), 3)),
             0..8,
         ),
         asked in prop::collection::vec(filter_of(prop::sample::select(vec!["x", "y", "+", "$s", "a%2Fb"]), 3), 4),
@@ -194,6 +200,68 @@ proptest! {
             let found = access.decide_filter(&who, client, verb, "default", asked);
             prop_assert_eq!(&found, &wanted, "{}", asked);
         }
+    }
+}
+
+#[test]
+fn a_prefix_covers_what_begins_with_it() {
+    let allow = |filter| rule(Effect::Allow, "*", &[Verb::Consume], "*", filter);
+    let deny = |filter| rule(Effect::Deny, "*", &[Verb::Consume], "*", filter);
+    let who = principal("ada", &[]);
+    let may = |access: &super::super::Access, asked: &str| {
+        access.allows(&who, None, Verb::Consume, "default", asked)
+    };
+    let access = House::new().rule("a", allow("com/foo#")).access();
+    for asked in [
+        "com/foo",
+        "com/foobar",
+        "com/foo/x/y",
+        "com/foobar/#",
+        "com/foo/#",
+        "com/foo/+",
+        "com/foo#",
+        "com/foobar#",
+        "com/foo/x#",
+    ] {
+        assert!(may(&access, asked), "{asked}");
+    }
+    for asked in [
+        "com", "com/fo", "com/#", "com/+", "com/+/#", "com/fo#", "com#", "#", "+/foo#",
+    ] {
+        assert!(!may(&access, asked), "{asked}");
+    }
+    // One segment or more below `com`, and all that is below it.
+    let access = House::new().rule("a", allow("com/+/#")).access();
+    assert!(may(&access, "com/foo#") && !may(&access, "com/#"));
+    let access = House::new().rule("a", allow("com/+")).access();
+    assert!(!may(&access, "com/foo#"));
+    // The other spaces are named, or not meant.
+    let access = House::new()
+        .rule("a", allow("#"))
+        .rule("b", allow("$SYS#"))
+        .access();
+    assert!(may(&access, "com#") && may(&access, "$SYS#") && may(&access, "$SYS/x#"));
+    assert!(!may(&access, "$S#") && !may(&access, "$x#"));
+    // What is denied anywhere below is denied.
+    let access = House::new()
+        .rule("a", allow("#"))
+        .rule("b", deny("com/+/secret"))
+        .rule("c", deny("org/${user}"))
+        .rule("d", deny("net/secret#"))
+        .access();
+    for asked in [
+        "com/foo#",
+        "com#",
+        "org/ad#",
+        "net/s#",
+        "net/secrets",
+        "net/+",
+        "net/secrets#",
+    ] {
+        assert!(!may(&access, asked), "{asked}");
+    }
+    for asked in ["com/foo/x#", "org/eve#", "net/x#", "coma#"] {
+        assert!(may(&access, asked), "{asked}");
     }
 }
 

@@ -114,7 +114,9 @@ pub(super) fn binding(
         return Err(AdminError::invalid("bindings", why));
     }
     if !filter.is_exact() && bound.shapes_with(&filter) > SHAPES_MAX {
-        let why = format!("{text}: the realm's filters have + in {SHAPES_MAX} different places");
+        let why = format!(
+            "{text}: the realm's filters have {SHAPES_MAX} different shapes: + in other places, other lengths in front of #"
+        );
         return Err(AdminError::invalid("bindings", why));
     }
     Ok(filter)

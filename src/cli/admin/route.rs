@@ -164,7 +164,7 @@ pub struct Add {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
-    /// Addresses: `+` is one segment, `#` all the rest
+    /// Addresses: `+` is one segment, `#` all the rest, `a/b#` what begins so
     #[arg(value_name = "FILTER")]
     filter: String,
     #[command(flatten)]
@@ -179,7 +179,7 @@ pub struct Set {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
-    /// Addresses: `+` is one segment, `#` all the rest
+    /// Addresses: `+` is one segment, `#` all the rest, `a/b#` what begins so
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
     #[command(flatten)]

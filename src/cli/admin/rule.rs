@@ -60,7 +60,7 @@ pub struct Add {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
-    /// Addresses: `+` is one segment, `#` all the rest, `${user}` and `${client}` whoever asks
+    /// Addresses: `+` is one segment, `#` all the rest, `a/b#` what begins so, `${user}` and `${client}` whoever asks
     #[arg(value_name = "FILTER")]
     filter: String,
     /// The role that it is about, `*` for everybody with credentials
@@ -99,7 +99,7 @@ pub struct Set {
     /// Its name
     #[arg(value_name = "NAME")]
     name: String,
-    /// Addresses: `+` is one segment, `#` all the rest, `${user}` and `${client}` whoever asks
+    /// Addresses: `+` is one segment, `#` all the rest, `a/b#` what begins so, `${user}` and `${client}` whoever asks
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
     /// The role that it is about, `*` for everybody with credentials

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! orders ─┬─ eu ─── #            orders/eu/#
-//!         └─ + ─┬─ new           orders/+/new
-//!               └─ #             orders/+/#
+//!         ├─ + ─┬─ new           orders/+/new
+//!         │     └─ #             orders/+/#
+//!         └─ {e, eu-}            orders/e#, orders/eu-#: no nodes, but a table beside
 //! ```
 //!
 //! A change copies the nodes on its path that a snapshot still holds, and no others. A node whose last filter went is
@@ -15,11 +16,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::prefixes::Prefixes;
 use super::targets::Targets;
+use super::texts::Texts;
 use crate::engine::address::{FilterSegment, Space, space};
-
-/// Up to here a node's literals are a list, searched from end to end.
-const FEW_MAX: usize = 8;
 
 /// A place in the trie: what is bound here, and where it goes on.
 pub(super) struct Node<T> {
@@ -29,15 +29,10 @@ pub(super) struct Node<T> {
     rest: Option<Targets<T>>,
     /// Below `+`.
     any: Option<Arc<Node<T>>>,
-    literals: Literals<T>,
-}
-
-/// The nodes below literal segments.
-#[derive(Clone)]
-enum Literals<T> {
-    Few(Vec<(Arc<str>, Arc<Node<T>>)>),
-    /// Boxed, for there are a hundred nodes without it for each one with it.
-    Many(Box<imbl::HashMap<Arc<str>, Arc<Node<T>>>>),
+    /// Below literal segments.
+    literals: Texts<Arc<Node<T>>>,
+    /// Bound to the filters that end with `TEXT#` below here. Boxed, for few nodes have any.
+    prefixes: Option<Box<Prefixes<T>>>,
 }
 
 impl<T> Default for Node<T> {
@@ -46,7 +41,8 @@ impl<T> Default for Node<T> {
             here: None,
             rest: None,
             any: None,
-            literals: Literals::Few(Vec::new()),
+            literals: Texts::default(),
+            prefixes: None,
         }
     }
 }
@@ -58,6 +54,7 @@ impl<T: Clone> Clone for Node<T> {
             rest: self.rest.clone(),
             any: self.any.clone(),
             literals: self.literals.clone(),
+            prefixes: self.prefixes.clone(),
         }
     }
 }
@@ -72,6 +69,7 @@ impl<T: Clone + Ord> Node<T> {
         for segment in segments {
             node = match segment {
                 FilterSegment::Rest => return node.rest.as_ref(),
+                FilterSegment::Prefix(text) => return node.prefixes.as_ref()?.get(text),
                 FilterSegment::One => node.any.as_ref()?,
                 FilterSegment::Literal(literal) => node.literals.get(literal)?,
             };
@@ -89,8 +87,13 @@ impl<T: Clone + Ord> Node<T> {
         for segment in segments {
             let below = match segment {
                 FilterSegment::Rest => return add(&mut node.rest, target),
+                FilterSegment::Prefix(text) => {
+                    return node.prefixes.get_or_insert_default().add(text, target);
+                }
                 FilterSegment::One => node.any.get_or_insert_default(),
-                FilterSegment::Literal(literal) => node.literals.get_or_insert(literal),
+                FilterSegment::Literal(literal) => {
+                    node.literals.get_or_insert_with(literal, Arc::default)
+                }
             };
             node = Arc::make_mut(below);
         }
@@ -106,6 +109,14 @@ impl<T: Clone + Ord> Node<T> {
         match segments.next() {
             None => take(&mut self.here, target),
             Some(FilterSegment::Rest) => take(&mut self.rest, target),
+            Some(FilterSegment::Prefix(text)) => {
+                if let Some(prefixes) = &mut self.prefixes {
+                    prefixes.take(text, target);
+                    if prefixes.is_empty() {
+                        self.prefixes = None;
+                    }
+                }
+            }
             Some(FilterSegment::One) => {
                 if let Some(below) = &mut self.any {
                     let node = Arc::make_mut(below);
@@ -128,11 +139,15 @@ impl<T: Clone + Ord> Node<T> {
     }
 
     fn leads_nowhere(&self) -> bool {
-        self.here.is_none() && self.rest.is_none() && self.any.is_none() && self.literals.is_empty()
+        self.here.is_none()
+            && self.rest.is_none()
+            && self.any.is_none()
+            && self.literals.is_empty()
+            && self.prefixes.is_none()
     }
 
     /// Shows `visit` what is bound to each filter that matches `address`, in an order that depends on nothing else.
-    /// Returns how many nodes it looked at: the work done.
+    /// Returns how many nodes and prefixes it looked at: the work done.
     pub(super) fn matches<'a>(
         &'a self,
         address: &str,
@@ -157,6 +172,9 @@ impl<T: Clone + Ord> Node<T> {
                 Some((segment, below)) => (segment, Some(below)),
                 None => (segments, None),
             };
+            if let Some(prefixes) = &node.prefixes {
+                n_visited += prefixes.matches(segment, visit);
+            }
             if wild && let Some(any) = &node.any {
                 aside.push((any, below));
             }
@@ -181,11 +199,16 @@ impl<T: Clone + Ord> Node<T> {
             let path = path.clone();
             move |targets| (join(&path, "#"), targets)
         });
+        let prefixes = self.prefixes.iter().flat_map(|prefixes| prefixes.iter());
+        let prefixes = prefixes.map({
+            let path = path.clone();
+            move |(text, targets)| (join(&path, text) + "#", targets)
+        });
         let any = self.any.iter().map(|node| ("+", node));
         let literals = self.literals.iter();
         let below = (any.chain(literals))
             .flat_map(move |(segment, node)| node.filters(join(&path, segment)));
-        Box::new(here.chain(rest).chain(below))
+        Box::new(here.chain(rest).chain(prefixes).chain(below))
     }
 
     /// The nodes from here down, this one included.
@@ -194,78 +217,6 @@ impl<T: Clone + Ord> Node<T> {
         let any = self.any.iter().map(|node| node.n_nodes());
         let literals = self.literals.iter().map(|(_, node)| node.n_nodes());
         1 + any.chain(literals).sum::<usize>()
-    }
-}
-
-impl<T> Literals<T> {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(many) => many.is_empty(),
-        }
-    }
-
-    fn get(&self, literal: &str) -> Option<&Arc<Node<T>>> {
-        match self {
-            Self::Few(few) => few
-                .iter()
-                .find(|(name, _)| **name == *literal)
-                .map(|(_, node)| node),
-            Self::Many(many) => many.get(literal),
-        }
-    }
-
-    fn iter(&self) -> Box<dyn Iterator<Item = (&str, &Arc<Node<T>>)> + '_> {
-        match self {
-            Self::Few(few) => Box::new(few.iter().map(|(name, node)| (name.as_ref(), node))),
-            Self::Many(many) => Box::new(many.iter().map(|(name, node)| (name.as_ref(), node))),
-        }
-    }
-}
-
-impl<T: Clone> Literals<T> {
-    fn get_mut(&mut self, literal: &str) -> Option<&mut Arc<Node<T>>> {
-        match self {
-            Self::Few(few) => few
-                .iter_mut()
-                .find(|(name, _)| **name == *literal)
-                .map(|(_, node)| node),
-            Self::Many(many) => many.get_mut(literal),
-        }
-    }
-
-    fn get_or_insert(&mut self, literal: &str) -> &mut Arc<Node<T>> {
-        if let Self::Few(few) = self
-            && few.len() == FEW_MAX
-            && few.iter().all(|(name, _)| **name != *literal)
-        {
-            *self = Self::Many(Box::new(few.drain(..).collect()));
-        }
-        match self {
-            Self::Few(few) => {
-                let known = few.iter().position(|(name, _)| **name == *literal);
-                let place = known.unwrap_or_else(|| {
-                    few.push((literal.into(), Arc::default()));
-                    few.len() - 1
-                });
-                #[expect(clippy::indexing_slicing, reason = "found, or pushed, one line up")]
-                &mut few[place].1
-            }
-            Self::Many(many) => many.entry(literal.into()).or_default(),
-        }
-    }
-
-    fn remove(&mut self, literal: &str) {
-        match self {
-            Self::Few(few) => few.retain(|(name, _)| **name != *literal),
-            Self::Many(many) => {
-                many.remove(literal);
-                // Half way down, so that one filter that comes and goes does not rebuild the node each time.
-                if many.len() <= FEW_MAX / 2 {
-                    *self = Self::Few(many.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
-                }
-            }
-        }
     }
 }
 

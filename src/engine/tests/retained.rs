@@ -292,3 +292,54 @@ fn a_queue_does_not_pay_for_who_else_had_what_is_recalled() {
     rig.accept(own, 1, 1);
     assert_eq!(bytes(&rig, own), 0);
 }
+
+#[test]
+fn a_look_finds_what_its_filter_matches() {
+    let mut rig = Rig::new();
+    let addresses = [
+        "a",
+        "a/b",
+        "a/b/c",
+        "a/bc",
+        "a/bd",
+        "a/b%2F",
+        "a/c",
+        "ab",
+        "ab/c",
+        "b",
+        "é/x",
+        "éa",
+        "ê",
+        "%24S",
+        "a/\u{D7FF}x",
+        "a/\u{E000}",
+        "a/\u{10FFFF}x",
+    ];
+    for address in addresses {
+        rig.retain(address, &[], b"1");
+    }
+    for text in [
+        "#",
+        "a#",
+        "a/#",
+        "a/b#",
+        "a/bc#",
+        "a/b/#",
+        "+/c#",
+        "é#",
+        "x#",
+        "%24#",
+        "a/+",
+        "a/\u{D7FF}#",
+        "a/\u{10FFFF}#",
+        "\u{10FFFF}#",
+    ] {
+        let filter: crate::engine::address::Filter = text.parse().unwrap();
+        let matching = addresses
+            .iter()
+            .filter(|it| filter.matches(&it.parse().unwrap()));
+        let mut expected: Vec<&str> = matching.copied().collect();
+        expected.sort_unstable();
+        assert_eq!(kept(&rig, text), expected, "{text}");
+    }
+}
