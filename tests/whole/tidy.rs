@@ -13,7 +13,12 @@ const WAITING_HELPER: &str = "tests/whole/wait.rs";
 const FOREIGN: &[&str] = &["target", "node_modules", ".git", ".venv", "restante-data"];
 
 /// Where state is a matter of what came in, and of nothing else.
-const PURE: &[&str] = &["src/engine/", "src/engine.rs", "src/router/", "src/router.rs"];
+const PURE: &[&str] = &[
+    "src/engine/",
+    "src/engine.rs",
+    "src/router/",
+    "src/router.rs",
+];
 
 /// What only the outer floors may do.
 const NOT_IN_THE_ENGINE: &[(&str, &str)] = &[
@@ -31,7 +36,10 @@ fn engine_and_router_are_pure_state() {
         .into_iter()
         .filter(|file| PURE.iter().any(|place| file.name.starts_with(place)));
     let faults = files.flat_map(|file| file.lines_with(NOT_IN_THE_ENGINE));
-    report("src/engine/ and src/router/ do no I/O and know no time", faults);
+    report(
+        "src/engine/ and src/router/ do no I/O and know no time",
+        faults,
+    );
 }
 
 #[test]

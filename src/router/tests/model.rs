@@ -273,7 +273,7 @@ impl Model {
 
     /// Recent ones more often, for these are not answered yet.
     fn any_asked(&self, which: usize) -> Option<(Party, u64)> {
-        let n = if which % 4 == 0 {
+        let n = if which.is_multiple_of(4) {
             self.asked.len()
         } else {
             self.asked.len().min(3)
