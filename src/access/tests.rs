@@ -144,6 +144,51 @@ fn a_filter_must_be_allowed_as_a_whole() {
 }
 
 #[test]
+fn procedures_are_called_and_registered_by_rules() {
+    let both = [Verb::Call, Verb::Register];
+    let access = House::new()
+        .rule(
+            "a",
+            rule(Effect::Allow, "shop", &both, "default", "${user}/calc#"),
+        )
+        .rule(
+            "b",
+            rule(Effect::Allow, "shop", &[Verb::Call], "*", "$wamp/session/+"),
+        )
+        .rule(
+            "c",
+            rule(Effect::Deny, "*", &[Verb::Register], "*", "+/calc/root"),
+        )
+        .access();
+    let may = |name: &str, verb, asked: &str| {
+        let who = principal(name, &["shop"]);
+        access.allows(&who, None, verb, "default", asked)
+    };
+    for verb in both {
+        assert!(may("ada", verb, "ada/calc") && may("ada", verb, "ada/calc/sum"));
+        assert!(may("ada", verb, "ada/calculate#") && may("a/b", verb, "a%2Fb/calc-2"));
+        for other in [
+            "eve/calc/sum",
+            "ada/cal",
+            "ada/cal#",
+            "ada/#",
+            "+/calc",
+            "+/calc#",
+            "#",
+        ] {
+            assert!(!may("ada", verb, other), "{verb:?} {other}");
+        }
+    }
+    // What is registered with a pattern must be allowed as a whole; a call is to one address.
+    assert!(may("ada", Verb::Call, "ada/calc/root") && may("ada", Verb::Call, "ada/calc/+"));
+    for pattern in ["ada/calc/root", "ada/calc/+", "ada/calc/#", "ada/calc#"] {
+        assert!(!may("ada", Verb::Register, pattern), "{pattern}");
+    }
+    assert!(may("ada", Verb::Call, "$wamp/session/list"));
+    assert!(!may("ada", Verb::Register, "$wamp/session/list"));
+}
+
+#[test]
 fn admin_may_do_everything() {
     check(
         &["intern", ADMIN],
