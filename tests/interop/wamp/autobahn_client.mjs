@@ -1,6 +1,6 @@
 // autobahn for JavaScript, in Node (with_autobahn_js.mjs) and in the browser (page.html).
 
-import { Base, Invocation, Refused } from "./scenarios.mjs";
+import { Base, Invocation, Refused } from "./door.mjs";
 
 const unhex = (text) => Uint8Array.from(text.match(/../g), (byte) => parseInt(byte, 16));
 
@@ -111,7 +111,11 @@ export function clientOf(autobahn, serializers) {
         if (got instanceof autobahn.Result) return { args: got.args, kwargs: got.kwargs };
         return { args: got === null || got === undefined ? [] : [got], kwargs: {} };
       };
-      const result = going.then(plain, (error) => Promise.reject(refusal(error)), (got) => progress.put(plain(got)));
+      const result = going.then(
+        plain,
+        (error) => Promise.reject(refusal(error)),
+        (got) => progress.put(plain(got)),
+      );
       // Who asks for it is told; before that, nobody is to be.
       result.then(undefined, () => {});
       return {

@@ -1,184 +1,45 @@
 // The scenarios of scenarios.txt in JavaScript, in Node and in the browser. scenarios.py has the same in Python.
 //
-// A scenario has URIs of its own (`door.uri`) and sessions that go with it; it fails by an exception. A library's own module
-// (with_*.mjs) has a `Client` and calls `run`.
+// A scenario has URIs of its own (`door.uri`) and sessions that go with it; it fails by an exception.
+
+import { Refused, check, equal, refused, show } from "./door.mjs";
 
 const EVERY_BYTE = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-const VALUES = [0, -1, 2 ** 31, 0.5, -1e300, true, false, null, "", "Straße 日本 🦀", "a\u0000b", [], {}, [[], [1, [2, { deep: [null] }]]]];
+const VALUES = [
+  0,
+  -1,
+  2 ** 31,
+  0.5,
+  -1e300,
+  true,
+  false,
+  null,
+  "",
+  "Straße 日本 🦀",
+  "a\u0000b",
+  [],
+  {},
+  [[], [1, [2, { deep: [null] }]]],
+];
 const KEYWORDS = { number: 7, nested: { list: [1, 2, { x: "y" }], empty: {} }, ß: "ß", nothing: null };
 // Beyond 2^53, a number of JavaScript is another.
 const BIG = [2 ** 53, -(2 ** 53), 2 ** 53 - 1, 2 ** 32 + 1];
-const BROKER = "publisher_exclusion publisher_identification subscriber_blackwhite_listing pattern_based_subscription event_retention subscription_meta_api".split(" ");
-const DEALER = "progressive_call_results call_canceling caller_identification pattern_based_registration shared_registration registration_meta_api".split(" ");
-const OPTIONS = { acknowledge: true };
-
-export class Failed extends Error {}
-
-// An ABORT or an ERROR with this URI.
-export class Refused extends Error {
-  constructor(uri, args = [], kwargs = {}) {
-    super(`refused with ${uri}: ${short(show(args))}`);
-    Object.assign(this, { uri, args, kwargs });
-  }
-}
-
-function check(holds, text) {
-  if (!holds) throw new Failed(text);
-}
-
-function equal(got, expected, what) {
-  const [left, right] = [show(got), show(expected)];
-  check(left === right, `${what}: ${short(left)} instead of ${short(right)}`);
-}
-
-// As text, with the keys of objects in order, and with bytes as such.
-function show(value) {
-  if (value instanceof ArrayBuffer) value = new Uint8Array(value);
-  if (ArrayBuffer.isView(value)) return `bytes(${[...value].map((byte) => byte.toString(16).padStart(2, "0")).join("")})`;
-  if (Array.isArray(value)) return `[${value.map(show).join()}]`;
-  if (typeof value === "bigint") return `${value}`;
-  if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) < 1e21) return BigInt(value).toString();
-  if (value !== null && typeof value === "object") {
-    return `{${Object.keys(value).sort().map((key) => `${JSON.stringify(key)}:${show(value[key])}`).join()}}`;
-  }
-  return JSON.stringify(value) ?? "undefined";
-}
-
-function short(text) {
-  return text.length <= 200 ? text : `${text.slice(0, 200)}… (${text.length} characters)`;
-}
-
-async function refused(what, ...uris) {
-  let got;
-  try {
-    got = await what();
-  } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    check(uris.length === 0 || uris.includes(error.uri), `refused with ${error.uri} instead of ${uris.join(" or ")}`);
-    return error;
-  }
-  throw new Failed(`it was not refused, but ${short(show(got))}`);
-}
-
-// What came and was not asked for yet, or who waits for it.
-export class Inbox {
-  came = [];
-  waiting = [];
-
-  constructor(what, deadlineS) {
-    Object.assign(this, { what, deadlineS });
-  }
-
-  put(value) {
-    const taker = this.waiting.shift();
-    if (taker) taker(value);
-    else this.came.push(value);
-  }
-
-  next() {
-    if (this.came.length > 0) return Promise.resolve(this.came.shift());
-    return within(new Promise((resolve) => this.waiting.push(resolve)), this.what, this.deadlineS);
-  }
-
-  soFar() {
-    return this.came.splice(0);
-  }
-}
-
-export function within(promise, what, deadlineS) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Failed(`${what} did not come within ${deadlineS} s`)), 1000 * deadlineS);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
-
-// A call that the scenario answers; `reply` takes what the promise of the library's callee results in.
-export class Invocation {
-  constructor(args, kwargs, details, progress) {
-    Object.assign(this, { args: args ?? [], kwargs: kwargs ?? {}, details, progress });
-    this.answered = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
-  }
-
-  answer(args = [], kwargs = {}) {
-    this.resolve({ args, kwargs });
-  }
-}
-
-// One session. Libraries give it open, subscribe, unsubscribe, publish, register, unregister, begin, leave, drop.
-export class Base {
-  constructor(door, serializer) {
-    Object.assign(this, { door, serializer });
-    this.ends = this.inbox("the end of the session");
-  }
-
-  inbox(what) {
-    return new Inbox(what, this.door.deadlineS);
-  }
-
-  within(promise, what) {
-    return within(promise, what, this.door.deadlineS);
-  }
-
-  async call(procedure, args = [], kwargs = {}, options = {}) {
-    return (await this.begin(procedure, args, kwargs, options)).result();
-  }
-
-  // The first value that a call results in.
-  async value(procedure, ...args) {
-    return (await this.call(procedure, args)).args[0];
-  }
-
-  // Publishes, and has it acknowledged; the publication.
-  told(topic, args = [], options = {}, kwargs = {}) {
-    return this.publish(topic, args, kwargs, { ...OPTIONS, ...options });
-  }
-}
-
-class Door {
-  constructor(Client, given, serializers, binary) {
-    Object.assign(this, { Client, given, serializers, binary, clients: [], prefix: "", deadlineS: given.deadline_s });
-    Object.assign(this, { transport: given.transport, serializer: given.serializer, realm: given.realm, users: given.users });
-  }
-
-  start(scenario) {
-    this.id = `x${[...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    this.prefix = `it.${scenario}.${this.id}`;
-  }
-
-  async end() {
-    for (const client of this.clients.splice(0)) {
-      try {
-        await client.drop();
-      } catch {
-        // It may be gone already, in whatever way.
-      }
-    }
-  }
-
-  uri(rest) {
-    return rest ? `${this.prefix}.${rest}` : this.prefix;
-  }
-
-  // A session of `user`, who proves it by `method`: none, ticket, wampcra, scram or cryptosign.
-  async join({ user = "tester", method = "ticket", secret, serializer, realm, messageMax } = {}) {
-    const known = this.users[user];
-    const client = new this.Client(this, serializer ?? this.serializer);
-    this.clients.push(client);
-    await client.open({
-      realm: realm ?? this.realm,
-      user: method === "none" ? undefined : user,
-      method,
-      secret: secret ?? (method === "cryptosign" ? known.key : known.password),
-      messageMax,
-    });
-    return client;
-  }
-
-  async ask(what, fields = {}) {
-    const answer = await fetch(`${this.given.control}/${what}`, { method: "POST", body: JSON.stringify(fields) });
-    check(answer.ok, await answer.text());
-  }
-}
+const BROKER = [
+  "publisher_exclusion",
+  "publisher_identification",
+  "subscriber_blackwhite_listing",
+  "pattern_based_subscription",
+  "event_retention",
+  "subscription_meta_api",
+];
+const DEALER = [
+  "progressive_call_results",
+  "call_canceling",
+  "caller_identification",
+  "pattern_based_registration",
+  "shared_registration",
+  "registration_meta_api",
+];
 
 const echo = ({ args, kwargs }) => ({ args, kwargs });
 const says = (word) => () => ({ args: [word], kwargs: {} });
@@ -206,7 +67,12 @@ async function letsIn(door, user, method) {
 }
 
 async function keepsOut(door, user, method, secret) {
-  await refused(() => door.join({ user, method, secret }), "wamp.error.authentication_denied", "wamp.error.authentication_failed", "wamp.error.not_authorized");
+  await refused(
+    () => door.join({ user, method, secret }),
+    "wamp.error.authentication_denied",
+    "wamp.error.authentication_failed",
+    "wamp.error.not_authorized",
+  );
 }
 
 async function reaches(door, optionsOf, firstGets, secondGets) {
@@ -243,7 +109,8 @@ async function betweenSerializers(door, serializers, args, kwargs) {
   for (const serializer of serializers) clients.push(await door.join({ serializer }));
   for (const sender of clients) {
     for (const receiver of clients) {
-      if (receiver !== sender) await passBetween(sender, receiver, door.uri(`${sender.serializer}.${receiver.serializer}`), args, kwargs);
+      if (receiver !== sender)
+        await passBetween(sender, receiver, door.uri(`${sender.serializer}.${receiver.serializer}`), args, kwargs);
     }
   }
 }
@@ -282,22 +149,38 @@ async function inFlight(door, options = {}) {
   return { callee, caller, registration, call, invocation: await registration.next() };
 }
 
-const durable = (door, client, name) => client.subscribe(door.uri("orders"), { [client.durableOption ?? "x_durable"]: `${door.id}-${name}` });
+const durable = (door, client, name) =>
+  client.subscribe(door.uri("orders"), { [client.durableOption ?? "x_durable"]: `${door.id}-${name}` });
 
 // That these come, and have done their work. Clients without EVENT_RECEIVED call a procedure.
 async function received(client, subscription, ...expected) {
   const events = [];
   for (let n = 0; n < expected.length; n++) events.push(await subscription.next());
-  equal(events.map(({ args }) => args[0]), expected, "events");
-  await client.call("restante.event.received", events.map(({ publication }) => publication));
+  equal(
+    events.map(({ args }) => args[0]),
+    expected,
+    "events",
+  );
+  await client.call(
+    "restante.event.received",
+    events.map(({ publication }) => publication),
+  );
 }
 
 export const scenarios = {
   async welcome_names_roles_and_features(door) {
     const client = await door.join();
     check(client.id >= 1 && client.id <= 2 ** 53, `the session's id is ${client.id}`);
-    equal(BROKER.filter((name) => !client.roles.broker?.features[name]), [], "features that the broker lacks");
-    equal(DEALER.filter((name) => !client.roles.dealer?.features[name]), [], "features that the dealer lacks");
+    equal(
+      BROKER.filter((name) => !client.roles.broker?.features[name]),
+      [],
+      "features that the broker lacks",
+    );
+    equal(
+      DEALER.filter((name) => !client.roles.dealer?.features[name]),
+      [],
+      "features that the dealer lacks",
+    );
   },
 
   async goodbye_is_answered(door) {
@@ -324,7 +207,13 @@ export const scenarios = {
   },
 
   async who_proves_nothing_is_refused(door) {
-    await refused(() => door.join({ method: "none" }), "wamp.error.authentication_required", "wamp.error.no_matching_auth_method", "wamp.error.not_authorized", "wamp.error.no_auth_method");
+    await refused(
+      () => door.join({ method: "none" }),
+      "wamp.error.authentication_required",
+      "wamp.error.no_matching_auth_method",
+      "wamp.error.not_authorized",
+      "wamp.error.no_auth_method",
+    );
   },
 
   a_ticket_lets_in: (door) => letsIn(door, "tester", "ticket"),
@@ -341,7 +230,12 @@ export const scenarios = {
   async an_event_arrives_as_it_was_published(door) {
     const [reader, writer] = await two(door);
     const subscription = await reader.subscribe(door.uri("news"));
-    for (const [args, kwargs] of [[[], {}], [["one", 2], {}], [[], { three: 3 }], [["four"], { five: [5] }]]) {
+    for (const [args, kwargs] of [
+      [[], {}],
+      [["one", 2], {}],
+      [[], { three: 3 }],
+      [["four"], { five: [5] }],
+    ]) {
       await writer.publish(door.uri("news"), args, kwargs);
       const event = await subscription.next();
       equal([event.args, event.kwargs], [args, kwargs], "event");
@@ -440,7 +334,11 @@ export const scenarios = {
     const subscription = await reader.subscribe(door.uri("news"));
     await writer.told(door.uri("news"), ["mine"], { disclose_me: true });
     const { details } = await subscription.next();
-    equal([details.publisher, details.publisher_authid, details.publisher_authrole], [writer.id, "other", door.users.other.role], "publisher");
+    equal(
+      [details.publisher, details.publisher_authid, details.publisher_authrole],
+      [writer.id, "other", door.users.other.role],
+      "publisher",
+    );
     await writer.told(door.uri("news"), ["anybody's"]);
     equal((await subscription.next()).details.publisher ?? null, null, "publisher that did not wish to be told");
   },
@@ -477,14 +375,31 @@ export const scenarios = {
     const sent = [];
     for (let number = 0; number < 5; number++) sent.push(await writer.told(topic, [number], {}, { of: "history" }));
     for (let number = 0; number < 5; number++) await subscription.next();
-    const ask = async (kwargs) => (await reader.call("wamp.subscription.get_events", [subscription.id], { topic, ...kwargs })).args;
+    const ask = async (kwargs) =>
+      (await reader.call("wamp.subscription.get_events", [subscription.id], { topic, ...kwargs })).args;
     const got = await ask({});
-    equal(got.map(({ publication }) => publication), sent, "publications");
-    equal(got.map(({ args }) => args), [[0], [1], [2], [3], [4]], "args");
+    equal(
+      got.map(({ publication }) => publication),
+      sent,
+      "publications",
+    );
+    equal(
+      got.map(({ args }) => args),
+      [[0], [1], [2], [3], [4]],
+      "args",
+    );
     equal([got[0].kwargs, got[0].subscription], [{ of: "history" }, subscription.id], "kwargs and subscription");
     check(got[0].timestamp, "an event has no timestamp");
-    equal((await ask({ limit: 2, reverse: true })).map(({ publication }) => publication), [sent[4], sent[3]], "the last two");
-    equal((await ask({ limit: 2, after_publication: sent[1] })).map(({ publication }) => publication), sent.slice(2, 4), "what is after the second");
+    equal(
+      (await ask({ limit: 2, reverse: true })).map(({ publication }) => publication),
+      [sent[4], sent[3]],
+      "the last two",
+    );
+    equal(
+      (await ask({ limit: 2, after_publication: sent[1] })).map(({ publication }) => publication),
+      sent.slice(2, 4),
+      "what is after the second",
+    );
   },
 
   async values_arrive_as_they_were_sent(door) {
@@ -499,8 +414,10 @@ export const scenarios = {
     await passBetween(...(await two(door)), door.uri("big"), BIG, { big: BIG });
   },
 
-  serializers_understand_each_other: (door) => betweenSerializers(door, door.serializers, [...VALUES, ...BIG], { ...KEYWORDS, big: BIG }),
-  binary_passes_between_serializers: (door) => betweenSerializers(door, door.binary, [EVERY_BYTE], { kept: { in: [EVERY_BYTE] } }),
+  serializers_understand_each_other: (door) =>
+    betweenSerializers(door, door.serializers, [...VALUES, ...BIG], { ...KEYWORDS, big: BIG }),
+  binary_passes_between_serializers: (door) =>
+    betweenSerializers(door, door.binary, [EVERY_BYTE], { kept: { in: [EVERY_BYTE] } }),
 
   async half_a_megabyte_arrives(door) {
     const numbers = Array.from({ length: 10000 }, (_, number) => number);
@@ -510,7 +427,13 @@ export const scenarios = {
   async a_call_is_answered(door) {
     const [callee, caller] = await two(door);
     await callee.register(door.uri("echo"), echo);
-    for (const [args, kwargs] of [[[], {}], [[1], {}], [[1, "two"], {}], [[], { three: 3 }], [[4], { five: [5] }]]) {
+    for (const [args, kwargs] of [
+      [[], {}],
+      [[1], {}],
+      [[1, "two"], {}],
+      [[], { three: 3 }],
+      [[4], { five: [5] }],
+    ]) {
       const result = await caller.call(door.uri("echo"), args, kwargs);
       equal([result.args, result.kwargs], [args, kwargs], "result");
     }
@@ -590,7 +513,11 @@ export const scenarios = {
 
   async round_robin_takes_turns(door) {
     const got = await shared(door, "roundrobin", 9);
-    equal(got, got.map((_, number) => (got[0] + number) % 3), "who answers");
+    equal(
+      got,
+      got.map((_, number) => (got[0] + number) % 3),
+      "who answers",
+    );
   },
 
   async first_takes_the_first(door) {
@@ -609,7 +536,11 @@ export const scenarios = {
   async policies_must_be_the_same(door) {
     const [first, second] = await two(door);
     await first.register(door.uri("shared"), echo, { invoke: "roundrobin" });
-    await refused(() => second.register(door.uri("shared"), echo, { invoke: "first" }), "wamp.error.procedure_exists_with_different_invocation_policy", "wamp.error.procedure_already_exists");
+    await refused(
+      () => second.register(door.uri("shared"), echo, { invoke: "first" }),
+      "wamp.error.procedure_exists_with_different_invocation_policy",
+      "wamp.error.procedure_already_exists",
+    );
   },
 
   async progressive_results_arrive(door) {
@@ -669,7 +600,11 @@ export const scenarios = {
     let call = await caller.begin(door.uri("who"), [], {}, { disclose_me: true });
     let invocation = await registration.next();
     const { details } = invocation;
-    equal([details.caller, details.caller_authid, details.caller_authrole], [caller.id, "other", door.users.other.role], "caller");
+    equal(
+      [details.caller, details.caller_authid, details.caller_authrole],
+      [caller.id, "other", door.users.other.role],
+      "caller",
+    );
     invocation.answer();
     await call.result();
     call = await caller.begin(door.uri("who"));
@@ -685,7 +620,11 @@ export const scenarios = {
     const all = Array.from({ length: 1000 }, (_, number) => number);
     const calls = await Promise.all(all.map((number) => caller.begin(door.uri("echo"), [number])));
     const results = await Promise.all(calls.map((call) => call.result()));
-    equal(results.map(({ args }) => args[0]), all, "results");
+    equal(
+      results.map(({ args }) => args[0]),
+      all,
+      "results",
+    );
   },
 
   async a_uri_with_an_empty_component_is_refused(door) {
@@ -780,7 +719,10 @@ export const scenarios = {
     const exact = await callee.register(door.uri("a.b"), echo);
     const prefix = await callee.register(door.uri("a"), echo, { match: "prefix" });
     const listed = await client.value("wamp.registration.list");
-    check(listed.exact.map(Number).includes(Number(exact.id)) && listed.prefix.map(Number).includes(Number(prefix.id)), `${exact.id}, ${prefix.id} are not in ${show(listed)}`);
+    check(
+      listed.exact.map(Number).includes(Number(exact.id)) && listed.prefix.map(Number).includes(Number(prefix.id)),
+      `${exact.id}, ${prefix.id} are not in ${show(listed)}`,
+    );
     equal(await client.value("wamp.registration.lookup", door.uri("a.b")), exact.id, "lookup");
     equal(await client.value("wamp.registration.lookup", door.uri("a"), { match: "prefix" }), prefix.id, "lookup of a prefix");
     equal((await client.value("wamp.registration.lookup", door.uri("x"))) ?? null, null, "lookup of what is not there");
@@ -793,17 +735,34 @@ export const scenarios = {
   },
 
   registrations_are_announced: (door) =>
-    announced(door, "registration", ["on_create", "on_register", "on_unregister", "on_delete"], (client) => client.register(door.uri("a"), echo), (client, made) => client.unregister(made)),
+    announced(
+      door,
+      "registration",
+      ["on_create", "on_register", "on_unregister", "on_delete"],
+      (client) => client.register(door.uri("a"), echo),
+      (client, made) => client.unregister(made),
+    ),
 
   async the_meta_api_tells_of_subscriptions(door) {
     const [reader, client] = await two(door);
     const exact = await reader.subscribe(door.uri("a.b"));
     const wildcard = await reader.subscribe(door.uri(".b"), { match: "wildcard" });
     const listed = await client.value("wamp.subscription.list");
-    check(listed.exact.map(Number).includes(Number(exact.id)) && listed.wildcard.map(Number).includes(Number(wildcard.id)), `${exact.id}, ${wildcard.id} are not in ${show(listed)}`);
+    check(
+      listed.exact.map(Number).includes(Number(exact.id)) && listed.wildcard.map(Number).includes(Number(wildcard.id)),
+      `${exact.id}, ${wildcard.id} are not in ${show(listed)}`,
+    );
     equal(await client.value("wamp.subscription.lookup", door.uri("a.b")), exact.id, "lookup");
-    equal(await client.value("wamp.subscription.lookup", door.uri(".b"), { match: "wildcard" }), wildcard.id, "lookup of a wildcard");
-    equal((await client.value("wamp.subscription.match", door.uri("a.b"))).map(Number).sort(), [Number(exact.id), Number(wildcard.id)].sort(), "match");
+    equal(
+      await client.value("wamp.subscription.lookup", door.uri(".b"), { match: "wildcard" }),
+      wildcard.id,
+      "lookup of a wildcard",
+    );
+    equal(
+      (await client.value("wamp.subscription.match", door.uri("a.b"))).map(Number).sort(),
+      [Number(exact.id), Number(wildcard.id)].sort(),
+      "match",
+    );
     const { id, uri, match } = await client.value("wamp.subscription.get", wildcard.id);
     equal([id, uri, match], [wildcard.id, door.uri(".b"), "wildcard"], "subscription");
     equal(await client.value("wamp.subscription.list_subscribers", exact.id), [reader.id], "subscribers");
@@ -812,7 +771,13 @@ export const scenarios = {
   },
 
   subscriptions_are_announced: (door) =>
-    announced(door, "subscription", ["on_create", "on_subscribe", "on_unsubscribe", "on_delete"], (client) => client.subscribe(door.uri("a")), (client, made) => client.unsubscribe(made)),
+    announced(
+      door,
+      "subscription",
+      ["on_create", "on_subscribe", "on_unsubscribe", "on_delete"],
+      (client) => client.subscribe(door.uri("a")),
+      (client, made) => client.unsubscribe(made),
+    ),
 
   async a_testament_is_published_when_its_session_is_lost(door) {
     const [reader, mortal] = await two(door);
@@ -894,22 +859,3 @@ export const scenarios = {
     await bodies(await durable(door, await door.join(), "queue"), ...Array.from({ length: 100 }, (_, number) => number));
   },
 };
-
-// Runs the scenarios of `given` one by one; `tell` is told of each.
-export async function run(Client, given, serializers, binary, tell) {
-  const door = new Door(Client, given, serializers, binary);
-  for (const scenario of given.scenarios) {
-    let failed = null;
-    door.start(scenario);
-    try {
-      check(scenarios[scenario], "there is no such scenario in JavaScript");
-      await scenarios[scenario](door);
-    } catch (error) {
-      // The scenario's own line is the last before that of `run`.
-      const at = (error.stack ?? "").split("\n").filter((line) => /scenarios\.mjs:/.test(line) && !/ run /.test(line)).pop()?.match(/:(\d+):/)[1];
-      failed = error instanceof Failed || error instanceof Refused ? `${error.message} (scenarios.mjs:${at})` : (error.stack ?? show(error));
-    }
-    await door.end();
-    await tell({ scenario, failed });
-  }
-}

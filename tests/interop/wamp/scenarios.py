@@ -8,7 +8,8 @@ import time
 from door import DEADLINE_S, Result, Refused, check, equal, refused
 
 EVERY_BYTE = bytes(range(256))
-VALUES = [0, -1, 2**31, 0.5, -1e300, True, False, None, "", "Straße 日本 🦀", "a\u0000b", [], {}, [[], [1, [2, {"deep": [None]}]]]]
+VALUES = [0, -1, 2**31, 0.5, -1e300, True, False, None, "", "Straße 日本 🦀", "a\u0000b", [], {},
+          [[], [1, [2, {"deep": [None]}]]]]
 KEYWORDS = {"number": 7, "nested": {"list": [1, 2, {"x": "y"}], "empty": {}}, "ß": "ß", "nothing": None}
 BIG = [2**53, -(2**53), 2**53 - 1, 2**63 - 1, -(2**63)]
 BROKER = {"publisher_exclusion", "publisher_identification", "subscriber_blackwhite_listing", "pattern_based_subscription",
@@ -298,7 +299,7 @@ def history_is_told(door):
     reader, writer = door.join(), door.join()
     subscription = reader.subscribe(door.given["history"], match="prefix")
     publications = [writer.told(topic, number, of="history") for number in range(5)]
-    for number in range(5):
+    for _ in publications:
         subscription.next()
     got = reader.call("wamp.subscription.get_events", subscription.id, topic=topic)
     equal([event["publication"] for event in got.args], publications, "publications")
@@ -429,7 +430,8 @@ def a_prefix_answers_all_that_begins_with_it(door):
 def the_best_registration_answers(door):
     callee, caller = door.join(), door.join()
     for rest, match in (("a1.b2.c3.d4.e55", "exact"), ("a1.b2..d4..f6.g7", "wildcard"), ("a1.b2..d4.e5", "wildcard"),
-                        ("a1.b2.c44..e5", "wildcard"), ("a1.b2..d4.e5..g7", "wildcard"), ("a1.b2.c3", "prefix"), ("a1.b2.c3.d4", "prefix")):
+                        ("a1.b2.c44..e5", "wildcard"), ("a1.b2..d4.e5..g7", "wildcard"),
+                        ("a1.b2.c3", "prefix"), ("a1.b2.c3.d4", "prefix")):
         callee.register(door.uri(rest), says(rest), match=match)
     for called, answers in (
         ("a1.b2.c3.d4.e55", "a1.b2.c3.d4.e55"),
@@ -720,16 +722,17 @@ def announced(door, kind, names, begin, end):
     def comes(name, id):
         event = matching(inboxes[name], name, lambda event: event.args[0] == client.id)
         if name == "on_create":
-            equal((event.args[1]["id"], event.args[1]["uri"], event.args[1]["match"]), (id, door.uri("a"), "exact"), "what was created")
+            made = event.args[1]
+            equal((made["id"], made["uri"], made["match"]), (id, door.uri("a"), "exact"), "what was created")
         else:
             equal(event.args[1], id, name)
 
-    made = begin(client)
-    comes(names[0], made.id)
-    comes(names[1], made.id)
-    end(client, made)
-    comes(names[2], made.id)
-    comes(names[3], made.id)
+    begun = begin(client)
+    comes(names[0], begun.id)
+    comes(names[1], begun.id)
+    end(client, begun)
+    comes(names[2], begun.id)
+    comes(names[3], begun.id)
 
 
 def a_testament_is_published_when_its_session_is_lost(door):

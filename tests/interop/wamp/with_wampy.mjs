@@ -8,7 +8,7 @@ import { MsgpackSerializer } from "wampy/MsgpackSerializer.js";
 import { sign as signCryptosign } from "wampy/cryptosign.js";
 import { sign as signCra } from "wampy/wampcra.js";
 
-import { Base, Invocation, Refused, run } from "./scenarios.mjs";
+import { Base, Invocation, Refused, run } from "./door.mjs";
 
 const SERIALIZERS = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer };
 const PLUGINS = { none: () => undefined, ticket: (secret) => () => secret, wampcra: signCra, cryptosign: signCryptosign };
@@ -124,5 +124,7 @@ const plain = ({ argsList, argsDict }) => ({ args: argsList ?? [], kwargs: argsD
 // What nobody waits for any more; the scenario tells what is wrong.
 process.on("unhandledRejection", (error) => console.error(error));
 const serializers = Object.keys(SERIALIZERS);
-await run(Client, JSON.parse(process.argv[2]), serializers, serializers.slice(1), (result) => console.log(JSON.stringify(result)));
+await run(Client, JSON.parse(process.argv[2]), serializers, serializers.slice(1), (result) =>
+  console.log(JSON.stringify(result)),
+);
 process.exit(0);

@@ -1,7 +1,6 @@
 """xconn, over asyncio. Its loop runs in a thread of its own."""
 
 import asyncio
-import concurrent.futures
 import threading
 
 from wampproto.auth import AnonymousAuthenticator, CryptoSignAuthenticator, TicketAuthenticator, WAMPCRAAuthenticator
