@@ -28,6 +28,7 @@ mod socket;
 mod tests;
 mod traffic;
 mod upgrade;
+mod wamp_prove;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +37,11 @@ use restante_proto::mbws::Limits;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use auth::{Answer, Authenticate, NotBelieved, Proof};
+pub use auth::{Answer, Authenticate, NotBelieved, Proof, Welcomed};
 pub use door::{Listener, Takes};
 pub use port::{Inside, Port};
 pub use traffic::Traffic;
+pub use wamp_prove::{Prover, Shown, Step};
 
 use crate::session;
 use crate::session::mbws;
