@@ -44,11 +44,13 @@ pub struct Attach {
     pub asked: Instant,
 }
 
-/// A WAMP client, as others of its realm may know it. Its authid is its principal's name.
+/// A WAMP client, as others of its realm may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WampClient {
     /// The session's id: random, 1 to 2^53.
     pub session: u64,
+    /// Who it is: its principal's name, or if that is nobody's, one that no other session has.
+    pub authid: Arc<str>,
     /// The role that it goes by among those that it has.
     pub authrole: Arc<str>,
     /// How it was known: `ticket`, `wampcra` and so on.

@@ -250,6 +250,7 @@ impl Routers {
 pub(super) struct Wamp {
     realm: Arc<Mutex<Realm>>,
     id: SessionId,
+    authid: Arc<str>,
     authrole: Arc<str>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
@@ -278,6 +279,7 @@ impl Attachment {
         self.wamp = Some(Box::new(Wamp {
             realm,
             id,
+            authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             held: BTreeMap::new(),
             telling: super::telling::Telling::default(),
@@ -290,7 +292,7 @@ impl Attachment {
         let card = &self.outbox.card;
         SessionDetails {
             session: SessionId::new(client.session),
-            authid: Arc::clone(&card.principal),
+            authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             authmethod: client.authmethod.into(),
             authprovider: client.authprovider.into(),
@@ -649,11 +651,11 @@ impl Attachment {
         }
         let testaments = self.outbox.put(|waiting| std::mem::take(&mut waiting.testaments));
         for testament in testaments {
-            self.publish_testament(&testament, &wamp.authrole);
+            self.publish_testament(&testament, &wamp);
         }
     }
 
-    fn publish_testament(&mut self, testament: &Testament, authrole: &str) {
+    fn publish_testament(&mut self, testament: &Testament, wamp: &Wamp) {
         let options = PublishOptions::read(&json::to_dict(&testament.options));
         let args: Vec<_> = testament.args.iter().map(json::to_value).collect();
         let kwargs = json::to_dict(&testament.kwargs);
@@ -665,8 +667,8 @@ impl Attachment {
         let session = testament.author.session.map_or(0, SessionId::get);
         let publisher = options.disclose_me.then(|| WampPeer {
             session,
-            authid: self.principal.name.to_string(),
-            authrole: authrole.to_owned(),
+            authid: wamp.authid.to_string(),
+            authrole: wamp.authrole.to_string(),
         });
         let publication = (SysRng.try_next_u64().unwrap_or_default() >> 11) + 1;
         if let Ok(message) = event::message(address, options, &payload, publication, publisher) {

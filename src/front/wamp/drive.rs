@@ -32,7 +32,7 @@ use super::super::wamp_prove::{Prover, Shown, Step};
 use super::super::{CLOSE_WITHIN, Front, metrics};
 use super::{Lost, Turn, Wire};
 use crate::access::Principal;
-use crate::access::wamp::Hello;
+use crate::access::wamp::{Hello, Method, Welcome};
 use crate::broker::WampClient;
 use crate::logs::seldom;
 use crate::session::NotAttached;
@@ -79,7 +79,10 @@ pub(in crate::front) async fn drive<B: Inside>(
     began: Instant,
     newcomer: Newcomer,
 ) {
-    let Some(settings) = &front.wamp else { return };
+    let (Some(settings), Some(door)) = (&front.wamp, &front.settings.wamp) else {
+        return;
+    };
+    let ping_interval = door.ping_interval;
     let settings: Arc<Settings> = Arc::clone(settings);
     let transport = Transport {
         name: wire.transport().as_str(),
@@ -90,7 +93,7 @@ pub(in crate::front) async fn drive<B: Inside>(
         limits: settings.limits.clone(),
         open_within: settings.open_within,
         session: Session::new(settings, transport, seed, began),
-        pulse: Pulse::new(front.mbws.heartbeat, now()),
+        pulse: Pulse::new(ping_interval, now()),
         wire,
         port: None,
         alarm: Alarm::new(),
@@ -230,7 +233,7 @@ impl<P: Port> Driver<P> {
         let deadline = now() + self.open_within;
         match wish {
             Wish::Begin(opening) => {
-                let hello = hello(&opening, client);
+                let hello = hello(&opening);
                 let prover = self.prover.get_or_insert_with(|| {
                     Box::new(Prover::new(
                         Arc::clone(&front.auth),
@@ -243,8 +246,17 @@ impl<P: Port> Driver<P> {
                     ))
                 });
                 client.realm = opening.realm.as_str().into();
-                let step = timeout_at(deadline.into(), prover.begin(&hello)).await;
-                self.proved(step.ok());
+                let step = match client.principal.clone().filter(|_| hello.offers_nothing()) {
+                    Some(principal) => {
+                        let wish = hello.authrole.as_deref();
+                        match Welcome::new(principal, Method::Http, wish) {
+                            Ok(welcome) => Some(Step::Welcome(Box::new(welcome))),
+                            Err(why) => Some(Step::Refused(why)),
+                        }
+                    }
+                    None => timeout_at(deadline.into(), prover.begin(&hello)).await.ok(),
+                };
+                self.proved(step);
             }
             Wish::Answer { signature, extra } => {
                 let extra = json::of_dict(extra);
@@ -340,7 +352,7 @@ impl<P: Port> Driver<P> {
             let session = &mut self.session;
             let peer_max = self.wire.peer_bytes_max().unwrap_or(usize::MAX);
             let written = self.wire.write(|room| session.poll_message(peer_max, room));
-            metrics::wamp_written(&self.session.take_tally());
+            metrics::wamp_unwritten(&self.session.take_tally());
             written.map_err(End::Lost)?;
         }
         if self.session.closing().is_some() && !self.wire.is_blocked() {
@@ -351,7 +363,7 @@ impl<P: Port> Driver<P> {
 
     fn beat(&mut self) -> Result<(), End> {
         let now = now();
-        match self.pulse.beat(now) {
+        match self.pulse.due(now) {
             Some(Beat::Ping) => self.wire.ping().map_err(End::Lost)?,
             Some(Beat::Silent) if self.wire.answers_pings() => return Err(End::Silent),
             Some(Beat::Silent) => self.pulse.heard(now),
@@ -408,8 +420,7 @@ async fn heard_of_if<P: Port>(port: &mut Option<Box<P>>, wanted: News) {
     }
 }
 
-fn hello(opening: &Opening, client: &Client) -> Hello {
-    let _ = client;
+fn hello(opening: &Opening) -> Hello {
     Hello {
         session: opening.session,
         authmethods: opening.authmethods.clone(),

@@ -134,6 +134,7 @@ impl Session {
         };
         let client = WampClient {
             session: hello.session,
+            authid: Arc::clone(&known.authid),
             authrole: Arc::clone(&known.authrole),
             authmethod: known.authmethod,
             authprovider: known.authprovider,

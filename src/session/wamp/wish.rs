@@ -26,8 +26,6 @@ pub struct Settings {
     pub publish_rate: Option<NonZeroU32>,
     /// How many calls to the broker of one session may be unconfirmed before no message is wanted; at least 1.
     pub window: u32,
-    /// Subscriptions of one session.
-    pub subscriptions_max: usize,
     /// Events of a durable subscription that a client may have unacknowledged, unless it asks for fewer; at least 1.
     pub unacknowledged_max: u64,
     /// Whether callers and publishers are disclosed.

@@ -20,7 +20,6 @@ pub(super) fn settings() -> Settings {
         leave_within: Duration::from_secs(5),
         publish_rate: None,
         window: 16,
-        subscriptions_max: 10,
         unacknowledged_max: 4,
         disclosure: Disclosure::Wished,
         agent: "restante".to_owned(),
