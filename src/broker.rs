@@ -39,9 +39,9 @@ mod rows;
 mod settings;
 mod start;
 mod stats;
+mod telling;
 #[cfg(test)]
 mod tests;
-mod telling;
 mod wamp;
 mod wills;
 
@@ -85,8 +85,8 @@ pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};
 pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};
-pub use wamp::{WampAsk, WampCall, WampTold};
 use stats::Stats;
+pub use wamp::{WampAsk, WampCall, WampTold};
 
 /// The broker: a cheap handle to the log, the engine and everybody attached.
 #[derive(Clone)]

@@ -179,7 +179,9 @@ impl SharedMessage {
         let events = self.events.get_or_init(Box::default);
         let at = 2 * serializer as usize + usize::from(with_topic);
         let event = events.get(at)?;
-        event.get_or_init(|| make(&self.message).map(Arc::new)).clone()
+        event
+            .get_or_init(|| make(&self.message).map(Arc::new))
+            .clone()
     }
 
     /// The message, for one who keeps it: a copy, where others share it.

@@ -56,9 +56,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
 use crate::disk::MeteredDisk;
-use crate::front::{
-    self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed,
-};
+use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed};
 use crate::logs::Logs;
 use crate::meters::Meters;
 use crate::registry::{DocumentId, Registry};

@@ -561,7 +561,8 @@ impl Attachment {
         // What the broker settles itself needs room in the log too.
         if !self.ended && self.stalled.is_none() && end != Some(End::Revoked) && bytes_max > 0 {
             if self.wamp.is_some() {
-                self.outbox.put(|waiting| waiting.take_told(bytes_max, &mut events));
+                self.outbox
+                    .put(|waiting| waiting.take_told(bytes_max, &mut events));
             }
             self.deliver(bytes_max, &mut events);
             self.go_on_telling();

@@ -9,8 +9,8 @@ use restante_storage::payload;
 use thiserror::Error;
 use uuid::Uuid;
 
-pub use crate::engine::{OWN_CONSUMER, shared_consumer};
 use super::wamp::WampTold;
+pub use crate::engine::{OWN_CONSUMER, shared_consumer};
 use crate::message::{NewMessage, SharedMessage};
 use crate::refusal::Refusal;
 use crate::router::Features;

@@ -48,7 +48,11 @@ impl Telling {
         }
         let told = self.waiting.front()?;
         self.asked = true;
-        Some((Arc::clone(&told.listener), told.filter.clone(), told.after.clone()))
+        Some((
+            Arc::clone(&told.listener),
+            told.filter.clone(),
+            told.after.clone(),
+        ))
     }
 
     pub(super) fn is_idle(&self) -> bool {

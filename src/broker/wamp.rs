@@ -238,11 +238,6 @@ impl Routers {
         });
         Arc::clone(made)
     }
-
-    /// The router of a realm that has one.
-    pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
-        self.0.lock().get(realm).cloned()
-    }
 }
 
 /// What an attachment knows of its WAMP session.
@@ -317,13 +312,19 @@ impl Attachment {
                 filter,
             } => self.begin_subscribing(&realm, id, request, &topic, how, &filter),
             WampAsk::Begun { subscription } => {
-                let held = self.wamp.as_mut().and_then(|it| it.held.remove(&subscription));
+                let held = self
+                    .wamp
+                    .as_mut()
+                    .and_then(|it| it.held.remove(&subscription));
                 if let Some(sink) = held {
                     self.carry_out(&mut realm.lock(), sink);
                 }
             }
             WampAsk::Unsubscribe { subscription } => {
-                let held = self.wamp.as_mut().and_then(|it| it.held.remove(&subscription));
+                let held = self
+                    .wamp
+                    .as_mut()
+                    .and_then(|it| it.held.remove(&subscription));
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
                 let subscription = SubscriptionId::new(subscription);
@@ -419,14 +420,20 @@ impl Attachment {
     ) {
         let checked = match Filter::parse(filter, self.shared.settings.address) {
             Ok(filter) if self.may_listen(&filter) => Ok(()),
-            Ok(_) => Err(("wamp.error.not_authorized", "no rule lets this client subscribe".to_owned())),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client subscribe".to_owned(),
+            )),
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
         if let Err((uri, why)) = checked {
             return self.tell_self(refused(code::SUBSCRIBE, request, uri, why));
         }
         let mut sink = Sink::new();
-        let subscribed = realm.lock().router.subscribe(id, topic, how, now(), &mut sink);
+        let subscribed = realm
+            .lock()
+            .router
+            .subscribe(id, topic, how, now(), &mut sink);
         match subscribed {
             Ok(it) => {
                 if it.is_new
@@ -440,7 +447,12 @@ impl Attachment {
                 });
             }
             Err(why) => {
-                self.tell_self(refused(code::SUBSCRIBE, request, why.uri(), why.to_string()));
+                self.tell_self(refused(
+                    code::SUBSCRIBE,
+                    request,
+                    why.uri(),
+                    why.to_string(),
+                ));
             }
         }
     }
@@ -454,7 +466,10 @@ impl Attachment {
     ) {
         let checked = match Filter::parse(filter, self.shared.settings.address) {
             Ok(filter) if self.may_do(Verb::Register, filter.as_str()) => Ok(()),
-            Ok(_) => Err(("wamp.error.not_authorized", "no rule lets this client register".to_owned())),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client register".to_owned(),
+            )),
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
         if let Err((uri, why)) = checked {
@@ -462,7 +477,10 @@ impl Attachment {
         }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
-        let told = match locked.router.register(id, procedure, options, now(), &mut sink) {
+        let told = match locked
+            .router
+            .register(id, procedure, options, now(), &mut sink)
+        {
             Ok(registration) => WampTold::Registered {
                 request,
                 registration: registration.get(),
@@ -477,7 +495,10 @@ impl Attachment {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
             Ok(address) if self.may(Verb::Call, &address) => Ok(()),
-            Ok(_) => Err(("wamp.error.not_authorized", "no rule lets this client call that".to_owned())),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client call that".to_owned(),
+            )),
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
         if let Err((uri, why)) = checked {
@@ -497,7 +518,8 @@ impl Attachment {
         });
         match called {
             Ok(Called::NothingToContinue { is_late: false }) => {
-                let why = format!("request id {request} was used before, and no call of it is in flight");
+                let why =
+                    format!("request id {request} was used before, and no call of it is in flight");
                 self.tell_self(WampTold::Violated(why));
             }
             Ok(_) => {}
@@ -508,7 +530,10 @@ impl Attachment {
     /// A call to one of the router's own procedures.
     fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
         let request = call.request;
-        let given = call.payload.args().and_then(|args| Ok((args, call.payload.kwargs()?)));
+        let given = call
+            .payload
+            .args()
+            .and_then(|args| Ok((args, call.payload.kwargs()?)));
         let (args, kwargs) = match given {
             Ok((args, kwargs)) => {
                 let args: Vec<serde_json::Value> = args.into_iter().map(json::of_value).collect();
@@ -526,7 +551,9 @@ impl Attachment {
         }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
-        let answer = locked.router.meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        let answer = locked
+            .router
+            .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
         let told = match answer {
             Ok(answer) => {
                 let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
@@ -609,7 +636,10 @@ impl Attachment {
                     let payload = Payload::from_values(Serializer::Json, &why, &Dict::new());
                     let payload = payload.unwrap_or_default();
                     // It was sent to that callee just now.
-                    realm.router.error(party, it.request, uri, None, payload, rest).ok();
+                    realm
+                        .router
+                        .error(party, it.request, uri, None, payload, rest)
+                        .ok();
                 }
                 ToSession::MetaEvent(_) => self.shared.stats.topic_dropped(),
                 // Results that it has asked for, and does not take.
@@ -649,7 +679,9 @@ impl Attachment {
                 locked.outboxes.remove(&wamp.id);
             }
         }
-        let testaments = self.outbox.put(|waiting| std::mem::take(&mut waiting.testaments));
+        let testaments = self
+            .outbox
+            .put(|waiting| std::mem::take(&mut waiting.testaments));
         for testament in testaments {
             self.publish_testament(&testament, &wamp);
         }

@@ -8,8 +8,8 @@ use restante_proto::mbws::Code;
 use restante_proto::mqtt::PacketType;
 
 use super::traffic::Traffic;
-use crate::session::wamp::Tally as WampTally;
 use crate::session::mqtt::Tally;
+use crate::session::wamp::Tally as WampTally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
 pub(super) struct Metrics {

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 
-use crate::broker::{
-    Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, WampAsk,
-};
+use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, WampAsk};
 
 /// Where clients are attached: [`Broker`].
 pub trait Inside: Clone + Send + Sync + 'static {

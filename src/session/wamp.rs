@@ -43,9 +43,7 @@ use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{DecodeError, Dict, Message, Payload};
 
 pub use features::announced;
-pub use wish::{
-    Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish,
-};
+pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish};
 
 use super::rate::Bucket;
 use crate::broker::{End, Event};
@@ -245,7 +243,11 @@ impl Session {
                 self.leave(reason::SYSTEM_SHUTDOWN, None, until);
             }
             State::Opening { .. } | State::Proving { .. } | State::Attaching(_) => {
-                self.abort(reason::SYSTEM_SHUTDOWN, "the broker is shutting down", Dict::new());
+                self.abort(
+                    reason::SYSTEM_SHUTDOWN,
+                    "the broker is shutting down",
+                    Dict::new(),
+                );
                 self.close("shutting-down", false, "the broker is shutting down");
             }
             State::Leaving { .. } | State::Over(_) => {}
@@ -351,9 +353,15 @@ impl Session {
     fn ended(&mut self, now: Instant, end: End) {
         let (why, message) = match end {
             End::ShuttingDown => (reason::SYSTEM_SHUTDOWN, "the broker is shutting down"),
-            End::Revoked => (reason::CLOSE_REALM, "what the client has shown is no longer good"),
+            End::Revoked => (
+                reason::CLOSE_REALM,
+                "what the client has shown is no longer good",
+            ),
             End::Kicked => (reason::KILLED, "an administrator has closed the session"),
-            End::TooSlow => (reason::KILLED, "the client does not take what it has asked for"),
+            End::TooSlow => (
+                reason::KILLED,
+                "the client does not take what it has asked for",
+            ),
             End::TakenOver | End::SessionOver => (reason::KILLED, "the session is over"),
             End::LogFailed => (
                 reason::SYSTEM_SHUTDOWN,
@@ -391,7 +399,7 @@ impl Session {
 
     fn detach(&mut self) {
         self.me = None;
-        self.requests = Requests::default();
+        self.requests = self.requests.of_next_session();
         self.topics = Topics::default();
         self.timers = Timers::default();
         if std::mem::take(&mut self.attached) {
@@ -448,4 +456,3 @@ fn goodbye(why: &str, message: Option<&str>) -> Message {
         reason: why.to_owned(),
     }
 }
-

@@ -26,11 +26,31 @@ const BYTES: &str = "application/octet-stream";
 
 /// Serializers, with the content types of one value, and of a list of arguments.
 const TYPES: [(Serializer, &str, &str); 5] = [
-    (Serializer::Json, "application/json", "application/x.wamp+json"),
-    (Serializer::MsgPack, "application/msgpack", "application/x.wamp+msgpack"),
-    (Serializer::Cbor, "application/cbor", "application/x.wamp+cbor"),
-    (Serializer::Ubjson, "application/x-bjdata", "application/x.wamp+bjdata"),
-    (Serializer::UbjsonLegacy, "application/ubjson", "application/x.wamp+ubjson"),
+    (
+        Serializer::Json,
+        "application/json",
+        "application/x.wamp+json",
+    ),
+    (
+        Serializer::MsgPack,
+        "application/msgpack",
+        "application/x.wamp+msgpack",
+    ),
+    (
+        Serializer::Cbor,
+        "application/cbor",
+        "application/x.wamp+cbor",
+    ),
+    (
+        Serializer::Ubjson,
+        "application/x-bjdata",
+        "application/x.wamp+bjdata",
+    ),
+    (
+        Serializer::UbjsonLegacy,
+        "application/ubjson",
+        "application/x.wamp+ubjson",
+    ),
 ];
 
 /// A message's body, and what it says of it.
@@ -124,15 +144,18 @@ pub(crate) fn to_payload(
 
 /// Whether a content type is told by the arguments, and need not be.
 pub(crate) fn is_told_by_arguments(content_type: &str) -> bool {
-    content_type == BYTES || TYPES.iter().any(|(_, one, list)| content_type == *one || content_type == *list)
+    content_type == BYTES
+        || TYPES
+            .iter()
+            .any(|(_, one, list)| content_type == *one || content_type == *list)
 }
 
 /// The arguments in a body of that content type, if that is what it is.
 fn of_type(content_type: &str, body: &Bytes) -> Option<Payload> {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let (serializer, one, _) = TYPES
-        .iter()
-        .find(|(_, one, list)| essence.eq_ignore_ascii_case(one) || essence.eq_ignore_ascii_case(list))?;
+    let (serializer, one, _) = TYPES.iter().find(|(_, one, list)| {
+        essence.eq_ignore_ascii_case(one) || essence.eq_ignore_ascii_case(list)
+    })?;
     if essence.eq_ignore_ascii_case(one) {
         return Payload::from_single_raw(*serializer, body).ok();
     }
@@ -203,10 +226,20 @@ mod tests {
             (b"", false, None, vec![]),
             (b"", false, Some("image/png"), vec![raw(b"")]),
             (b"<p>", true, Some("text/html"), vec![text("<p>")]),
-            (b" [1] ", true, Some("application/json; charset=utf-8"), vec![Value::List(vec![1.into()])]),
+            (
+                b" [1] ",
+                true,
+                Some("application/json; charset=utf-8"),
+                vec![Value::List(vec![1.into()])],
+            ),
             (b"[1", true, Some("application/json"), vec![text("[1")]),
             (b"[1", false, Some("APPLICATION/JSON"), vec![raw(b"[1")]),
-            (b"\x93\x01\x02\x03", false, Some("application/x.wamp+msgpack"), vec![raw(b"\x93\x01\x02\x03")]),
+            (
+                b"\x93\x01\x02\x03",
+                false,
+                Some("application/x.wamp+msgpack"),
+                vec![raw(b"\x93\x01\x02\x03")],
+            ),
         ] {
             let message = Message {
                 body: Bytes::copy_from_slice(body),
@@ -224,9 +257,13 @@ mod tests {
 
     #[test]
     fn what_is_passed_through_is_one_binary_argument() {
-        let one = |value: Value| Payload::from_values(Serializer::Cbor, &[value], &Dict::new()).unwrap();
+        let one =
+            |value: Value| Payload::from_values(Serializer::Cbor, &[value], &Dict::new()).unwrap();
         let bytes = Bytes::from_static(b"\x01");
-        assert_eq!(of_opaque(&one(Value::Bytes(bytes.clone()))).unwrap().bytes, bytes);
+        assert_eq!(
+            of_opaque(&one(Value::Bytes(bytes.clone()))).unwrap().bytes,
+            bytes
+        );
         assert!(of_opaque(&one("text".into())).is_err());
         assert!(of_opaque(&Payload::none()).is_err());
     }

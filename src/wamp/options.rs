@@ -69,7 +69,9 @@ impl PublishOptions {
             eligible_authroles: names(options, "eligible_authrole")?,
             excluded: ids(options, "exclude")?.unwrap_or_default(),
             excluded_authids: names(options, "exclude_authid")?.unwrap_or_default().names,
-            excluded_authroles: names(options, "exclude_authrole")?.unwrap_or_default().names,
+            excluded_authroles: names(options, "exclude_authrole")?
+                .unwrap_or_default()
+                .names,
             passthru: passthru(options)?,
             ttl_ms: uint(options, "_ttl")?,
             priority,

@@ -32,7 +32,7 @@ use super::super::wamp_prove::{Prover, Shown, Step};
 use super::super::{CLOSE_WITHIN, Front, metrics};
 use super::{Lost, Turn, Wire};
 use crate::access::Principal;
-use crate::access::wamp::{Hello, Method, Welcome};
+use crate::access::wamp::{Hello, Method, Refusal, Welcome};
 use crate::broker::WampClient;
 use crate::logs::seldom;
 use crate::session::NotAttached;
@@ -256,17 +256,17 @@ impl<P: Port> Driver<P> {
                     }
                     None => timeout_at(deadline.into(), prover.begin(&hello)).await.ok(),
                 };
-                self.proved(step);
+                self.proved(step, front.broker.has_realm(&opening.realm));
             }
             Wish::Answer { signature, extra } => {
                 let extra = json::of_dict(extra);
                 let step = match &mut self.prover {
-                    Some(prover) => {
-                        timeout_at(deadline.into(), prover.answer(&signature, &extra)).await.ok()
-                    }
+                    Some(prover) => timeout_at(deadline.into(), prover.answer(&signature, &extra))
+                        .await
+                        .ok(),
                     None => None,
                 };
-                self.proved(step);
+                self.proved(step, front.broker.has_realm(&client.realm));
             }
             Wish::Attach { realm, client: who } => {
                 client.realm = realm.into();
@@ -276,8 +276,13 @@ impl<P: Port> Driver<P> {
         }
     }
 
-    fn proved(&mut self, step: Option<Step>) {
+    /// Who the client is, is known, or what it is to answer. Whether there is the realm is told to nobody who might be anybody.
+    fn proved(&mut self, step: Option<Step>, has_realm: bool) {
         let proved = match step {
+            Some(Step::Welcome(_)) if !has_realm => {
+                let why = Refusal::NoSuchRealm;
+                refused(why.uri(), &why.to_string())
+            }
             None => refused("wamp.error.authentication_failed", "not found out in time"),
             Some(Step::Challenge(challenge)) => Proved::Challenge {
                 method: challenge.method.as_str(),

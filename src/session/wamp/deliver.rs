@@ -35,7 +35,8 @@ impl Session {
         let tail = match (is_durable, message.retained) {
             (false, false) => {
                 let is_pattern = topic.how != Match::Exact;
-                let make = |message: &Message| encode(message, serializer, details(message, is_pattern));
+                let make =
+                    |message: &Message| encode(message, serializer, details(message, is_pattern));
                 message.event(serializer, is_pattern, make)
             }
             _ => encode(message, serializer, own_details(&delivery, topic)).map(Arc::new),
@@ -49,7 +50,8 @@ impl Session {
         };
         if is_durable {
             let publication = publication_of(message);
-            self.topics.is_out(publication, subscription, delivery.offset);
+            self.topics
+                .is_out(publication, subscription, delivery.offset);
         }
         self.output.event(subscription, tail);
     }
@@ -132,7 +134,9 @@ fn say_properties(message: &Message, details: &mut Dict) {
     }
     if !message.properties.is_empty() {
         let properties = message.properties.iter();
-        let properties: Dict = properties.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let properties: Dict = properties
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         details.insert("_properties", properties);
     }
 }

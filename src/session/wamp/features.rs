@@ -20,6 +20,8 @@ const BROKER: &[&str] = &[
     "subscriber_blackwhite_listing",
     "subscription_meta_api",
     "subscription_revocation",
+    // Not the specification's: what makes one client library acknowledge events of durable subscriptions.
+    "x_acknowledged_event_delivery",
 ];
 
 /// What we announce as a dealer.
@@ -94,7 +96,6 @@ pub(super) fn publishes_opaque(roles: &Dict) -> bool {
         .and_then(Value::as_dict)
         .and_then(|role| role.get("features"))
         .and_then(Value::as_dict);
-    features.is_some_and(|it| {
-        it.get("payload_passthru_mode").and_then(Value::as_bool) == Some(true)
-    })
+    features
+        .is_some_and(|it| it.get("payload_passthru_mode").and_then(Value::as_bool) == Some(true))
 }

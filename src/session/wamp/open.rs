@@ -82,18 +82,23 @@ impl Session {
             .ok_or("HELLO.details.roles names none of publisher, subscriber, caller and callee")?;
         let methods = details.list("authmethods").map_err(wrong)?;
         let methods = methods.unwrap_or_default().iter();
-        let methods: Option<Vec<String>> = methods
-            .map(|it| it.as_str().map(str::to_owned))
-            .collect();
+        let methods: Option<Vec<String>> =
+            methods.map(|it| it.as_str().map(str::to_owned)).collect();
         let session = self.random_id();
-        let text = |key: &str| Ok::<_, String>(details.text(key).map_err(wrong)?.map(str::to_owned));
+        let text =
+            |key: &str| Ok::<_, String>(details.text(key).map_err(wrong)?.map(str::to_owned));
         let opening = Opening {
             realm: realm.clone(),
             session,
-            authmethods: methods.ok_or("HELLO.details.authmethods has something that is no string")?,
+            authmethods: methods
+                .ok_or("HELLO.details.authmethods has something that is no string")?,
             authid: text("authid")?,
             authrole: text("authrole")?,
-            authextra: details.dict("authextra").map_err(wrong)?.cloned().unwrap_or_default(),
+            authextra: details
+                .dict("authextra")
+                .map_err(wrong)?
+                .cloned()
+                .unwrap_or_default(),
         };
         let hello = Hello {
             realm,
@@ -129,7 +134,8 @@ impl Session {
 
     fn attach(&mut self, known: Known) {
         // Replaced below.
-        let State::Proving { hello, .. } = std::mem::replace(&mut self.state, State::Running) else {
+        let State::Proving { hello, .. } = std::mem::replace(&mut self.state, State::Running)
+        else {
             return;
         };
         let client = WampClient {

@@ -27,7 +27,6 @@ pub(super) mod code {
     pub(in crate::session::wamp) const CALL: u16 = 48;
     pub(in crate::session::wamp) const CANCEL: u16 = 49;
     pub(in crate::session::wamp) const REGISTER: u16 = 64;
-    pub(in crate::session::wamp) const UNREGISTER: u16 = 66;
     pub(in crate::session::wamp) const INVOCATION: u16 = 68;
     pub(in crate::session::wamp) const YIELD: u16 = 70;
 }
@@ -64,9 +63,9 @@ impl Session {
     }
 
     fn is_opaque_unannounced(&self, options: &Dict) -> bool {
-        let is_opaque = options.get("ppt_scheme").is_some_and(|it| {
-            it.as_str().is_some_and(|it| !it.is_empty())
-        });
+        let is_opaque = options
+            .get("ppt_scheme")
+            .is_some_and(|it| it.as_str().is_some_and(|it| !it.is_empty()));
         is_opaque && self.me.as_ref().is_some_and(|me| !me.publishes_opaque)
     }
 

@@ -29,6 +29,8 @@ pub(super) enum Answer {
 pub(super) struct Requests {
     /// The client's last id; 0: none yet.
     last: u64,
+    /// The last id of the session before on the same connection: one client library goes on counting from there.
+    before: u64,
     /// The last tag.
     tag: u64,
     /// By tag, ascending.
@@ -49,10 +51,18 @@ pub(super) enum Turn {
 }
 
 impl Requests {
+    /// Those of the next session on the same connection.
+    pub(super) fn of_next_session(&self) -> Self {
+        Requests {
+            before: self.last.max(self.before),
+            ..Requests::default()
+        }
+    }
+
     /// Whether it is that id's turn; if so, the next one's is next. `strict`: ids ascend by one.
     pub(super) fn turn(&mut self, id: u64, strict: bool) -> Turn {
-        let next = if self.last >= ID_MAX { 1 } else { self.last + 1 };
-        if id == next {
+        let next = self.next();
+        if id == next || (self.last == 0 && id == self.before + 1) {
             self.last = id;
             return Turn::New;
         }
@@ -66,7 +76,11 @@ impl Requests {
 
     /// The id that is expected next.
     pub(super) fn next(&self) -> u64 {
-        if self.last >= ID_MAX { 1 } else { self.last + 1 }
+        if self.last >= ID_MAX {
+            1
+        } else {
+            self.last + 1
+        }
     }
 
     /// A tag for a call whose confirmation is that answer.

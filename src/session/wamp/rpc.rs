@@ -176,7 +176,9 @@ impl Session {
         let read = register_options(options).map_err(invalid_argument);
         let checked = read.and_then(|options| {
             let is_uri = self.is_uri(&procedure, options.how) && !is_reserved(&procedure);
-            let filter = is_uri.then(|| uri::to_filter(&procedure, options.how)).flatten();
+            let filter = is_uri
+                .then(|| uri::to_filter(&procedure, options.how))
+                .flatten();
             Ok((options, filter.ok_or_else(|| invalid_uri(&procedure))?))
         });
         match checked {
@@ -229,7 +231,9 @@ impl Session {
         payload: Payload,
     ) {
         if request_type != code::INVOCATION {
-            let why = format!("ERROR to a request of type {request_type}, where only INVOCATION (68) has one");
+            let why = format!(
+                "ERROR to a request of type {request_type}, where only INVOCATION (68) has one"
+            );
             return self.violate(&why);
         }
         // Old callees have bad URIs here; what they mean is more than its form.
@@ -304,7 +308,9 @@ impl Session {
             ToSession::Timer {
                 request,
                 timeout_ms,
-            } => self.timers.start(now, request, Duration::from_millis(timeout_ms)),
+            } => self
+                .timers
+                .start(now, request, Duration::from_millis(timeout_ms)),
             ToSession::Unregistered {
                 registration,
                 reason,
@@ -400,7 +406,9 @@ impl Session {
                     payload,
                 });
             }
-            Message::Result { request, details, .. } => {
+            Message::Result {
+                request, details, ..
+            } => {
                 // Of a piece the caller hears nothing but that: the call is over.
                 if details.get("progress").is_some() {
                     let mode = CancelMode::KillNoWait;

@@ -80,7 +80,8 @@ impl Topics {
 
     /// A delivery of a durable subscription went out.
     pub(super) fn is_out(&mut self, publication: u64, subscription: u64, offset: u64) {
-        self.unacknowledged.insert((publication, subscription), offset);
+        self.unacknowledged
+            .insert((publication, subscription), offset);
     }
 }
 
@@ -92,10 +93,14 @@ impl Session {
         let read = SubscribeOptions::read(options).map_err(invalid_argument);
         let checked = read.and_then(|options| {
             let is_uri = self.is_uri(&topic, options.how);
-            let filter = is_uri.then(|| uri::to_filter(&topic, options.how)).flatten();
+            let filter = is_uri
+                .then(|| uri::to_filter(&topic, options.how))
+                .flatten();
             let filter = filter.ok_or_else(|| invalid_uri(&topic))?;
             if options.durable.is_some() && is_reserved(&topic) {
-                return Err(invalid_argument("what the router tells of itself is not kept"));
+                return Err(invalid_argument(
+                    "what the router tells of itself is not kept",
+                ));
             }
             Ok((options, filter))
         });
@@ -103,14 +108,22 @@ impl Session {
             Ok(checked) => checked,
             Err((uri, why)) => return self.refuse(code::SUBSCRIBE, request, uri, &why),
         };
-        self.wishes.push_back(Wish::Ask(Box::new(WampAsk::Subscribe {
-            request,
-            topic: topic.clone(),
-            how: options.how,
-            filter: filter.clone(),
-        })));
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Subscribe {
+                request,
+                topic: topic.clone(),
+                how: options.how,
+                filter: filter.clone(),
+            })));
         let uri = topic;
-        self.topics.asked.insert(request, Asked { uri, filter, options });
+        self.topics.asked.insert(
+            request,
+            Asked {
+                uri,
+                filter,
+                options,
+            },
+        );
     }
 
     /// The router has given the subscription an id.
@@ -120,7 +133,10 @@ impl Session {
         };
         if let Some(known) = self.topics.by_id.get_mut(&subscription) {
             match known.state {
-                State::Begun => self.output.message(Message::Subscribed { request, subscription }),
+                State::Begun => self.output.message(Message::Subscribed {
+                    request,
+                    subscription,
+                }),
                 State::Beginning => known.waiting.push(request),
                 State::Ending => {
                     let why = "the subscription is just ending: try again";
@@ -134,7 +150,10 @@ impl Session {
         let durable = asked.options.durable.as_ref().map(|_| {
             let most = self.settings.unacknowledged_max.max(1);
             let window = asked.options.window.unwrap_or(most).clamp(1, most);
-            Durable { granted: window, window }
+            Durable {
+                granted: window,
+                window,
+            }
         });
         let wish = consume(&consumer, &asked, durable.as_ref());
         self.topics.by_id.insert(
@@ -143,7 +162,11 @@ impl Session {
                 uri: asked.uri,
                 how: asked.options.how,
                 consumer,
-                state: if is_meta { State::Begun } else { State::Beginning },
+                state: if is_meta {
+                    State::Begun
+                } else {
+                    State::Beginning
+                },
                 waiting: vec![request],
                 durable,
             },
@@ -173,9 +196,13 @@ impl Session {
         };
         topic.state = State::Begun;
         for request in std::mem::take(&mut topic.waiting) {
-            self.output.message(Message::Subscribed { request, subscription });
+            self.output.message(Message::Subscribed {
+                request,
+                subscription,
+            });
         }
-        self.wishes.push_back(Wish::Ask(Box::new(WampAsk::Begun { subscription })));
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Begun { subscription })));
     }
 
     fn never_began(&mut self, subscription: u64, uri: &'static str, why: &str) {
@@ -185,7 +212,8 @@ impl Session {
         for request in topic.waiting {
             self.refuse(code::SUBSCRIBE, request, uri, why);
         }
-        self.wishes.push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
     }
 
     pub(super) fn unsubscribe(&mut self, request: u64, subscription: u64) {
@@ -227,11 +255,17 @@ impl Session {
         let Some(topic) = self.topics.by_id.remove(&subscription) else {
             return;
         };
-        self.topics.unacknowledged.retain(|(_, of), _| *of != subscription);
-        self.wishes.push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+        self.topics
+            .unacknowledged
+            .retain(|(_, of), _| *of != subscription);
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
         if is_reserved(&topic.uri) {
             if let Some(request) = request {
-                self.output.message(Message::Unsubscribed { request, details: None });
+                self.output.message(Message::Unsubscribed {
+                    request,
+                    details: None,
+                });
             }
             return;
         }
@@ -252,8 +286,11 @@ impl Session {
             self.tell_revoked(subscription, uri);
         }
         self.topics.by_id.remove(&subscription);
-        self.topics.unacknowledged.retain(|(_, of), _| *of != subscription);
-        self.wishes.push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+        self.topics
+            .unacknowledged
+            .retain(|(_, of), _| *of != subscription);
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
     }
 
     /// EVENT_RECEIVED: the client has done with an event. Of none that is out, it means nothing.
@@ -272,8 +309,13 @@ impl Session {
                 .map(|((_, subscription), offset)| (*subscription, *offset))
                 .collect();
             for (subscription, offset) in out {
-                self.topics.unacknowledged.remove(&(*publication, subscription));
-                settles.entry(subscription).or_insert_with(Ranges::new).insert(offset);
+                self.topics
+                    .unacknowledged
+                    .remove(&(*publication, subscription));
+                settles
+                    .entry(subscription)
+                    .or_insert_with(Ranges::new)
+                    .insert(offset);
             }
         }
         let n_settles = settles.len();

@@ -47,7 +47,10 @@ fn a_challenge_is_asked_and_its_answer_handed_on() {
     assert_eq!(rig.take_said(), [Message::Challenge { authmethod, extra }]);
     let signature = "s".to_owned();
     let extra = Dict::new();
-    rig.client(Message::Authenticate { signature: signature.clone(), extra: extra.clone() });
+    rig.client(Message::Authenticate {
+        signature: signature.clone(),
+        extra: extra.clone(),
+    });
     assert_eq!(rig.wishes, [Wish::Answer { signature, extra }]);
     rig.session.handle_proved(Proved::Refused {
         reason: "wamp.error.authentication_denied",
@@ -55,7 +58,10 @@ fn a_challenge_is_asked_and_its_answer_handed_on() {
         extra: Dict::new(),
     });
     rig.settle();
-    assert_eq!(aborted(&rig.said[0]), Some("wamp.error.authentication_denied"));
+    assert_eq!(
+        aborted(&rig.said[0]),
+        Some("wamp.error.authentication_denied")
+    );
     assert!(rig.session.closing().is_some());
 }
 
@@ -66,7 +72,10 @@ fn whoever_cannot_be_attached_is_told_why() {
     rig.known();
     rig.session.handle_attached(Err(NotAttached::Busy));
     rig.settle();
-    assert_eq!(aborted(&rig.said[0]), Some("wamp.error.authentication_failed"));
+    assert_eq!(
+        aborted(&rig.said[0]),
+        Some("wamp.error.authentication_failed")
+    );
     assert!(rig.session.closing().is_some());
 }
 
@@ -80,7 +89,9 @@ fn after_a_goodbye_another_session_may_begin() {
         reason: "wamp.close.normal".to_owned(),
     });
     assert_eq!(rig.wishes, [Wish::Detach]);
-    assert!(matches!(&rig.said[..], [Message::Goodbye { reason, .. }] if reason == "wamp.close.goodbye_and_out"));
+    assert!(
+        matches!(&rig.said[..], [Message::Goodbye { reason, .. }] if reason == "wamp.close.goodbye_and_out")
+    );
     assert!(rig.session.closing().is_none());
     rig.open_anew();
     assert_ne!(rig.session.id(), first);
@@ -93,7 +104,9 @@ fn after_a_goodbye_another_session_may_begin() {
 fn who_does_not_answer_our_goodbye_is_not_waited_for() {
     let mut rig = Rig::open();
     rig.broker(Event::Ended(End::Kicked));
-    assert!(matches!(&rig.said[..], [Message::Goodbye { reason, .. }] if reason == "wamp.close.killed"));
+    assert!(
+        matches!(&rig.said[..], [Message::Goodbye { reason, .. }] if reason == "wamp.close.killed")
+    );
     assert_eq!(rig.wishes, [Wish::Detach]);
     // It does not know yet.
     rig.client(super::rig::publish(1, "a", Dict::new()));
@@ -115,19 +128,30 @@ fn no_hello_in_time_is_the_end() {
 #[test]
 fn a_hello_that_lacks_something_is_aborted() {
     let with = |key: &str, value: Value| {
-        let Message::Hello { realm, details } = hello() else { unreachable!() };
-        Message::Hello { realm, details: details.with(key, value) }
+        let Message::Hello { realm, details } = hello() else {
+            unreachable!()
+        };
+        Message::Hello {
+            realm,
+            details: details.with(key, value),
+        }
     };
     let violation = "wamp.error.protocol_violation";
     for (message, reason) in [
         (with("roles", Value::Null), violation),
         (with("roles", Value::Dict(Dict::new())), violation),
-        (with("roles", Dict::new().with("watcher", Dict::new()).into()), violation),
+        (
+            with("roles", Dict::new().with("watcher", Dict::new()).into()),
+            violation,
+        ),
         (with("authmethods", "ticket".into()), violation),
         (with("authmethods", vec![Value::Int(1)].into()), violation),
         (with("authid", 1.into()), violation),
         (
-            Message::Hello { realm: "a..b".to_owned(), details: Dict::new() },
+            Message::Hello {
+                realm: "a..b".to_owned(),
+                details: Dict::new(),
+            },
             "wamp.error.invalid_uri",
         ),
     ] {

@@ -136,13 +136,29 @@ impl Rig {
     }
 
     /// Subscribes, as `request`, and has it begin as `subscription`.
-    pub(super) fn subscribe(&mut self, request: u64, topic: &str, options: Dict, subscription: u64) {
+    pub(super) fn subscribe(
+        &mut self,
+        request: u64,
+        topic: &str,
+        options: Dict,
+        subscription: u64,
+    ) {
         let topic = topic.to_owned();
-        self.client(Message::Subscribe { request, options, topic });
-        self.told(WampTold::Subscribed { request, subscription });
+        self.client(Message::Subscribe {
+            request,
+            options,
+            topic,
+        });
+        self.told(WampTold::Subscribed {
+            request,
+            subscription,
+        });
         let tag = self.calls().last().map(|(tag, _)| *tag);
         self.confirm(tag.expect("a consumer is asked for"), &[]);
-        let subscribed = Message::Subscribed { request, subscription };
+        let subscribed = Message::Subscribed {
+            request,
+            subscription,
+        };
         assert_eq!(self.take_said(), [subscribed]);
         self.wishes.clear();
     }
@@ -150,7 +166,10 @@ impl Rig {
 
 pub(super) fn hello() -> Message {
     let roles = ["publisher", "subscriber", "caller", "callee"];
-    let roles: Dict = roles.iter().map(|it| (*it, Value::Dict(Dict::new()))).collect();
+    let roles: Dict = roles
+        .iter()
+        .map(|it| (*it, Value::Dict(Dict::new())))
+        .collect();
     Message::Hello {
         realm: "default".to_owned(),
         details: Dict::new().with("roles", roles),
@@ -173,9 +192,12 @@ pub(super) fn acknowledged() -> Dict {
 /// The error's type, request and URI.
 pub(super) fn error(message: &Message) -> Option<(u16, u64, &str)> {
     match message {
-        Message::Error { request_type, request, error, .. } => {
-            Some((*request_type, *request, error.as_str()))
-        }
+        Message::Error {
+            request_type,
+            request,
+            error,
+            ..
+        } => Some((*request_type, *request, error.as_str())),
         _ => None,
     }
 }

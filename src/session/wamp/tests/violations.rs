@@ -15,17 +15,55 @@ fn text(text: &str) -> String {
 fn a_message_out_of_place_is_a_violation() {
     let none = Payload::none;
     let router_s = [
-        Message::Welcome { session: 1, details: Dict::new() },
-        Message::Challenge { authmethod: text("x"), extra: Dict::new() },
-        Message::Published { request: 1, publication: 1 },
-        Message::Subscribed { request: 1, subscription: 1 },
-        Message::Unsubscribed { request: 1, details: None },
-        Message::Event { subscription: 1, publication: 1, details: Dict::new(), payload: none() },
-        Message::Result { request: 1, details: Dict::new(), payload: none() },
-        Message::Registered { request: 1, registration: 1 },
-        Message::Unregistered { request: 1, details: None },
-        Message::Invocation { request: 1, registration: 1, details: Dict::new(), payload: none() },
-        Message::Interrupt { request: 1, options: Dict::new() },
+        Message::Welcome {
+            session: 1,
+            details: Dict::new(),
+        },
+        Message::Challenge {
+            authmethod: text("x"),
+            extra: Dict::new(),
+        },
+        Message::Published {
+            request: 1,
+            publication: 1,
+        },
+        Message::Subscribed {
+            request: 1,
+            subscription: 1,
+        },
+        Message::Unsubscribed {
+            request: 1,
+            details: None,
+        },
+        Message::Event {
+            subscription: 1,
+            publication: 1,
+            details: Dict::new(),
+            payload: none(),
+        },
+        Message::Result {
+            request: 1,
+            details: Dict::new(),
+            payload: none(),
+        },
+        Message::Registered {
+            request: 1,
+            registration: 1,
+        },
+        Message::Unregistered {
+            request: 1,
+            details: None,
+        },
+        Message::Invocation {
+            request: 1,
+            registration: 1,
+            details: Dict::new(),
+            payload: none(),
+        },
+        Message::Interrupt {
+            request: 1,
+            options: Dict::new(),
+        },
     ];
     for message in router_s.iter().cloned().chain([hello()]) {
         let mut rig = Rig::open();
@@ -35,9 +73,19 @@ fn a_message_out_of_place_is_a_violation() {
     }
     let too_early = [
         publish(1, "a", Dict::new()),
-        Message::Goodbye { details: Dict::new(), reason: text("wamp.close.normal") },
-        Message::Authenticate { signature: text("x"), extra: Dict::new() },
-        Message::Subscribe { request: 1, options: Dict::new(), topic: text("a") },
+        Message::Goodbye {
+            details: Dict::new(),
+            reason: text("wamp.close.normal"),
+        },
+        Message::Authenticate {
+            signature: text("x"),
+            extra: Dict::new(),
+        },
+        Message::Subscribe {
+            request: 1,
+            options: Dict::new(),
+            topic: text("a"),
+        },
     ];
     for message in router_s.into_iter().chain(too_early) {
         let mut rig = Rig::new(settings());
@@ -54,7 +102,11 @@ fn ids_of_requests_ascend_by_one() {
         if let Some(second) = second {
             rig.client(publish(second, "a", Dict::new()));
         }
-        assert_eq!(aborted(rig.said.last().unwrap()), VIOLATION, "{first} {second:?}");
+        assert_eq!(
+            aborted(rig.said.last().unwrap()),
+            VIOLATION,
+            "{first} {second:?}"
+        );
     }
     let mut relaxed = settings();
     relaxed.sequential_ids = false;
@@ -90,9 +142,22 @@ fn what_the_router_calls_a_violation_is_one() {
 
 #[test]
 fn what_is_merely_wrong_is_an_error() {
-    let subscribe = |topic: &str, options: Dict| Message::Subscribe { request: 1, options, topic: text(topic) };
-    let call = |procedure: &str, options: Dict| Message::Call { request: 1, options, procedure: text(procedure), payload: Payload::none() };
-    let register = |procedure: &str, options: Dict| Message::Register { request: 1, options, procedure: text(procedure) };
+    let subscribe = |topic: &str, options: Dict| Message::Subscribe {
+        request: 1,
+        options,
+        topic: text(topic),
+    };
+    let call = |procedure: &str, options: Dict| Message::Call {
+        request: 1,
+        options,
+        procedure: text(procedure),
+        payload: Payload::none(),
+    };
+    let register = |procedure: &str, options: Dict| Message::Register {
+        request: 1,
+        options,
+        procedure: text(procedure),
+    };
     let option = |key: &str, value: Value| Dict::new().with(key, value);
     let (uri, argument) = ("wamp.error.invalid_uri", "wamp.error.invalid_argument");
     for (message, kind, expected) in [
@@ -101,22 +166,53 @@ fn what_is_merely_wrong_is_an_error() {
         (publish(1, "a b", acknowledged()), 16, uri),
         (publish(1, "wamp.x", acknowledged()), 16, uri),
         (publish(1, "$wamp.x", acknowledged()), 16, uri),
-        (publish(1, "a", acknowledged().with("eligible", vec![Value::Str(text("x"))])), 16, argument),
-        (publish(1, "a", acknowledged().with("exclude_me", 1)), 16, argument),
-        (publish(1, "a", acknowledged().with("_ttl", -1)), 16, argument),
+        (
+            publish(
+                1,
+                "a",
+                acknowledged().with("eligible", vec![Value::Str(text("x"))]),
+            ),
+            16,
+            argument,
+        ),
+        (
+            publish(1, "a", acknowledged().with("exclude_me", 1)),
+            16,
+            argument,
+        ),
+        (
+            publish(1, "a", acknowledged().with("_ttl", -1)),
+            16,
+            argument,
+        ),
         (subscribe("a..b", Dict::new()), 32, uri),
         (subscribe("a", option("match", "glob".into())), 32, argument),
-        (subscribe("a", option("get_retained", 1.into())), 32, argument),
+        (
+            subscribe("a", option("get_retained", 1.into())),
+            32,
+            argument,
+        ),
         (call("a..b", Dict::new()), 48, uri),
         (call("a", option("timeout", (-1).into())), 48, argument),
         (register("wamp.x", Dict::new()), 64, uri),
         (register("a", option("invoke", "all".into())), 64, argument),
         (register("a", option("concurrency", 0.into())), 64, argument),
-        (Message::Unsubscribe { request: 1, subscription: 9 }, 34, "wamp.error.no_such_subscription"),
+        (
+            Message::Unsubscribe {
+                request: 1,
+                subscription: 9,
+            },
+            34,
+            "wamp.error.no_such_subscription",
+        ),
     ] {
         let mut rig = Rig::open();
         rig.client(message.clone());
-        assert_eq!(error(&rig.said[0]), Some((kind, 1, expected)), "{message:?}");
+        assert_eq!(
+            error(&rig.said[0]),
+            Some((kind, 1, expected)),
+            "{message:?}"
+        );
         assert!(rig.session.closing().is_none());
         assert!(rig.wishes.is_empty());
     }
@@ -134,7 +230,11 @@ fn options_that_nobody_knows_and_null_mean_nothing() {
         .with("match", Value::Null)
         .with("get_retained", Value::Null)
         .with("frobnicate", 7);
-    rig.client(Message::Subscribe { request: 1, options, topic: text("a") });
+    rig.client(Message::Subscribe {
+        request: 1,
+        options,
+        topic: text("a"),
+    });
     assert!(rig.said.is_empty());
     assert_eq!(rig.asked().len(), 1);
 }
