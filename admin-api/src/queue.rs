@@ -21,6 +21,10 @@ pub struct QueueSpec {
     pub dead_letter: Option<String>,
     /// Filters: what is sent to addresses that one of them matches comes to this queue. None: its own name.
     pub bindings: Option<Vec<String>>,
+    /// Whether it keeps a history, for WAMP's `wamp.subscription.get_events`: nobody consumes from it, it is never full, and
+    /// past `max_messages` or `max_bytes` the oldest messages go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
 }
 
 /// Who has paused a queue.

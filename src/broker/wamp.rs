@@ -22,13 +22,17 @@ use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use restante_proto::wamp::{Dict, Payload, Serializer};
+use restante_storage::QueueId;
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
+use tokio::sync::Semaphore;
 
 use super::attachment::Attachment;
 use super::call::{Attach, AttachError, End, Event, WampClient};
+use super::history::{CALLS_MAX, GET_EVENTS, Histories};
 use super::now;
 use super::outbox::Outbox;
+use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter};
 use crate::registry::Verb;
 use crate::router::{
@@ -208,32 +212,38 @@ impl WampTold {
 }
 
 /// Types of requests in ERROR.
-mod code {
+pub(super) mod code {
     pub(super) const SUBSCRIBE: u16 = 32;
-    pub(super) const CALL: u16 = 48;
+    pub(in crate::broker) const CALL: u16 = 48;
     pub(super) const REGISTER: u16 = 64;
     pub(super) const UNREGISTER: u16 = 66;
 }
 
 /// The routers of all realms that have, or had, a WAMP client.
 #[derive(Debug, Default)]
-pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
+pub(super) struct Routers {
+    realms: Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>,
+    pub(super) histories: Histories,
+}
 
 /// A realm's router, and where its sessions are.
 #[derive(Debug)]
 pub(super) struct Realm {
     pub(super) router: Router<Payload>,
     outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    /// The histories whose patterns are subscriptions that stay.
+    pub(super) histories: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
 }
 
 impl Routers {
     pub(super) fn of(&self, realm: &Arc<str>, limits: Limits) -> Arc<Mutex<Realm>> {
-        let mut all = self.0.lock();
+        let mut all = self.realms.lock();
         let known = all.entry(Arc::clone(realm));
         let made = known.or_insert_with(|| {
             Arc::new(Mutex::new(Realm {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
+                histories: imbl::OrdMap::new(),
             }))
         });
         Arc::clone(made)
@@ -245,8 +255,10 @@ impl Routers {
 pub(super) struct Wamp {
     realm: Arc<Mutex<Realm>>,
     id: SessionId,
-    authid: Arc<str>,
-    authrole: Arc<str>,
+    pub(super) authid: Arc<str>,
+    pub(super) authrole: Arc<str>,
+    /// What is left of the calls that may wait for a history.
+    pub(super) asking: Arc<Semaphore>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
     pub(super) telling: super::telling::Telling,
@@ -269,6 +281,7 @@ impl Attachment {
                 return Err(AttachError::NotYours);
             }
             locked.outboxes.insert(id, Arc::clone(&self.outbox));
+            self.keep_histories(&mut locked);
             self.carry_out(&mut locked, sink);
         }
         self.wamp = Some(Box::new(Wamp {
@@ -276,6 +289,7 @@ impl Attachment {
             id,
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
+            asking: Arc::new(Semaphore::new(CALLS_MAX)),
             held: BTreeMap::new(),
             telling: super::telling::Telling::default(),
         }));
@@ -529,6 +543,12 @@ impl Attachment {
 
     /// A call to one of the router's own procedures.
     fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
+        if call.procedure.starts_with("wamp.subscription.") {
+            self.keep_histories(&mut realm.lock());
+        }
+        if call.procedure == GET_EVENTS {
+            return self.get_events(realm, call);
+        }
         let request = call.request;
         let given = call
             .payload
@@ -585,7 +605,7 @@ impl Attachment {
     }
 
     /// The session hears of something, behind all that was there before.
-    fn tell_self(&mut self, told: WampTold) {
+    pub(super) fn tell_self(&mut self, told: WampTold) {
         let weight = told.weight();
         self.outbox.put(|waiting| waiting.tell(told, weight));
         self.bells.ring_later(&self.outbox);
@@ -709,7 +729,28 @@ impl Attachment {
     }
 }
 
-fn refused(request_type: u16, request: u64, uri: &'static str, message: String) -> WampTold {
+/// A session hears of what it has asked for, after a while.
+pub(super) fn tell_late(outbox: &Outbox, told: WampTold) {
+    let weight = told.weight();
+    let has_room = outbox.put(|waiting| {
+        let has_room = waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX);
+        if has_room {
+            waiting.tell(told, weight);
+        }
+        has_room
+    });
+    if !has_room {
+        outbox.end(End::TooSlow);
+    }
+    outbox.ring();
+}
+
+pub(super) fn refused(
+    request_type: u16,
+    request: u64,
+    uri: &'static str,
+    message: String,
+) -> WampTold {
     WampTold::Refused {
         request_type,
         request,

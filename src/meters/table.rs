@@ -99,7 +99,7 @@ pub(crate) const METRICS: &[Metric] = &[
     metric("restante_delivery_age_seconds", Histogram, "", "From taking a message to handing it to a consumer; of each batch the oldest message"),
     metric("restante_deliveries_settled_total", Counter, "`outcome`: `accepted`, `released`, `rejected`", "Deliveries settled by consumers"),
     metric("restante_refusals_total", Counter, "`protocol`; `reason`: the refusals of MBWS.md", "Calls refused while their session went on"),
-    metric("restante_messages_dropped_total", Counter, "`reason`: `rejected`, `expired`, `max-attempts`, `unreadable` (no dead-letter address), `deleted` (by an administrator), `route` (an administrator's route led it nowhere), `slow-subscriber` (a topic's consumer without credit or room, or an MQTT session without room)", "Messages given up"),
+    metric("restante_messages_dropped_total", Counter, "`reason`: `rejected`, `expired`, `max-attempts`, `unreadable` (no dead-letter address), `deleted` (by an administrator), `surplus` (the oldest of a history that has more than it may), `route` (an administrator's route led it nowhere), `slow-subscriber` (a topic's consumer without credit or room, or an MQTT session without room)", "Messages given up"),
     metric("restante_messages_moved_total", Counter, "", "Messages that administrators moved to another queue, or back to the one that had given them up"),
     metric("restante_messages_dead_lettered_total", Counter, "`reason`: `rejected`, `expired`, `max-attempts`, `unreadable` (its stored bytes were damaged: a marker without a body went in its place)", "Messages moved to a dead-letter address"),
     metric("restante_confirm_seconds", Histogram, "", "From handing a batch to the log to its confirm: a sync and what waits for it"),

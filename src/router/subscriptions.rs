@@ -151,6 +151,13 @@ impl<P: Clone> Router<P> {
         self.subscriptions.index.get(uri, how)
     }
 
+    /// What a subscription is to, and how that is matched; none: there is no such subscription.
+    #[must_use]
+    pub fn subscription(&self, id: SubscriptionId) -> Option<(&str, Match)> {
+        let subscription = self.subscriptions.by_id.get(&id)?;
+        Some((&subscription.uri, subscription.how))
+    }
+
     pub(super) fn has_subscriber(&self, id: SubscriptionId, session: SessionId) -> bool {
         let subscription = self.subscriptions.by_id.get(&id);
         subscription.is_some_and(|it| it.subscribers.contains(&session))

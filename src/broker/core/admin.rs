@@ -188,6 +188,10 @@ impl Core {
             ),
             Blocked::Empty => ("empty", "no messages wait".to_owned()),
             Blocked::Moving => ("moving", "messages are being delivered".to_owned()),
+            Blocked::History => (
+                "history",
+                "it keeps a history: what is in it is looked up, not consumed".to_owned(),
+            ),
             Blocked::Leaving => (
                 "moving",
                 "all that waits is on its way elsewhere: given up, deleted or moved".to_owned(),
@@ -225,7 +229,7 @@ impl Core {
         Some(Why {
             realm: handle.realm.to_string(),
             queue: handle.name.to_string(),
-            blocked: !matches!(code, "empty" | "moving" | "disk-full"),
+            blocked: !matches!(code, "empty" | "moving" | "history" | "disk-full"),
             code: code.to_owned(),
             text,
         })
