@@ -77,7 +77,7 @@ use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};
 pub use explain::Explained;
 pub use mqtt::client_session;
-pub use news::is_news;
+pub use news::is_told;
 use outbox::{Outbox, Subscriber};
 pub use publish::decided_by_space;
 pub use registrar::{Change, ChangeError};

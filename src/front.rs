@@ -31,6 +31,7 @@ mod tests;
 mod traffic;
 mod upgrade;
 mod wamp;
+mod wamp_prove;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,12 +40,13 @@ use restante_proto::mbws::Limits;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use auth::{Answer, Authenticate, NotBelieved, Proof};
+pub use auth::{Answer, Authenticate, NotBelieved, Proof, Welcomed};
 pub use door::{Listener, Takes};
 pub use listener::{Socket, UnixSocket};
 pub use port::{Inside, Port};
 pub use traffic::Traffic;
 pub use wamp::{LongPoll, Wamp};
+pub use wamp_prove::{Prover, Shown, Step};
 
 use crate::session;
 use crate::session::mbws;

@@ -38,7 +38,8 @@ pub enum Refusal {
     /// This release does not do that.
     #[error("not supported by this release")]
     Unsupported,
-    /// The session has a consumer of that name, or the queue is taken exclusively.
+    /// The session has a consumer of that name, or the queue is taken exclusively, or the queue of that name is bound to
+    /// something else.
     #[error("already in use")]
     InUse,
     /// A limit on the number of consumers, queues or sessions is reached.

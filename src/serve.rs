@@ -48,6 +48,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
 use crate::access::{self, AuthError, Authenticator, Credentials, Exchange, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
 use crate::broker::{self, Broker, Change, Protocol, Started};
@@ -55,7 +56,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
 use crate::disk::MeteredDisk;
-use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket};
+use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed};
 use crate::logs::Logs;
 use crate::meters::Meters;
 use crate::registry::{DocumentId, Registry};
@@ -865,6 +866,29 @@ impl Authenticate for Door {
         self.tell(peer, protocol, Some(tried), &proved);
         proved
     }
+
+    fn greet(&self, hello: &Hello, peer: SocketAddr) -> Result<Begun, Refusal> {
+        let greeted = self.auth.greet(hello, peer.ip());
+        self.tell_wamp(peer, None, &greeted);
+        greeted
+    }
+
+    fn answer<'a>(
+        &'a self,
+        exchange: Box<wamp::Exchange>,
+        signature: &'a str,
+        extra: &'a Dict,
+        peer: SocketAddr,
+    ) -> Welcomed<'a> {
+        Box::pin(async move {
+            let tried = exchange.user();
+            let tried = tried.map(|user| control::tried_user(&self.broker, user));
+            let answer = self.auth.answer(exchange, signature, extra, peer.ip());
+            let welcome = answer.await;
+            self.tell_wamp(peer, tried, &welcome);
+            welcome
+        })
+    }
 }
 
 impl Door {
@@ -880,6 +904,26 @@ impl Door {
             Err(NotBelieved::Throttled) => "too many wrong credentials",
             Err(NotBelieved::Busy) | Ok(_) => return,
         };
+        self.write(peer, protocol.as_str(), tried, why);
+    }
+
+    fn tell_wamp<T>(&self, peer: SocketAddr, tried: Option<String>, let_in: &Result<T, Refusal>) {
+        let why = match let_in {
+            Err(Refusal::Denied) => "wrong credentials",
+            Err(Refusal::Throttled) => "too many wrong credentials",
+            Err(Refusal::NoSuchRole) => "a role that is not theirs",
+            Err(
+                Refusal::NoMatchingMethod
+                | Refusal::Required
+                | Refusal::NoSuchRealm
+                | Refusal::Busy,
+            )
+            | Ok(_) => return,
+        };
+        self.write(peer, "wamp", tried, why);
+    }
+
+    fn write(&self, peer: SocketAddr, door: &str, tried: Option<String>, why: &str) {
         let why = match tried {
             Some(name) => format!("{why}: as {name}"),
             None => why.to_owned(),
@@ -887,7 +931,7 @@ impl Door {
         self.denials.denied(&Denied {
             principal: "",
             peer,
-            door: protocol.as_str(),
+            door,
             verb: "log-in",
             realm: "",
             address: &peer.ip().to_string(),

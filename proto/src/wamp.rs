@@ -57,4 +57,8 @@ pub use serializer::Serializer;
 pub use value::{Dict, ID_MAX, Value, WrongType};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
 mod vectors;

@@ -34,7 +34,7 @@ use super::outbox::{Bells, Made, Meter, Outbox, Subscriber};
 use super::rights::{ending, own_queue};
 use super::{Shared, now};
 use crate::access::Principal;
-use crate::engine::address::{Address, Filter};
+use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, Left, QueueHandle, is_transient};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
@@ -141,6 +141,8 @@ pub(super) enum ConsumerKind {
         queue: QueueId,
         /// What the right to consume is about; none: a temporary queue of its own.
         address: Option<Arc<str>>,
+        /// The filter that it takes the right to consume besides, for as long as the client is attached.
+        filter: Option<Arc<str>>,
         /// What its client may be sent, for whoever looks.
         meter: Meter,
     },
@@ -227,6 +229,7 @@ impl Attachment {
                     Some(_) => None,
                     None => self.shared.queue_name(&self.realm, consumer.queue.get()),
                 },
+                filter: None,
                 meter,
             };
             self.add(consumer.name.as_str().into(), kind, consumer.auto_settle, 0);
@@ -770,8 +773,9 @@ impl Attachment {
         if self.consumers.len() >= self.shared.settings.consumers_per_session {
             return Outcome::Refused(Refusal::TooMany);
         }
-        match wish.source {
+        match &wish.source {
             Source::Topic => self.consume_topic(tag, wish),
+            Source::Durable { filter } => self.consume_durable(tag, wish, filter),
             Source::Queue => match own_name(&wish.address) {
                 Some(name) => self.consume_temporary(tag, wish, name),
                 None => self.consume_queue(tag, wish),
@@ -807,6 +811,44 @@ impl Attachment {
                 Outcome::Refused(Refusal::NoRoute)
             }
             None => self.declare(tag, std::slice::from_ref(&address)),
+        }
+    }
+
+    /// From a queue that is made for what it is bound to: see [`Source::Durable`].
+    fn consume_durable(&mut self, tag: u64, wish: &Consume, filter: &str) -> Outcome {
+        let limits = self.shared.settings.address;
+        let address = Address::parse(&wish.address, limits).ok();
+        let Some(address) = address.filter(|it| it.space() == Space::Ordinary) else {
+            return Outcome::Refused(Refusal::BadAddress);
+        };
+        let filter = Filter::parse(filter, limits).ok();
+        let Some(filter) = filter.filter(|it| it.space() == Space::Ordinary) else {
+            return Outcome::Refused(Refusal::BadFilter);
+        };
+        if !self.may(Verb::Consume, &address) || !self.may_listen(&filter) {
+            return Outcome::Refused(Refusal::Denied);
+        }
+        let routes = self.shared.routes.load();
+        let realm = routes.queues.get(&self.realm);
+        let handle = realm.and_then(|realm| realm.names.get(address.as_str()));
+        match handle {
+            Some(handle) if is_bound(handle, &filter) => {
+                let (name, queue) = (wish.consumer.as_str().into(), handle.id);
+                self.ask_consumer(tag, name, queue, wish.exclusive)
+            }
+            Some(_) => Outcome::Refused(Refusal::InUse),
+            None if self.declared_for == tag || !self.shared.settings.create_on_consume => {
+                Outcome::Refused(Refusal::NoRoute)
+            }
+            None if self.makes_too_many_shapes(&filter) => Outcome::Refused(Refusal::TooMany),
+            None => {
+                let reserved = self.shared.reserve_queues(&self.realm, &[address.as_str()]);
+                let def = DefineQueue {
+                    bindings: vec![filter.as_str().to_owned()],
+                    ..(self.shared.settings).queue_definition(&self.realm, &address)
+                };
+                self.define_queues(tag, reserved, &[def], Refusal::BadFilter)
+            }
         }
     }
 
@@ -971,6 +1013,10 @@ impl Attachment {
                 id,
                 queue,
                 address: ordinary(&wish.address),
+                filter: match &wish.source {
+                    Source::Durable { filter } => Some(filter.as_str().into()),
+                    Source::Queue | Source::Topic => None,
+                },
                 meter,
             },
             wish.auto_settle,
@@ -1038,13 +1084,16 @@ impl Attachment {
 
     /// By name: what each consumer needs the right to consume for.
     pub(super) fn consumed(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> + '_ {
-        self.consumers.iter().filter_map(|(name, consumer)| {
-            let address = match &consumer.kind {
-                ConsumerKind::Queue { address, .. } => address.clone()?,
-                ConsumerKind::Topic { filter, .. } => filter.as_str().into(),
-                ConsumerKind::Listener { .. } => return None,
+        self.consumers.iter().flat_map(|(name, consumer)| {
+            let asked = match &consumer.kind {
+                ConsumerKind::Queue {
+                    address, filter, ..
+                } => [address.clone(), filter.clone()],
+                ConsumerKind::Topic { filter, .. } => [Some(filter.as_str().into()), None],
+                ConsumerKind::Listener { .. } => [None, None],
             };
-            Some((Arc::clone(name), address))
+            let asked = asked.into_iter().flatten();
+            asked.map(|asked| (Arc::clone(name), asked))
         })
     }
 
@@ -1290,6 +1339,12 @@ impl Attachment {
 /// What the right to consume is about.
 fn ordinary(address: &str) -> Option<Arc<str>> {
     (!address.starts_with('~')).then(|| address.into())
+}
+
+/// Whether a queue takes what that very filter matches.
+fn is_bound(queue: &QueueHandle, filter: &Filter) -> bool {
+    let bindings = queue.def.iter().flat_map(|def| &def.bindings);
+    bindings.into_iter().any(|it| it == filter.as_str())
 }
 
 /// The NAME of `~NAME`: a temporary queue of the session that says so. `~SESSION/NAME` is one of any session's.

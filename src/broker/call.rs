@@ -197,12 +197,19 @@ pub struct Consume {
 }
 
 /// What a consumer consumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A queue, competing with its other consumers.
     Queue,
     /// What is sent from now on to addresses that match, at most once, nothing kept.
     Topic,
+    /// The durable queue of that name, competing with its other consumers. If it is not there, it is made (unless the operator
+    /// has switched that off) and bound to the filter, and not to its own name; it stays when its consumers go. If it is there
+    /// and not bound to the filter, the call is refused as [`Refusal::InUse`]. It takes the right to consume both.
+    Durable {
+        /// What it is bound to. Not in the spaces `~` and `$`, nor is the name.
+        filter: String,
+    },
 }
 
 /// The name of an MQTT session's listener: what it is told at once and nobody keeps. Nothing to settle.

@@ -33,7 +33,7 @@ use super::call::{
     Attach, LISTENER, MqttState, OWN_CONSUMER, Protocol, Subscribe, shared_consumer,
 };
 use super::core::Ask;
-use super::news::is_news;
+use super::news::is_told;
 use super::now;
 use super::outbox::{Meter, Subscriber};
 use super::placing::{Landing, Placed};
@@ -324,7 +324,7 @@ impl Attachment {
         if !self.may_listen(&filter) {
             return Outcome::Refused(Refusal::Denied);
         }
-        if wish.share.is_some() && is_news(filter.as_str()) {
+        if wish.share.is_some() && is_told(filter.as_str()) {
             // No queue has them.
             return Outcome::Refused(Refusal::BadFilter);
         }
@@ -466,6 +466,7 @@ impl Attachment {
             queue,
             // Its subscriptions are looked at, and not their queues.
             address: None,
+            filter: None,
             meter,
         };
         self.add(name.into(), kind, false, 0);

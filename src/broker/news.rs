@@ -6,11 +6,13 @@
 //! ```
 //!
 //! A realm's clients hear what is true of the whole broker: that is why no rule of `#` covers it, and only the right to consume
-//! `$SYS/…` does.
+//! `$SYS/…` does. So it is with `$wamp/…`, where WAMP's reserved names are: `wamp.session.on_join` is the address
+//! `$wamp/session/on_join`. What is told there may be listened to, and what is served there called, by whom a rule of `$wamp/…` lets.
 //!
 //! Always, with tests of these names in `broker/tests/news.rs`:
 //! - `whoever_subscribes_is_told_at_once_and_then_of_what_changes`
 //! - `only_who_may_is_told`
+//! - `what_wamp_reserves_is_heard_and_called_by_rules_and_is_nobodys_to_send`
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +29,8 @@ use crate::engine::address::{Address, AddressLimits, Filter};
 
 /// The first segment of all such addresses.
 const ROOT: &str = "$SYS";
+/// The first segment of the names that WAMP reserves.
+const WAMP_ROOT: &str = "$wamp";
 
 /// What is told of the broker at one address.
 #[derive(Debug)]
@@ -37,10 +41,24 @@ pub(super) struct News {
     notice: Notice,
 }
 
-/// Whether an address or a filter is of those that the broker tells of itself: rules decide who may listen to it.
-pub fn is_news(asked: &str) -> bool {
-    let rest = asked.strip_prefix(ROOT);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Whether an address or a filter is of those that the broker tells of itself.
+fn is_news(asked: &str) -> bool {
+    is_below(ROOT, asked)
+}
+
+/// Whether an address or a filter is of the names that WAMP reserves: rules decide who may call what is there.
+pub(super) fn is_wamps(asked: &str) -> bool {
+    is_below(WAMP_ROOT, asked)
+}
+
+/// Whether an address or a filter is of those that the broker speaks at: rules decide who may listen, and no queue is there.
+pub fn is_told(asked: &str) -> bool {
+    is_news(asked) || is_wamps(asked)
+}
+
+fn is_below(root: &str, asked: &str) -> bool {
+    let rest = asked.strip_prefix(root);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '#']))
 }
 
 impl Broker {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::attachment::{Attachment, Outcome, own_name};
 use super::call::{Landed, Protocol};
 use super::core::{Ask, Elsewhere, Extras};
-use super::news::is_news;
+use super::news::{is_told, is_wamps};
 use super::outbox::{Notice, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
@@ -241,10 +241,12 @@ impl Shared {
 
 /// What is decided for clients by the space that an address or a filter is in, whoever they are; none: rules decide.
 ///
-/// A temporary address is known only to those who were told of it: that is the right to send there.
+/// A temporary address is known only to those who were told of it: that is the right to send there. What WAMP reserves may be called
+/// by rules, and nobody registers there. Who listens is another question ([`is_told`](super::is_told)).
 pub fn decided_by_space(verb: Verb, asked: &str) -> Option<bool> {
     match (asked.as_bytes().first(), verb) {
         (Some(b'~'), Verb::Send) => Some(true),
+        (Some(b'$'), Verb::Call) if is_wamps(asked) => None,
         (Some(b'~' | b'$'), _) => Some(false),
         _ => None,
     }
@@ -516,7 +518,7 @@ impl Attachment {
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
-        let decided = decided_by_space(verb, asked).filter(|_| !is_news(asked));
+        let decided = decided_by_space(verb, asked).filter(|_| !is_told(asked));
         let allowed = decided.unwrap_or_else(|| {
             let (who, client) = (&self.principal, self.client());
             self.shared.allows(who, client, verb, &self.realm, asked)

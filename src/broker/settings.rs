@@ -186,6 +186,7 @@ pub fn access_settings(config: &Config) -> access::Settings {
         issuers: config.access.issuers.clone(),
         attempts_per_minute: config.limits.auth_attempts,
         admin_password_file: config.access.admin_password_file.clone(),
+        anonymous_role: config.access.anonymous_role.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients that come and go at the wrong moment, against a whole broker.
 
 mod doors;
+mod durable;
 mod explain;
 mod making;
 mod mqtt;

@@ -350,6 +350,20 @@ fn issuers_are_read() {
 }
 
 #[test]
+fn strangers_have_a_role_that_is_not_built_in() {
+    let role = |text: &str| format!("access:\n  anonymous-role: '{text}'\n");
+    let config = loads(&role("guest"), &[]);
+    assert_eq!(config.access.anonymous_role.as_deref(), Some("guest"));
+    assert_eq!(loads(&role("none"), &[]).access.anonymous_role, None);
+    for bad in ["admin", "monitor", "*", "a:b"] {
+        let complaint = format!(
+            "restante.yaml:2:3: access.anonymous-role: `{bad}` cannot be the role of strangers; write a role's name, and not that of a built-in one"
+        );
+        check(&role(bad), &complaint);
+    }
+}
+
+#[test]
 fn issuers_have_keys_that_fit_their_algorithms() {
     let issuer = |rest: &str| format!("access:\n  jwt:\n  - {{issuer: a, audience: b, {rest}}}\n");
     let not_one = "restante.yaml:2:3: access.jwt: `[0]` has not exactly one file with keys; write one of secret-file, key-file and jwks-file";

@@ -311,6 +311,8 @@ pub struct Access {
     pub issuers: Vec<IssuerSettings>,
     /// The first administrator's password; `None`: a random one.
     pub admin_password_file: Option<PathBuf>,
+    /// The role of those who show nothing; `None`: they are not let in.
+    pub anonymous_role: Option<String>,
 }
 
 /// What the broker writes to standard error.
@@ -387,6 +389,7 @@ pub(super) fn config(settings: Settings) -> Config {
         access: Access {
             issuers: entries(s, "access.jwt").iter().filter_map(issuer).collect(),
             admin_password_file: some_text(s.get("access.admin-password-file")).map(PathBuf::from),
+            anonymous_role: some_text(s.get("access.anonymous-role")),
         },
         settings,
     }

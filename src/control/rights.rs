@@ -8,7 +8,7 @@ use restante_admin_api::{Caller, ControlError};
 
 use super::Controller;
 use crate::access::{Access, Principal, RuleRef};
-use crate::broker::{decided_by_space, is_news, now};
+use crate::broker::{decided_by_space, is_told, now};
 
 /// A caller as they are now, with the rules that count now.
 pub(super) struct Rights {
@@ -120,8 +120,8 @@ pub(super) fn judge(
         let operates = access.grants(&who.roles).has(Grant::Operate);
         return administers(access, who, operates, verb, realm, asked);
     }
-    let is_told = verb == Verb::Consume && is_news(asked);
-    match decided_by_space(verb, asked).filter(|_| !is_told) {
+    let is_heard = verb == Verb::Consume && is_told(asked);
+    match decided_by_space(verb, asked).filter(|_| !is_heard) {
         Some(allowed) => Judged {
             allowed,
             because: match asked.starts_with('~') {

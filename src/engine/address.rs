@@ -252,6 +252,11 @@ impl Filter {
         })
     }
 
+    /// The space that it is in: of one with a wildcard in front, [`Space::Ordinary`], which is all that it matches.
+    pub fn space(&self) -> Space {
+        space(&self.0)
+    }
+
     /// Whether it has no wildcard and so matches the one address of its own text.
     pub fn is_exact(&self) -> bool {
         !self.0.contains(['+', '#']) // literals never hold either: they are escaped there

@@ -1,6 +1,6 @@
 //! The front over real sockets on loopback, with a broker that does what the test says.
 
-mod broker;
+pub(super) mod broker;
 
 mod conversation;
 mod handshake;

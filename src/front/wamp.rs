@@ -9,9 +9,7 @@
 //! Not here: what is in a message (`restante_proto::wamp`, session).
 
 pub(super) mod http;
-#[cfg_attr(not(test), expect(dead_code, reason = "sessions come next"))]
 mod poll;
-#[cfg_attr(not(test), expect(dead_code, reason = "sessions come next"))]
 mod raw;
 #[cfg_attr(not(test), expect(dead_code, reason = "sessions come next"))]
 mod wire;
@@ -26,7 +24,9 @@ use super::newcomers::Newcomer;
 use super::port::Inside;
 pub(super) use poll::LongPolls;
 pub(super) use raw::{shake_hands, too_many};
-pub(super) use wire::{Lost, Turn, Wire};
+pub(super) use wire::Wire;
+#[cfg(test)]
+pub(super) use wire::{Lost, Turn};
 
 /// The WAMP door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,8 @@ pub(super) async fn drive<B: Inside>(
         return super::tests::echo(front, (client, wire), (began, newcomer), echo).await;
     }
     tracing::info!(conn = %client.conn, peer = %client.peer, ?began, "no WAMP session yet");
-    let closing = wire.close(1013, "WAMP sessions are not there yet");
+    let code = if *front.shutdown.borrow() { 1001 } else { 1013 };
+    let closing = wire.close(code, "WAMP sessions are not there yet");
     if tokio::time::timeout(super::CLOSE_WITHIN, closing)
         .await
         .is_err()

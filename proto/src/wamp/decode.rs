@@ -171,15 +171,11 @@ impl<'a> Fields<'_, 'a> {
         let Token::Text(text) = token else {
             return Err(self.wrong_type(field, "a string", token));
         };
-        // Escapes and chunk heads count too: this looks at the bytes before they are resolved.
-        if self.reader.at() - self.reader.start() > max.saturating_add(16) {
-            return Err(self.too_large(field, max));
-        }
-        let text = text.resolve().into_owned();
+        let text = text.resolve();
         if text.len() > max {
             return Err(self.too_large(field, max));
         }
-        Ok(text)
+        Ok(text.into_owned())
     }
 
     /// A dict; null stands for an empty one.

@@ -120,8 +120,8 @@ impl std::fmt::Display for Elements {
     }
 }
 
-/// Why a message or payload cannot be written in a serializer. Nothing usable was written then: what the buffer holds
-/// behind its former end is to be cut off.
+/// Why a message or payload cannot be written in a serializer. Nothing is written then. Answered, where there is a
+/// request to answer, with `wamp.error.invalid_argument`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A float that is not finite, which JSON has no words for.

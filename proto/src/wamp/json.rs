@@ -130,6 +130,9 @@ fn number<'a>(reader: &mut Reader<'a>) -> Result<Token<'a>, Fault> {
         digits(reader)?;
         integral = false;
     }
+    if reader.peek().is_none() && reader.depth() > 0 {
+        return Err(Fault::Truncated); // in the midst of the number, perhaps
+    }
     let text = reader.text_since(from);
     // Whatever has so few digits fits, and "-0" is none of these.
     if integral && whole.len() <= 18 && text != "-0" {

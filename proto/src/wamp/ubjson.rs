@@ -212,12 +212,12 @@ pub(super) fn put_int<const LE: bool>(int: i64, out: &mut BytesMut) {
 pub(super) fn put_uint<const LE: bool>(int: u64, out: &mut BytesMut) {
     match int {
         0..=0xff => put_word::<LE>(b'U', 1, int, out),
-        0x100..=0x7fff => put_word::<LE>(b'I', 2, int, out),
-        0x8000..=0xffff if LE => put_word::<LE>(b'u', 2, int, out),
-        0x8000..=0x7fff_ffff => put_word::<LE>(b'l', 4, int, out),
-        0x8000_0000..=0xffff_ffff if LE => put_word::<LE>(b'm', 4, int, out),
-        0x8000_0000..=0x7fff_ffff_ffff_ffff => put_word::<LE>(b'L', 8, int, out),
+        0x100..=0xffff if LE => put_word::<LE>(b'u', 2, int, out),
+        0x1_0000..=0xffff_ffff if LE => put_word::<LE>(b'm', 4, int, out),
         _ if LE => put_word::<LE>(b'M', 8, int, out),
+        0x100..=0x7fff => put_word::<LE>(b'I', 2, int, out),
+        0x8000..=0x7fff_ffff => put_word::<LE>(b'l', 4, int, out),
+        0x8000_0000..=0x7fff_ffff_ffff_ffff => put_word::<LE>(b'L', 8, int, out),
         _ => put_number::<LE>(&int.to_string(), out),
     }
 }

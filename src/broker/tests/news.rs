@@ -173,3 +173,98 @@ async fn only_who_may_is_told() {
     let gone = tokio::time::timeout(Duration::from_secs(10), gone);
     gone.await.expect("it is told that its right is gone");
 }
+
+#[tokio::test]
+async fn what_wamp_reserves_is_heard_and_called_by_rules_and_is_nobodys_to_send() {
+    let house = house();
+    let broker = &house.started.broker;
+    let id = |name: &str| DocumentId {
+        kind: DocumentKind::Rule,
+        realm: String::new(),
+        name: name.to_owned(),
+    };
+    let allow = |name: &str, filter: &str| {
+        let rule = rule(Effect::Allow, "shop", &Verb::ALL, "*", filter);
+        (id(name), Some(Document::Rule(rule)))
+    };
+    set_all(broker, vec![allow("all", "#")]).await;
+    let shopper = || Attach {
+        principal: permanent("jwt:ada", &["shop"]),
+        ..wish(None, 0)
+    };
+    let (mut it, _) = broker.attach(shopper()).await.unwrap();
+    let topic = |filter: &str, consumer: &str| {
+        Call::Consume(Consume {
+            consumer: consumer.to_owned(),
+            address: filter.to_owned(),
+            source: Source::Topic,
+            limit: 1,
+            auto_settle: true,
+            exclusive: false,
+        })
+    };
+    let may = |it: &Attachment, verb, asked: &str| it.may(verb, &asked.parse().unwrap());
+    let (listed, joined) = ("$wamp/session/list", "$wamp/session/on_join");
+    let denied = Some(Refusal::Denied);
+    assert!(!may(&it, Verb::Call, listed));
+    for (tag, filter) in [(1, joined), (2, "$wamp/#"), (3, "$wamp#")] {
+        assert_eq!(
+            refusal(&mut it, tag, topic(filter, "c")).await,
+            denied,
+            "{filter}"
+        );
+    }
+    set_all(broker, vec![allow("sessions", "$wamp/session/#")]).await;
+    assert!(may(&it, Verb::Call, listed) && !may(&it, Verb::Call, "$wamp/subscription/list"));
+    assert!(!may(&it, Verb::Call, "$SYS/x") && !may(&it, Verb::Call, "$wampx/session/list"));
+    for (tag, filter, wanted) in [
+        (4, joined, None),
+        (5, "$wamp/session/on_#", None),
+        (6, "$wamp/session/+", None),
+        (7, "$wamp/#", denied),
+        (8, "$wamp/+/list", denied),
+    ] {
+        let listen = topic(filter, &format!("c{tag}"));
+        assert_eq!(refusal(&mut it, tag, listen).await, wanted, "{filter}");
+    }
+    // An administrator may no more than anybody.
+    let (mut admin, _) = broker.attach(wish(None, 0)).await.unwrap();
+    for verb in [Verb::Send, Verb::Register, Verb::Consume] {
+        assert!(
+            !may(&it, verb, joined) && !may(&admin, verb, joined),
+            "{verb:?}"
+        );
+    }
+    assert!(may(&admin, Verb::Call, listed));
+    assert_eq!(refusal(&mut admin, 1, send(joined, 1)).await, denied);
+    assert_eq!(
+        refusal(&mut admin, 2, consume(joined, false, 1)).await,
+        denied
+    );
+    let spec = |bound: &str| restante_admin_api::queue::QueueSpec {
+        bindings: Some(vec![bound.to_owned()]),
+        ..restante_admin_api::queue::QueueSpec::default()
+    };
+    for (name, bound) in [("$wamp/x", "a"), ("a", "$wamp/#"), ("a", "$wamp#")] {
+        let made = broker.queue_definition(DEFAULT_REALM, name, &spec(bound));
+        assert!(made.is_err(), "{name} {bound}");
+    }
+    let (mut member, _) = broker.attach(client("b", 60)).await.unwrap();
+    let shared = Call::Subscribe(Subscribe {
+        filter: "$wamp/#".to_owned(),
+        share: Some("g".to_owned()),
+        qos: 1,
+        ..Subscribe::default()
+    });
+    let bad = Some(Refusal::BadFilter);
+    assert_eq!(refusal(&mut member, 1, shared).await, bad);
+    assert_eq!(house.started.broker.shared.n_queues(DEFAULT_REALM), 0);
+}
+
+/// Calls; what it is refused for.
+async fn refusal(it: &mut Attachment, tag: u64, call: Call) -> Option<Refusal> {
+    it.call(tag, call);
+    it.flush();
+    let (refused, _) = until(it, tag).await;
+    refused.first().map(|(_, why)| *why)
+}
