@@ -55,7 +55,7 @@ use crate::session::mbws;
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the front is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Open connections, over all listeners; at least 1.
     pub connections_max: usize,
@@ -93,6 +93,7 @@ struct Front<B> {
     settings: Settings,
     mbws: Arc<mbws::Settings>,
     mqtt: Option<Arc<session::mqtt::Settings>>,
+    wamp: Option<Arc<session::wamp::Settings>>,
     permits: Arc<Semaphore>,
     newcomers: newcomers::Newcomers,
     long_polls: Arc<wamp::LongPolls>,
@@ -119,6 +120,10 @@ pub async fn serve<B: Inside>(
         mbws: Arc::new(settings.mbws.clone()),
         mqtt: settings
             .mqtt
+            .as_ref()
+            .map(|it| Arc::new(it.session.clone())),
+        wamp: settings
+            .wamp
             .as_ref()
             .map(|it| Arc::new(it.session.clone())),
         permits: Arc::new(Semaphore::new(settings.connections_max)),

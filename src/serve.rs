@@ -62,12 +62,16 @@ use crate::meters::Meters;
 use crate::registry::{DocumentId, Registry};
 pub use crate::reload::Load;
 use crate::reload::Reloader;
+use crate::router::UriRules;
+use crate::session::wamp::Disclosure;
 use crate::session::{self, mbws, mqtt};
 use crate::sys;
 use crate::systemd;
 use crate::tls::{self, Certificates, Gate};
 
 /// Product and version, as clients are told.
+/// How long the answer to our GOODBYE is waited for (WAMP).
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const SERVER: &str = concat!("restante/", env!("CARGO_PKG_VERSION"));
 
 /// Runs the broker until it is told to stop; at SIGHUP, `again` reads the configuration anew.
@@ -614,12 +618,14 @@ fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
             paths: config.mqtt.paths.clone(),
             session: mqtt_settings(config),
         }),
-        wamp: config.wamp.enabled.then(|| wamp_door(&config.wamp)),
+        wamp: config.wamp.enabled.then(|| wamp_door(config)),
     }
 }
 
-fn wamp_door(wamp: &config::Wamp) -> front::Wamp {
+fn wamp_door(config: &Config) -> front::Wamp {
+    let wamp = &config.wamp;
     front::Wamp {
+        session: wamp_settings(config),
         paths: wamp.paths.clone(),
         message_bytes_max: clamp(wamp.message_bytes_max),
         ping_interval: wamp.ping_interval,
@@ -630,6 +636,29 @@ fn wamp_door(wamp: &config::Wamp) -> front::Wamp {
         }),
         #[cfg(test)]
         echo: None,
+    }
+}
+
+fn wamp_settings(config: &Config) -> session::wamp::Settings {
+    let (limits, wamp) = (&config.limits, &config.wamp);
+    session::wamp::Settings {
+        limits: restante_proto::wamp::Limits {
+            bytes_max: clamp(wamp.message_bytes_max),
+            text_bytes_max: clamp(limits.address_bytes),
+            ..restante_proto::wamp::Limits::default()
+        },
+        uris: match wamp.uri_check {
+            config::UriCheck::Loose => UriRules::Loose,
+            config::UriCheck::Strict => UriRules::Strict,
+        },
+        sequential_ids: wamp.sequential_ids,
+        open_within: limits.handshake_time,
+        leave_within: LEAVE_WITHIN,
+        publish_rate: publish_rate(limits),
+        window: u32::try_from(limits.window).unwrap_or(u32::MAX),
+        unacknowledged_max: 1024,
+        disclosure: Disclosure::Wished,
+        agent: SERVER.to_owned(),
     }
 }
 

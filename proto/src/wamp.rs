@@ -32,6 +32,7 @@ mod error;
 mod fanout;
 mod json;
 mod limits;
+mod list;
 mod message;
 mod msgpack;
 mod number;

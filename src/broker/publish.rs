@@ -16,13 +16,13 @@ use super::attachment::{Attachment, Outcome, own_name};
 use super::call::{Landed, Protocol};
 use super::core::{Ask, Elsewhere, Extras};
 use super::news::{is_told, is_wamps};
-use super::outbox::{Notice, Subscriber};
+use super::outbox::{Notice, Outbox, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
-use crate::message::{NewMessage, is_reserved_property};
+use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::routes::Sent;
@@ -129,6 +129,14 @@ impl Takers {
         self.durable.retain(|id| Some(*id) != queue);
         self.shed.retain(|id| Some(*id) != queue);
         self.topics.retain(|it| Some(&**it) != listener);
+    }
+
+    /// Leaves out all queues.
+    fn leave_out_queues(&mut self) {
+        self.durable.clear();
+        self.transient.clear();
+        self.shed.clear();
+        self.full.clear();
     }
 
     /// Whether that queue drops it because it is full.
@@ -281,7 +289,7 @@ impl Attachment {
             message,
             id,
         };
-        let retains = message.retain && message.qos.is_some() && address.space() == Space::Ordinary;
+        let retains = self.retains(message) && address.space() == Space::Ordinary;
         if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, &address) {
             return outcome;
         }
@@ -291,7 +299,10 @@ impl Attachment {
             .shared
             .place(&self.realm, &address, &sent, may_make, care, None);
         self.leave_out_own(&mut placed);
-        if message.qos.is_some() && matches!(placed, Placed::NoRoute) {
+        if let Some(wamp) = &message.wamp {
+            self.leave_out_unwanted(&mut placed, wamp);
+        }
+        if self.may_land_nowhere() && matches!(placed, Placed::NoRoute) {
             if !retains {
                 return self.landed_nowhere(tag);
             }
@@ -317,7 +328,7 @@ impl Attachment {
             self.shared.stats.shed(n_shed);
         }
         if !retains && landings.iter().all(|it| it.takers.come_to_nothing()) {
-            if message.qos.is_some() {
+            if self.may_land_nowhere() {
                 return self.landed_nowhere(tag);
             }
             self.landed = Landed::Dropped;
@@ -337,8 +348,40 @@ impl Attachment {
         outcome
     }
 
-    /// An MQTT client's message that nobody wants, or has room for: published all the same, and the session is told
-    /// (5.0: reason code 0x10).
+    /// Whether its sender wants it kept at its address, and its door has a word for that. What is for certain WAMP sessions has
+    /// nobody who could be told of it later.
+    fn retains(&self, message: &NewMessage) -> bool {
+        let speaks_of_it = match &message.wamp {
+            Some(wamp) => !wamp.is_for_sessions(),
+            None => message.qos.is_some(),
+        };
+        message.retain && speaks_of_it
+    }
+
+    /// Whether the client's protocol has topics, where it is no fault that nobody listens.
+    fn may_land_nowhere(&self) -> bool {
+        matches!(self.protocol, Protocol::Mqtt | Protocol::Wamp)
+    }
+
+    /// Leaves out whom a WAMP client does not want to be told.
+    fn leave_out_unwanted(&self, placed: &mut Placed, wamp: &WampSend) {
+        let landings = match placed {
+            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
+            Placed::Dropped | Placed::NoRoute => return,
+        };
+        for landing in landings {
+            let takers = &mut landing.takers;
+            if wamp.is_for_chosen() {
+                takers.leave_out_queues();
+            }
+            takers
+                .topics
+                .retain(|it| is_wanted(wamp, &self.outbox, it.outbox()));
+        }
+    }
+
+    /// An MQTT or WAMP client's message that nobody wants, or has room for: published all the same, and the session is told
+    /// (MQTT 5.0: reason code 0x10).
     fn landed_nowhere(&mut self, tag: u64) -> Outcome {
         self.landed = Landed::Nowhere;
         self.failed.push((tag, Refusal::NoRoute));
@@ -366,7 +409,7 @@ impl Attachment {
     /// Whether a queue of the address's name may be made; once for a call.
     fn may_make_queue(&self, tag: u64, address: &Address) -> bool {
         let ordinary = address.space() == Space::Ordinary;
-        let may = self.shared.settings.create_on_send && self.protocol != Protocol::Mqtt;
+        let may = self.shared.settings.create_on_send && !self.may_land_nowhere();
         may && ordinary && self.declared_for != tag
     }
 
@@ -398,6 +441,7 @@ impl Attachment {
             qos_bound: message.qos.map_or(0, |qos| u32::from(qos) + 1),
             ordered: ordered.map(pair).collect(),
             received: self.session.map_or(0, |_| u32::from(message.packet)),
+            wamp: message.wamp.as_ref().map(|it| Box::new(it.part.clone())),
             ..Envelope::default()
         }
     }
@@ -515,6 +559,17 @@ impl Attachment {
         allowed
     }
 
+    /// Whether the client may do that with all that a filter matches.
+    pub(super) fn may_do(&self, verb: Verb, filter: &str) -> bool {
+        let (who, client) = (&self.principal, self.client());
+        let allowed = decided_by_space(verb, filter)
+            .unwrap_or_else(|| self.shared.allows(who, client, verb, &self.realm, filter));
+        if !allowed {
+            self.tell_denied(verb, filter);
+        }
+        allowed
+    }
+
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
@@ -528,6 +583,24 @@ impl Attachment {
         }
         allowed
     }
+}
+
+/// Whether a WAMP client, whose outbox is `own`, wants a listener to be told of its event (subscriber black- and whitelisting,
+/// publisher exclusion). Who speaks another protocol has a name, and neither a session nor a role of WAMP's.
+fn is_wanted(wamp: &WampSend, own: &Arc<Outbox>, other: &Arc<Outbox>) -> bool {
+    if !wamp.to_self && Arc::ptr_eq(own, other) {
+        return false;
+    }
+    let card = &other.card;
+    let (session, authid, authrole) = match &card.wamp {
+        Some(client) => (client.session, &*client.authid, &*client.authrole),
+        None => (0, &*card.principal, ""),
+    };
+    let is_eligible = wamp
+        .eligible
+        .as_ref()
+        .is_none_or(|it| it.contains(&session));
+    is_eligible && !wamp.excluded.contains(&session) && may_be_told(&wamp.part, authid, authrole)
 }
 
 /// The landings behind the first: their durable queues come to the record, which notes under which address they have

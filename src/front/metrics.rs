@@ -9,6 +9,7 @@ use restante_proto::mqtt::PacketType;
 
 use super::traffic::Traffic;
 use crate::session::mqtt::Tally;
+use crate::session::wamp::Tally as WampTally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
 pub(super) struct Metrics {
@@ -182,6 +183,25 @@ pub(super) fn ended(reason: &'static str) {
 /// One MQTT connection ended.
 pub(super) fn mqtt_disconnected(reason: &'static str) {
     counter!("restante_mqtt_disconnects_total", "reason" => reason).increment(1);
+}
+
+/// One WAMP connection ended.
+pub(super) fn wamp_disconnected(reason: &'static str) {
+    counter!("restante_wamp_disconnects_total", "reason" => reason).increment(1);
+}
+
+/// What a WAMP session had and could not send, or nobody heard of.
+pub(super) fn wamp_unwritten(tally: &WampTally) {
+    for (n, reason) in [
+        (tally.too_large, "too-large"),
+        (tally.unspeakable, "unspeakable"),
+        (tally.unwanted, "unsubscribed"),
+        (tally.refused_unheard, "refused"),
+    ] {
+        if n > 0 {
+            counter!("restante_wamp_dropped_total", "reason" => reason).increment(n);
+        }
+    }
 }
 
 /// One fatal `error` sent.

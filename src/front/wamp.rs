@@ -8,10 +8,10 @@
 //!
 //! Not here: what is in a message (`restante_proto::wamp`, session).
 
+mod drive;
 pub(super) mod http;
 mod poll;
 mod raw;
-#[cfg_attr(not(test), expect(dead_code, reason = "sessions come next"))]
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -22,14 +22,13 @@ use super::Front;
 use super::door::{Arrival, Client};
 use super::newcomers::Newcomer;
 use super::port::Inside;
+use crate::session;
 pub(super) use poll::LongPolls;
 pub(super) use raw::{shake_hands, too_many};
-pub(super) use wire::Wire;
-#[cfg(test)]
-pub(super) use wire::{Lost, Turn};
+pub(super) use wire::{Lost, Turn, Wire};
 
 /// The WAMP door.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Wamp {
     /// Where WAMP over WebSocket is: each `/`, or without a slash at its end.
     pub paths: Vec<String>,
@@ -41,6 +40,8 @@ pub struct Wamp {
     pub ubjson_legacy: bool,
     /// Long-poll, below each path; none: it is not offered.
     pub long_poll: Option<LongPoll>,
+    /// What sessions are told. Its `open_within` counts from accept.
+    pub session: session::wamp::Settings,
     /// What tests have instead of sessions: whatever comes goes out again.
     #[cfg(test)]
     pub(crate) echo: Option<super::tests::Echo>,
@@ -140,14 +141,5 @@ pub(super) async fn drive<B: Inside>(
     if let Some(echo) = front.settings.wamp.as_ref().and_then(|it| it.echo.clone()) {
         return super::tests::echo(front, (client, wire), (began, newcomer), echo).await;
     }
-    tracing::info!(conn = %client.conn, peer = %client.peer, ?began, "no WAMP session yet");
-    let code = if *front.shutdown.borrow() { 1001 } else { 1013 };
-    let closing = wire.close(code, "WAMP sessions are not there yet");
-    if tokio::time::timeout(super::CLOSE_WITHIN, closing)
-        .await
-        .is_err()
-    {
-        tracing::debug!(conn = %client.conn, "the peer did not close in time");
-    }
-    drop(newcomer);
+    drive::drive(front, client, wire, began, newcomer).await;
 }

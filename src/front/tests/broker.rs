@@ -15,14 +15,15 @@ use crate::access::scram::{ClientFirst, Verifier};
 use crate::access::testing::{House, user};
 use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
 use crate::access::{Authenticator, Current, Exchange, Identity, Principal};
-use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol};
+use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol, WampAsk};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof, Welcomed};
 use crate::session::Credentials;
 
 /// What an attachment was asked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Asked {
     Call(u64, Call),
+    Wamp(Box<WampAsk>),
     Credit(String, u64),
     Hold(String, Ranges),
     Expiry(Duration),
@@ -187,6 +188,10 @@ impl FakePort {
 }
 
 impl Port for FakePort {
+    fn wamp(&mut self, ask: WampAsk) {
+        self.ask(Asked::Wamp(Box::new(ask)));
+    }
+
     fn call(&mut self, tag: u64, call: Call) {
         self.ask(Asked::Call(tag, call));
     }
