@@ -274,7 +274,7 @@ impl Routers {
 
     /// The router of a realm that has one.
     pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
-        self.0.lock().get(realm).cloned()
+        self.realms.lock().get(realm).cloned()
     }
 }
 
