@@ -37,8 +37,6 @@ use crate::wamp::event::{Refuse, invalid_argument};
 use crate::wamp::history::{self, Bound, Wanted};
 use crate::wamp::{publication_of, uri};
 
-/// The procedure.
-pub(super) const GET_EVENTS: &str = "wamp.subscription.get_events";
 /// Bytes of an answer's events, and one event more if that alone is larger.
 // Half of what RawSocket clients take that announce the 1 MiB that is usual.
 const ANSWER_BYTES_MAX: usize = 512 << 10;
@@ -117,7 +115,7 @@ impl Attachment {
         realm.histories = here.histories.clone();
     }
 
-    /// Answers a call of [`GET_EVENTS`]; later, where there is something to read.
+    /// Answers a call of `get_events`; later, where there is something to read.
     pub(super) fn get_events(&mut self, realm: &Mutex<Realm>, call: &WampCall) {
         if let Err((uri, why)) = self.begin_telling(realm, call) {
             self.tell_self(refused(code::CALL, call.request, uri, why));

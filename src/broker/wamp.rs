@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 
 use super::attachment::Attachment;
 use super::call::{Attach, AttachError, End, Event, WampClient};
-use super::history::{CALLS_MAX, GET_EVENTS, Histories};
+use super::history::{CALLS_MAX, Histories};
 use super::now;
 use super::outbox::Outbox;
 use crate::engine::QueueHandle;
@@ -44,6 +44,7 @@ use crate::router::{
     RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
     Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
+use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
 pub use authorizer::Authorized;

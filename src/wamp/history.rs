@@ -19,6 +19,9 @@ use super::{body, publication_of, uri};
 use crate::logs::Rfc3339;
 use crate::message::Message;
 
+/// The procedure.
+pub(crate) const GET_EVENTS: &str = "wamp.subscription.get_events";
+
 /// What is wanted of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {

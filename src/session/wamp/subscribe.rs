@@ -71,6 +71,11 @@ struct Asked {
 }
 
 impl Topics {
+    /// Whether the client has subscribed to that.
+    pub(super) fn has(&self, subscription: u64) -> bool {
+        self.by_id.contains_key(&subscription)
+    }
+
     /// The subscription that a delivery is for.
     pub(super) fn of_consumer(&self, consumer: &str) -> Option<(u64, &Topic)> {
         let id = consumer.parse().ok()?;
