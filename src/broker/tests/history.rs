@@ -28,6 +28,7 @@ async fn put(house: &House, name: &str, filter: &str, change: impl FnOnce(&mut Q
 /// A WAMP client, and what it has asked.
 struct Client {
     it: Attachment,
+    told: std::collections::VecDeque<WampTold>,
     last: u64,
 }
 
@@ -53,7 +54,11 @@ impl Client {
             ..wish
         };
         let (it, _) = house.started.broker.attach(wish).await.unwrap();
-        Client { it, last: 0 }
+        Client {
+            it,
+            told: std::collections::VecDeque::new(),
+            last: 0,
+        }
     }
 
     /// Publishes a number, and waits until that is confirmed: its publication.
@@ -76,14 +81,23 @@ impl Client {
         publication
     }
 
+    fn ask(&mut self, ask: WampAsk) {
+        self.it.wamp(ask);
+        self.it.flush();
+    }
+
     async fn told(&mut self) -> WampTold {
         loop {
-            let mut events = self.it.drain(1 << 20).into_iter();
-            if let Some(told) = events.find_map(|event| match event {
-                Event::Wamp(told) => Some(*told),
-                _ => None,
-            }) {
+            if let Some(told) = self.told.pop_front() {
                 return told;
+            }
+            for event in self.it.drain(1 << 20) {
+                if let Event::Wamp(told) = event {
+                    self.told.push_back(*told);
+                }
+            }
+            if !self.told.is_empty() {
+                continue;
             }
             let ready = tokio::time::timeout(Duration::from_secs(20), self.it.ready());
             ready.await.expect("it is answered");
@@ -91,7 +105,7 @@ impl Client {
     }
 
     async fn subscribe(&mut self, topic: &str, how: Match) -> Result<u64, &'static str> {
-        self.it.wamp(WampAsk::Subscribe {
+        self.ask(WampAsk::Subscribe {
             request: 1,
             topic: topic.to_owned(),
             how,
@@ -105,7 +119,7 @@ impl Client {
     }
 
     async fn call(&mut self, procedure: &str, args: &[Value], kwargs: Dict) -> Answer {
-        self.it.wamp(call(procedure, args, &kwargs));
+        self.ask(call(procedure, args, &kwargs));
         match self.told().await {
             WampTold::Result { payload, .. } => {
                 Ok((payload.args().unwrap(), payload.kwargs().unwrap()))
@@ -308,7 +322,7 @@ async fn what_cannot_be_told_is_refused() {
     assert_eq!(wrong, Err("wamp.error.invalid_argument"));
     // Calls that nobody waits for are bounded.
     for _ in 0..64 {
-        it.it.wamp(call(get, &[plain.into()], &none()));
+        it.ask(call(get, &[plain.into()], &none()));
     }
     let mut n_refused = 0;
     for _ in 0..64 {
@@ -346,7 +360,7 @@ async fn a_history_outlives_a_restart() {
         );
         // A subscriber has the same id, and leaves it behind.
         assert_eq!(it.subscribe("shop.", Match::Wildcard).await, Ok(history));
-        it.it.wamp(WampAsk::Unsubscribe {
+        it.ask(WampAsk::Unsubscribe {
             subscription: history,
         });
         all.push(it.publish("shop.b", 10, none()).await);
@@ -427,7 +441,8 @@ async fn only_who_may_be_told_is_told() {
 
 #[tokio::test]
 async fn an_answer_has_so_many_bytes_and_no_more() {
-    let house = house();
+    let folder = tempfile::tempdir().unwrap();
+    let house = house_in(folder, LogOptions::default(), |_| {});
     put(&house, "kept", "a", |_| {}).await;
     let mut it = Client::join(&house, 1).await;
     let history = it.subscribe("a", Match::Exact).await.unwrap();
