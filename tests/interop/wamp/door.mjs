@@ -83,8 +83,10 @@ export class Inbox {
 }
 
 export function within(promise, what, deadlineS) {
+  // Made here, so that it tells who waited.
+  const late = new Failed(`${what} did not come within ${deadlineS} s`);
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Failed(`${what} did not come within ${deadlineS} s`)), 1000 * deadlineS);
+    const timer = setTimeout(() => reject(late), 1000 * deadlineS);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
