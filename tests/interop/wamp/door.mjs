@@ -54,7 +54,7 @@ export async function refused(what, ...uris) {
     check(uris.length === 0 || uris.includes(error.uri), `refused with ${error.uri} instead of ${uris.join(" or ")}`);
     return error;
   }
-  throw new Failed(`it was not refused, but ${short(show(got))}`);
+  throw new Failed(`it was not refused, but ${got?.args ? short(show(got.args)) : got}`);
 }
 
 // What came and was not asked for yet, or who waits for it.
