@@ -8,7 +8,7 @@
 //! Registry (users, tokens, roles, rules), Settings (issuers of JWTs)
 //! ```
 //!
-//! Everybody must have credentials, and what no rule allows is denied. A rule that denies counts more than any that allow. The
+//! Everybody must have credentials, unless the configuration names a role for those who have none; and what no rule allows is denied. A rule that denies counts more than any that allow. The
 //! built-in role `admin` may do everything, rules or not, so that nobody can lock themselves out; `monitor` may look. There is one
 //! decision for all protocols, and it looks at nothing but documents.
 //!
@@ -19,6 +19,7 @@
 //! - `the_decision_point_keeps_to_the_matrix` (matrix): every kind of principal, verb, rule set and address.
 //! - `an_unknown_user_is_refused_like_a_wrong_password` (authenticator).
 //! - `the_example_of_rfc_7677_is_ours` (scram).
+//! - `the_method_follows_from_hello_alone` (wamp).
 //!
 //! Not here: what a refusal looks like in a protocol (the doors), and how documents get to disk (`broker`).
 
@@ -47,6 +48,7 @@ pub(crate) mod testing;
 mod tests;
 mod throttle;
 mod token;
+pub mod wamp;
 
 pub use authenticator::{AuthError, Authenticator, AuthenticatorError, PasswordError};
 pub use bootstrap::{Bootstrap, BootstrapError, CLI_KEY_FILE, bootstrap, cli_token_in};
@@ -60,9 +62,10 @@ pub use grants::Grants;
 pub use hash::PasswordSecrets;
 pub use jwt::{IssuerError, KeyError, check_issuers};
 pub use pattern::PatternError;
-pub use principal::{ADMIN, Identity, MONITOR, Principal};
+pub use principal::{ADMIN, ANONYMOUS, Identity, MONITOR, Principal};
 pub use scram::{Exchange, SCRAM_SHA_256};
 pub use secret::Secret;
+pub(crate) use secret::random_letters;
 pub use settings::{IssuerSettings, JwtAlgorithm, KeySource, Settings};
 pub use snapshot::{Access, Current, RuleRef, Verdict};
 pub use token::{NewToken, new_secret, new_token};

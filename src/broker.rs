@@ -39,8 +39,10 @@ mod rows;
 mod settings;
 mod start;
 mod stats;
+mod telling;
 #[cfg(test)]
 mod tests;
+mod wamp;
 mod wills;
 
 use std::collections::BTreeMap;
@@ -70,7 +72,7 @@ pub use admin::{AdminError, Disposed, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
     Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,
-    MqttState, NewWill, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe,
+    MqttState, NewWill, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe, WampClient,
     shared_consumer,
 };
 use card::Card;
@@ -84,6 +86,7 @@ pub use registrar::{Change, ChangeError};
 pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};
 use stats::Stats;
+pub use wamp::{Authorized, REPLIES, WampAsk, WampCall, WampTold};
 
 /// The broker: a cheap handle to the log, the engine and everybody attached.
 #[derive(Clone)]
@@ -135,6 +138,8 @@ pub(crate) struct Shared {
     keeper_bell: Sender<()>,
     /// Held while what the engine wants written is fetched and handed to the log.
     errands: Mutex<()>,
+    /// Who calls whom, by realm.
+    routers: wamp::Routers,
     /// To the steward, who changes queues and documents.
     changes: tokio::sync::mpsc::Sender<admin::Order>,
 }
@@ -397,6 +402,7 @@ impl Broker {
                 return Err(AttachError::NoSession);
             }
             let attached = attachment.begin_plain();
+            attachment.join(&wish)?;
             return Ok((attachment, attached));
         }
         attachment.attaching = true;

@@ -42,9 +42,9 @@ pub(crate) use force::live_keys;
 pub use force::{Change, InForce, in_force, reload};
 use settings::{Entry, Layers, Setting, Settings};
 pub use types::{
-    Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Limits, Log, LogFormat, Mbws,
-    Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, Storage, SyncPolicy, Tls, TlsFiles,
-    TlsVersion,
+    Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Disclose, Limits, Log, LogFormat,
+    Mbws, Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, SlowConsumer, Storage, SyncPolicy, Tls,
+    TlsFiles, TlsVersion, UriCheck, Wamp, WampLongPoll,
 };
 pub(crate) use units::{UnitError, read_size};
 
@@ -74,6 +74,8 @@ pub struct Config {
     pub mbws: Mbws,
     /// The MQTT door.
     pub mqtt: Mqtt,
+    /// The WAMP door.
+    pub wamp: Wamp,
     /// How queues come to be, and what holds for them.
     pub queues: Queues,
     /// What is logged.
@@ -174,12 +176,20 @@ fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
         ("limits.frame-bytes", "limits.header-bytes"),
         ("storage.segment-bytes", "limits.frame-bytes"),
         ("storage.segment-bytes", "mqtt.packet-bytes-max"),
+        ("storage.segment-bytes", "wamp.message-bytes-max"),
+        (
+            "wamp.long-poll.session-timeout",
+            "wamp.long-poll.poll-timeout",
+        ),
     ] {
-        if let (Setting::Size(size), Setting::Size(least)) =
-            (settings.get(key), settings.get(other))
-            && size < least
-        {
-            let (value, other_value) = (units::write_size(*size), units::write_size(*least));
+        let (value, least) = (settings.get(key), settings.get(other));
+        let is_less = match (value, least) {
+            (Setting::Size(value), Setting::Size(least)) => value < least,
+            (Setting::Span(value), Setting::Span(least)) => value < least,
+            _ => false,
+        };
+        if is_less {
+            let (value, other_value) = (render::inline(value), render::inline(least));
             fault(
                 key,
                 Problem::LessThan {
@@ -212,8 +222,16 @@ fn fit_together(settings: &Settings, faults: &mut Vec<Fault>) {
             issuer_fits(index, entry, &mut fault);
         }
     }
+    if let (Setting::Texts(mqtt), Setting::Texts(wamp)) =
+        (settings.get("mqtt.path"), settings.get("wamp.path"))
+        && settings.source("wamp.path") != Source::Default
+        && let Some(path) = wamp.iter().find(|it| mqtt.contains(it))
+    {
+        let (path, other) = (path.clone(), "mqtt.path");
+        fault("wamp.path", Problem::PathTaken { path, other });
+    }
     let mut taken: Vec<(SocketAddr, &'static str)> = Vec::new();
-    for key in ["listen", "admin.listen", "mqtt.listen"] {
+    for key in ["listen", "admin.listen", "mqtt.listen", "wamp.listen"] {
         let Setting::Sockets(sockets) = settings.get(key) else {
             continue;
         };

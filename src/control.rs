@@ -124,11 +124,11 @@ impl Controller {
     fn revision_of(&self, principal: &Principal) -> u64 {
         let registry = self.broker.registry();
         let stored = match &principal.identity {
-            Identity::User { .. } | Identity::Certificate { .. } => {
+            Identity::User { .. } | Identity::Certificate { .. } | Identity::PublicKey { .. } => {
                 registry.get(DocumentKind::User, "", &principal.name)
             }
             Identity::Token { id, .. } => registry.get(DocumentKind::Token, "", id),
-            Identity::Jwt { .. } | Identity::Broker => None,
+            Identity::Jwt { .. } | Identity::Anonymous | Identity::Broker => None,
         };
         stored.map_or(0, |it| it.revision)
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept ─▶ gate (TLS or plain) ─▶ door ─┬─▶ upgrade ─▶ drive (MBWS) ─┬─ ⇄ session ⇄ broker
-//!                                        └───────────▶ mqtt ─────────┘
+//!                                        └───────────▶ mqtt, wamp ───┘
 //! ```
 //!
 //! Not here: decisions about messages (session, broker), credentials (access), TLS itself (tls), settings' defaults
@@ -14,6 +14,7 @@ mod auth;
 mod clock;
 mod door;
 mod drive;
+mod listener;
 mod metrics;
 mod mqtt;
 mod newcomers;
@@ -24,10 +25,13 @@ mod ration;
 mod refused;
 mod request;
 mod socket;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod traffic;
 mod upgrade;
+mod wamp;
+mod wamp_prove;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +40,13 @@ use restante_proto::mbws::Limits;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use auth::{Answer, Authenticate, NotBelieved, Proof};
+pub use auth::{Answer, Authenticate, NotBelieved, Proof, Welcomed};
 pub use door::{Listener, Takes};
+pub use listener::{Socket, UnixSocket};
 pub use port::{Inside, Port};
 pub use traffic::Traffic;
+pub use wamp::{LongPoll, Wamp};
+pub use wamp_prove::{Prover, Shown, Step};
 
 use crate::session;
 use crate::session::mbws;
@@ -48,7 +55,7 @@ use crate::session::mbws;
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the front is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Open connections, over all listeners; at least 1.
     pub connections_max: usize,
@@ -66,6 +73,8 @@ pub struct Settings {
     pub mbws: mbws::Settings,
     /// The MQTT door; none: it is shut.
     pub mqtt: Option<Mqtt>,
+    /// The WAMP door; none: it is shut.
+    pub wamp: Option<Wamp>,
 }
 
 /// The MQTT door.
@@ -84,8 +93,10 @@ struct Front<B> {
     settings: Settings,
     mbws: Arc<mbws::Settings>,
     mqtt: Option<Arc<session::mqtt::Settings>>,
+    wamp: Option<Arc<session::wamp::Settings>>,
     permits: Arc<Semaphore>,
     newcomers: newcomers::Newcomers,
+    long_polls: Arc<wamp::LongPolls>,
     metrics: Arc<metrics::Metrics>,
     shutdown: watch::Receiver<bool>,
 }
@@ -111,8 +122,13 @@ pub async fn serve<B: Inside>(
             .mqtt
             .as_ref()
             .map(|it| Arc::new(it.session.clone())),
+        wamp: settings
+            .wamp
+            .as_ref()
+            .map(|it| Arc::new(it.session.clone())),
         permits: Arc::new(Semaphore::new(settings.connections_max)),
         newcomers: newcomers::Newcomers::new(settings.unauthenticated_per_address),
+        long_polls: wamp::LongPolls::new(),
         metrics: Arc::new(metrics::Metrics::new(traffic)),
         settings,
         shutdown,
@@ -121,5 +137,7 @@ pub async fn serve<B: Inside>(
     let loops: JoinSet<()> = loops
         .map(|listener| accept::accept(front.clone(), listener))
         .collect();
-    loops.join_all().await;
+    let patience = front.settings.drain + 2 * CLOSE_WITHIN;
+    let long_polls = front.long_polls.drain(front.shutdown.clone(), patience);
+    tokio::join!(loops.join_all(), long_polls);
 }

@@ -26,3 +26,4 @@ mod sys;
 pub mod systemd;
 pub mod tls;
 pub mod trace;
+mod wamp;

@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use restante_proto::mqtt::SharedPublish;
+use restante_proto::wamp::{EventTail, Serializer};
 use restante_storage::UnixMillis;
+use restante_storage::payload::{WampNames, WampPart};
 
 /// How the properties begin by which the broker says of a dead letter what became of it.
 pub(crate) const DEAD_LETTER: &str = "dead-letter-";
@@ -51,10 +53,53 @@ pub struct NewMessage {
     /// The packet id of a QoS 2 publish, which the broker remembers until it is [forgotten](crate::broker::Call::Forget); 0:
     /// none.
     pub packet: u16,
-    /// Whether the sender wants it kept at its address, for those who subscribe later. Of MQTT's clients only.
+    /// Whether the sender wants it kept at its address, for those who subscribe later. Of MQTT's and WAMP's clients only.
     pub retain: bool,
     /// The application's own properties in their order, where `properties` alone would lose order or doubles; else empty.
     pub ordered: Vec<(String, String)>,
+    /// What a WAMP client has said of it; none: it came in by another door.
+    pub wamp: Option<Box<WampSend>>,
+}
+
+/// What a WAMP client says of an event that it publishes, beyond what every message has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WampSend {
+    /// What goes with the message.
+    pub part: WampPart,
+    /// Whether the publisher's own subscriptions get it as well.
+    pub to_self: bool,
+    /// WAMP sessions that alone get it; none: all.
+    pub eligible: Option<Vec<u64>>,
+    /// WAMP sessions that do not get it.
+    pub excluded: Vec<u64>,
+}
+
+impl WampSend {
+    /// Whether it is for chosen WAMP clients alone: then no queue takes it, and no client of another door hears it.
+    pub fn is_for_chosen(&self) -> bool {
+        let part = &self.part;
+        self.eligible.is_some()
+            || part.eligible_authids.is_some()
+            || part.eligible_authroles.is_some()
+    }
+
+    /// Whether who it is for depends on sessions, so that nobody who comes later can be told of it.
+    pub fn is_for_sessions(&self) -> bool {
+        self.eligible.is_some() || !self.excluded.is_empty()
+    }
+}
+
+/// Whether somebody may be told of a message as far as its publisher has said who by authid and authrole (WAMP's subscriber black-
+/// and whitelisting).
+pub fn may_be_told(part: &WampPart, authid: &str, authrole: &str) -> bool {
+    let has = |names: &[String], name: &str| names.iter().any(|it| it == name);
+    let among = |names: &Option<WampNames>, name: &str| {
+        names.as_ref().is_none_or(|it| has(&it.names, name))
+    };
+    among(&part.eligible_authids, authid)
+        && among(&part.eligible_authroles, authrole)
+        && !has(&part.excluded_authids, authid)
+        && !has(&part.excluded_authroles, authrole)
 }
 
 /// The priority of a message whose sender names none (MBWS.md §4).
@@ -96,14 +141,21 @@ pub struct Message {
     pub retained: bool,
     /// Whether its sender wanted it retained.
     pub retain: bool,
+    /// What only WAMP has words for.
+    pub wamp: Option<Box<WampPart>>,
 }
 
-/// A message that all who get it share, and what MQTT's door has made of it for all of them.
+/// A message that all who get it share, and what the doors have made of it for all of them.
 #[derive(Debug, Default)]
 pub struct SharedMessage {
     message: Message,
     publish: OnceLock<Option<Arc<SharedPublish>>>,
+    /// By serializer, without and with the topic. In a box: most messages are no events.
+    events: OnceLock<Box<[Event; 2 * Serializer::ALL.len()]>>,
 }
+
+/// An event, once somebody has asked for it.
+type Event = OnceLock<Option<Arc<EventTail>>>;
 
 impl SharedMessage {
     /// The message as a PUBLISH: the first who asks makes it. None: MQTT has no words for it.
@@ -117,6 +169,21 @@ impl SharedMessage {
         publish.as_ref()
     }
 
+    /// The message as an EVENT, behind its subscription's id: the first who asks makes it. None: the serializer has no words for it.
+    pub fn event(
+        &self,
+        serializer: Serializer,
+        with_topic: bool,
+        make: impl FnOnce(&Message) -> Option<EventTail>,
+    ) -> Option<Arc<EventTail>> {
+        let events = self.events.get_or_init(Box::default);
+        let at = 2 * serializer as usize + usize::from(with_topic);
+        let event = events.get(at)?;
+        event
+            .get_or_init(|| make(&self.message).map(Arc::new))
+            .clone()
+    }
+
     /// The message, for one who keeps it: a copy, where others share it.
     pub fn take(self: Arc<Self>) -> Message {
         Arc::try_unwrap(self).map_or_else(|it| it.message.clone(), |it| it.message)
@@ -128,6 +195,7 @@ impl From<Message> for SharedMessage {
         SharedMessage {
             message,
             publish: OnceLock::new(),
+            events: OnceLock::new(),
         }
     }
 }

@@ -10,7 +10,8 @@
 //! |---|---|---|---|
 //! | runtime workers | one a core | here | last |
 //! | accept loop, one task a listener | few | `front/accept.rs` | at the shutdown signal |
-//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs` | with its socket, or drained |
+//! | one task a connection | `limits.connections` | `front/drive.rs`, `front/mqtt.rs`, `front/wamp.rs` | with its socket, or drained |
+//! | one task a long-poll client | among those | `front/wamp/http.rs` | without requests for too long, or drained |
 //! | admin listener and its connections, on a thread of their own | 256 | `admin-api` | at the shutdown signal |
 //! | service manager's watchdog, if it has one | 1 task | `systemd.rs` | drained |
 //! | log writer, spare-maker | 2 threads | `storage` | after the last session |
@@ -47,6 +48,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
 use crate::access::{self, AuthError, Authenticator, Credentials, Exchange, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
 use crate::broker::{self, Broker, Change, Protocol, Started};
@@ -54,18 +56,22 @@ use crate::config::{self, Config};
 use crate::control::{self, Controller};
 use crate::definitions;
 use crate::disk::MeteredDisk;
-use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes};
+use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed};
 use crate::logs::Logs;
 use crate::meters::Meters;
 use crate::registry::{DocumentId, Registry};
 pub use crate::reload::Load;
 use crate::reload::Reloader;
+use crate::router::UriRules;
+use crate::session::wamp::Disclosure;
 use crate::session::{self, mbws, mqtt};
 use crate::sys;
 use crate::systemd;
 use crate::tls::{self, Certificates, Gate};
 
 /// Product and version, as clients are told.
+/// How long the answer to our GOODBYE is waited for (WAMP).
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 const SERVER: &str = concat!("restante/", env!("CARGO_PKG_VERSION"));
 
 /// Runs the broker until it is told to stop; at SIGHUP, `again` reads the configuration anew.
@@ -82,6 +88,8 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     let admin_runtime = admin_runtime().context("the admin API's runtime cannot be started")?;
     let listeners = runtime.block_on(bind(&config.listen, "listen"))?;
     let mqtt_listeners = runtime.block_on(bind(&config.mqtt.listen, "mqtt.listen"))?;
+    let wamp_listeners = runtime.block_on(bind(&config.wamp.listen, "wamp.listen"))?;
+    let wamp_socket = runtime.block_on(async { bind_unix(config.wamp.unix_socket.as_deref()) })?;
     let admin_listeners = admin_runtime.block_on(bind(&config.admin.listen, "admin.listen"))?;
     systemd::recovering();
     let started = start_broker(config)?;
@@ -117,6 +125,8 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     let listeners = Listeners {
         clients: listeners,
         mqtt: mqtt_listeners,
+        wamp: wamp_listeners,
+        wamp_socket,
         admin: admin_listeners,
     };
     announce(
@@ -156,6 +166,10 @@ struct Listeners {
     clients: Vec<TcpListener>,
     /// For MQTT alone.
     mqtt: Vec<TcpListener>,
+    /// For WAMP alone.
+    wamp: Vec<TcpListener>,
+    /// The same, for processes of this machine.
+    wamp_socket: Option<UnixSocket>,
     admin: Vec<TcpListener>,
 }
 
@@ -265,17 +279,24 @@ impl Wiring<'_> {
         let (shutdown, stopping) = watch::channel(false);
         let gated = |listeners| behind_gates(listeners, self.config, &self.certificates);
         let takes = |takes| {
-            move |(socket, gate)| front::Listener {
-                socket,
+            move |(socket, gate): (TcpListener, Gate)| front::Listener {
+                socket: socket.into(),
                 gate,
                 takes,
             }
         };
         let traffic = Arc::default();
         let clients = gated(listeners.clients).map(takes(Takes::All));
+        let wamp_socket = listeners.wamp_socket.map(|socket| front::Listener {
+            socket: socket.into(),
+            gate: Gate::plain(),
+            takes: Takes::Wamp,
+        });
         let front = front::serve(
             clients
                 .chain(gated(listeners.mqtt).map(takes(Takes::Mqtt)))
+                .chain(gated(listeners.wamp).map(takes(Takes::Wamp)))
+                .chain(wamp_socket)
                 .collect(),
             self.broker.clone(),
             Arc::new(Door {
@@ -563,7 +584,9 @@ fn start_broker(config: &Config) -> Result<Started> {
 /// The largest that a client may send, by any protocol.
 fn frame_bytes_max(config: &Config) -> u64 {
     let mqtt = Some(config.mqtt.packet_bytes_max).filter(|_| config.mqtt.enabled);
-    config.limits.frame_bytes.max(mqtt.unwrap_or(0))
+    let wamp = Some(config.wamp.message_bytes_max).filter(|_| config.wamp.enabled);
+    let others = [mqtt, wamp].into_iter().flatten().max();
+    config.limits.frame_bytes.max(others.unwrap_or(0))
 }
 
 fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
@@ -595,6 +618,53 @@ fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
             paths: config.mqtt.paths.clone(),
             session: mqtt_settings(config),
         }),
+        wamp: config.wamp.enabled.then(|| wamp_door(config)),
+    }
+}
+
+fn wamp_door(config: &Config) -> front::Wamp {
+    let wamp = &config.wamp;
+    front::Wamp {
+        session: wamp_settings(config),
+        paths: wamp.paths.clone(),
+        message_bytes_max: clamp(wamp.message_bytes_max),
+        ping_interval: wamp.ping_interval,
+        ubjson_legacy: wamp.ubjson_legacy,
+        long_poll: wamp.long_poll.as_ref().map(|it| front::LongPoll {
+            poll_within: it.poll_timeout,
+            session_within: it.session_timeout,
+        }),
+        #[cfg(test)]
+        echo: None,
+    }
+}
+
+fn wamp_settings(config: &Config) -> session::wamp::Settings {
+    let (limits, wamp) = (&config.limits, &config.wamp);
+    session::wamp::Settings {
+        limits: restante_proto::wamp::Limits {
+            bytes_max: clamp(wamp.message_bytes_max),
+            text_bytes_max: clamp(limits.address_bytes),
+            ..restante_proto::wamp::Limits::default()
+        },
+        uris: match wamp.uri_check {
+            config::UriCheck::Loose => UriRules::Loose,
+            config::UriCheck::Strict => UriRules::Strict,
+        },
+        sequential_ids: wamp.sequential_ids,
+        open_within: limits.handshake_time,
+        leave_within: LEAVE_WITHIN,
+        publish_rate: publish_rate(limits),
+        window: u32::try_from(limits.window).unwrap_or(u32::MAX),
+        unacknowledged_max: wamp.unacknowledged_max,
+        authorizer: wamp.authorizer.clone(),
+        authorizer_cache: wamp.authorizer_cache,
+        disclosure: match wamp.disclose {
+            config::Disclose::Wished => Disclosure::Wished,
+            config::Disclose::Always => Disclosure::Always,
+            config::Disclose::Never => Disclosure::Never,
+        },
+        agent: SERVER.to_owned(),
     }
 }
 
@@ -656,6 +726,15 @@ async fn bind(addresses: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
+fn bind_unix(path: Option<&Path>) -> Result<Option<UnixSocket>> {
+    let Some(path) = path else { return Ok(None) };
+    let bound = UnixSocket::bind(path).with_context(|| {
+        let path = path.display();
+        format!("cannot listen on {path}: is another broker running there, or is it another file? (wamp.unix-socket says where)")
+    })?;
+    Ok(Some(bound))
+}
+
 async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let begun = Instant::now();
     loop {
@@ -689,6 +768,8 @@ fn announce(config: &Config, listeners: &Listeners, started: &Started, password:
     let Listeners {
         clients,
         mqtt,
+        wamp,
+        wamp_socket: _,
         admin,
     } = listeners;
     let on = config.mqtt.enabled;
@@ -705,6 +786,17 @@ fn announce(config: &Config, listeners: &Listeners, started: &Started, password:
             tell_urls(&mut text, config, ("mqtt", clients), (websocket, path));
         }
         tell_urls(&mut text, config, ("mqtt", mqtt), (tcp, ""));
+    }
+    if config.wamp.enabled {
+        for path in &config.wamp.paths {
+            tell_urls(&mut text, config, ("wamp", clients), (websocket, path));
+        }
+        let raw_socket = ["rs", "rss"];
+        tell_urls(&mut text, config, ("wamp", clients), (raw_socket, ""));
+        tell_urls(&mut text, config, ("wamp", wamp), (raw_socket, ""));
+        if let Some(path) = &config.wamp.unix_socket {
+            writeln!(text, "  {:8} unix:{}", "wamp", path.display()).ok();
+        }
     }
     tell_urls(
         &mut text,
@@ -809,6 +901,29 @@ impl Authenticate for Door {
         self.tell(peer, protocol, Some(tried), &proved);
         proved
     }
+
+    fn greet(&self, hello: &Hello, peer: SocketAddr) -> Result<Begun, Refusal> {
+        let greeted = self.auth.greet(hello, peer.ip());
+        self.tell_wamp(peer, None, &greeted);
+        greeted
+    }
+
+    fn answer<'a>(
+        &'a self,
+        exchange: Box<wamp::Exchange>,
+        signature: &'a str,
+        extra: &'a Dict,
+        peer: SocketAddr,
+    ) -> Welcomed<'a> {
+        Box::pin(async move {
+            let tried = exchange.user();
+            let tried = tried.map(|user| control::tried_user(&self.broker, user));
+            let answer = self.auth.answer(exchange, signature, extra, peer.ip());
+            let welcome = answer.await;
+            self.tell_wamp(peer, tried, &welcome);
+            welcome
+        })
+    }
 }
 
 impl Door {
@@ -824,6 +939,26 @@ impl Door {
             Err(NotBelieved::Throttled) => "too many wrong credentials",
             Err(NotBelieved::Busy) | Ok(_) => return,
         };
+        self.write(peer, protocol.as_str(), tried, why);
+    }
+
+    fn tell_wamp<T>(&self, peer: SocketAddr, tried: Option<String>, let_in: &Result<T, Refusal>) {
+        let why = match let_in {
+            Err(Refusal::Denied) => "wrong credentials",
+            Err(Refusal::Throttled) => "too many wrong credentials",
+            Err(Refusal::NoSuchRole) => "a role that is not theirs",
+            Err(
+                Refusal::NoMatchingMethod
+                | Refusal::Required
+                | Refusal::NoSuchRealm
+                | Refusal::Busy,
+            )
+            | Ok(_) => return,
+        };
+        self.write(peer, "wamp", tried, why);
+    }
+
+    fn write(&self, peer: SocketAddr, door: &str, tried: Option<String>, why: &str) {
         let why = match tried {
             Some(name) => format!("{why}: as {name}"),
             None => why.to_owned(),
@@ -831,7 +966,7 @@ impl Door {
         self.denials.denied(&Denied {
             principal: "",
             peer,
-            door: protocol.as_str(),
+            door,
             verb: "log-in",
             realm: "",
             address: &peer.ip().to_string(),

@@ -9,5 +9,6 @@ mod credentials;
 pub mod mbws;
 pub mod mqtt;
 mod rate;
+pub mod wamp;
 
 pub use credentials::{Credentials, NotAttached};

@@ -32,8 +32,8 @@ use rustls::crypto::CryptoProvider;
 pub use certificates::Certificates;
 pub use connect::{ConnectOptions, Connector, Untrusted};
 pub use files::{Finding, TlsError, check};
-pub use gate::{Admitted, Gate, TurnedAway, begins_tls};
-pub use stream::Stream;
+pub use gate::{Admitted, Gate, HANDSHAKE, TurnedAway};
+pub use stream::{Stream, first_byte};
 
 /// The only protocol inside, until a door speaks another: who offers others alone is refused (RFC 7301 §3.2).
 const ALPN: &[u8] = b"http/1.1";

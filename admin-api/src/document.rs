@@ -22,7 +22,7 @@ pub struct Realm {
     pub max_connections: Option<u64>,
 }
 
-/// Somebody who logs in with a password or a certificate.
+/// Somebody who logs in with a password, a certificate or a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct User {
@@ -35,6 +35,10 @@ pub struct User {
     /// Names in client certificates that are this user's: `cn:NAME`, `dns:NAME`, `uri:URI`, `email:ADDRESS` or
     /// `sha256:HEX`, the certificate's fingerprint.
     pub certificates: Vec<String>,
+    /// Ed25519 public keys that are this user's, 64 hexadecimal digits each, for WAMP's method `cryptosign`; at most 8. A key is one
+    /// user's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub public_keys: Vec<String>,
     /// The password's Argon2id hash, as a PHC string. None: no password lets this user in. Never shown by the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<String>,
@@ -42,25 +46,49 @@ pub struct User {
     /// not let this user in. Made whenever the broker hashes a password. Never shown by the API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scram_verifier: Option<String>,
+    /// What WAMP-CRA needs of the same password: `WAMPCRA$ITERATIONS:KEYLEN:SALT$KEY`. As good as the password for that method. None:
+    /// WAMP-CRA does not let this user in. Made whenever the broker hashes a password. Never shown by the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wampcra_key: Option<String>,
+    /// What WAMP's method `scram` needs of the same password: `SCRAM-ARGON2ID13$ITERATIONS:MEMORY:SALT$STOREDKEY:SERVERKEY`. None: it
+    /// does not let this user in. Made whenever the broker hashes a password. Never shown by the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scram_argon2_verifier: Option<String>,
 }
 
 impl User {
-    /// Takes the password of `other`: both secrets, or neither. They are never mixed, or an old password would still do for one.
+    /// Takes the password of `other`: all its secrets, or none. They are never mixed, or an old password would still do for one.
     pub fn take_password(&mut self, other: &User) {
         self.password_hash.clone_from(&other.password_hash);
         self.scram_verifier.clone_from(&other.scram_verifier);
+        self.wampcra_key.clone_from(&other.wampcra_key);
+        self.scram_argon2_verifier
+            .clone_from(&other.scram_argon2_verifier);
+    }
+
+    /// All that is kept of the password, its hash first.
+    #[must_use]
+    pub fn password_secrets(&self) -> [Option<&str>; 4] {
+        [
+            self.password_hash.as_deref(),
+            self.scram_verifier.as_deref(),
+            self.wampcra_key.as_deref(),
+            self.scram_argon2_verifier.as_deref(),
+        ]
     }
 
     /// Whether it has any of a password's secrets.
     #[must_use]
     pub fn has_password_secrets(&self) -> bool {
-        self.password_hash.is_some() || self.scram_verifier.is_some()
+        self.password_secrets().iter().any(Option::is_some)
     }
 
     /// Without what came of a secret.
     pub fn clear_password(&mut self) {
         self.password_hash = None;
         self.scram_verifier = None;
+        self.wampcra_key = None;
+        self.scram_argon2_verifier = None;
     }
 }
 

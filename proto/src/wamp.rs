@@ -32,6 +32,7 @@ mod error;
 mod fanout;
 mod json;
 mod limits;
+mod list;
 mod message;
 mod msgpack;
 mod number;
@@ -56,6 +57,8 @@ pub use payload::{Content, Payload, RawValue};
 pub use serializer::Serializer;
 pub use value::{Dict, ID_MAX, Value, WrongType};
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

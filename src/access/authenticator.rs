@@ -5,7 +5,7 @@
 //! Bearer a.b.c ─▶ peer's bucket ─▶ queue ─▶ signature, claims, two at a time ───────▶ Principal
 //! Basic ────────▶ peer's bucket ─▶ cache ─▶ account's bucket ─▶ queue ─▶ Argon2, two at a time ─▶ Principal, cache
 //! certificate ──▶ its names, among all users' ──────────────────────────────────────▶ Principal
-//! SCRAM ────────▶ peer's and account's bucket ─▶ challenge ─▶ the same buckets, proof ─▶ Principal
+//! SCRAM, WAMP ──▶ peer's and account's bucket ─▶ challenge ─▶ the same buckets, proof ─▶ Principal
 //! ```
 //!
 //! A password costs tens of milliseconds and 19 MiB to check, so that few are checked at once, a bounded number waits, and
@@ -21,6 +21,7 @@
 //! - `guessing_has_to_wait`, by peer and by account, while tokens do not.
 //! - `guessing_from_elsewhere_locks_nobody_out`.
 //! - `a_proof_is_a_try_like_any_other` (SCRAM; `authenticator/proof.rs`).
+//! - `an_answer_is_a_try_like_any_other` (WAMP; `authenticator/wamp.rs`).
 //!
 //! Not here: what a refusal looks like in a protocol.
 
@@ -40,6 +41,7 @@ use super::throttle::{Recent, Throttle};
 use super::{Credentials, Current, Identity, Principal, Secret, Settings, certificate, token};
 
 mod proof;
+mod wamp;
 
 /// Argon2 runs at once: two keep two cores and 38 MiB busy, and leave the rest to messages.
 const RUNNING_MAX: usize = 2;
@@ -139,6 +141,9 @@ enum Way {
     Jwt,
     Certificate,
     Scram,
+    Cra,
+    Key,
+    Anonymous,
 }
 
 impl Way {
@@ -150,6 +155,9 @@ impl Way {
             Way::Jwt => "jwt",
             Way::Certificate => "certificate",
             Way::Scram => "scram",
+            Way::Cra => "wampcra",
+            Way::Key => "cryptosign",
+            Way::Anonymous => "anonymous",
         }
     }
 }

@@ -117,8 +117,7 @@ impl Bootstrap {
         };
         user.roles.push(ADMIN.to_owned());
         user.disabled = false;
-        user.password_hash = Some(secrets.hash);
-        user.scram_verifier = Some(secrets.verifier);
+        secrets.put_into(&mut user);
         let id = id(DocumentKind::User, ADMIN);
         self.changes.push((id, Document::User(user)));
         if settings.admin_password_file.is_none() {

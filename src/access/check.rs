@@ -13,11 +13,13 @@ use super::index::ANY;
 use super::pattern::Pattern;
 use super::principal::{ADMIN, MONITOR};
 use super::scram::Verifier;
-use super::token;
+use super::{token, wamp};
 use crate::registry::{DocumentKind, Role, Rule, Token, User};
 
 const DESCRIPTION_BYTES_MAX: usize = 4096;
 const LIST_MAX: usize = 256;
+const PUBLIC_KEYS_MAX: usize = 8;
+const ALONE: &str = "stands beside a `password_hash`, of the same password, and there is none";
 const NO_NAME: &str =
     "is no name: 1 to 256 bytes, not `*`, no colon, no control characters, no space at an end";
 
@@ -71,17 +73,31 @@ pub fn check_user(user: &User) -> Checked {
     {
         faults.add("/password_hash", error.to_string());
     }
-    match (&user.scram_verifier, &user.password_hash) {
-        (Some(_), None) => {
-            let why = "stands beside a `password_hash`, of the same password, and there is none";
-            faults.add("/scram_verifier", why.to_owned());
+    faults.public_keys(&user.public_keys);
+    let hash = user.password_hash.as_deref();
+    let is = |secret: Option<&str>, read: fn(&str) -> Option<String>| match (secret, hash) {
+        (Some(_), None) => Some(ALONE.to_owned()),
+        (Some(secret), Some(_)) => read(secret),
+        (None, _) => None,
+    };
+    let verifier = is(user.scram_verifier.as_deref(), |it| {
+        Verifier::from_text(it).err().map(|it| it.to_string())
+    });
+    let cra = is(user.wampcra_key.as_deref(), |it| {
+        wamp::CraKey::from_text(it).err().map(|it| it.to_string())
+    });
+    let argon = is(user.scram_argon2_verifier.as_deref(), |it| {
+        let read = wamp::ArgonVerifier::from_text(it);
+        read.err().map(|it| it.to_string())
+    });
+    for (pointer, detail) in [
+        ("/scram_verifier", verifier),
+        ("/wampcra_key", cra),
+        ("/scram_argon2_verifier", argon),
+    ] {
+        if let Some(detail) = detail {
+            faults.add(pointer, detail);
         }
-        (Some(verifier), Some(_)) => {
-            if let Err(error) = Verifier::from_text(verifier) {
-                faults.add("/scram_verifier", error.to_string());
-            }
-        }
-        (None, _) => {}
     }
     faults.finish()
 }
@@ -188,6 +204,16 @@ impl Faults {
         });
     }
 
+    fn public_keys(&mut self, keys: &[String]) {
+        if keys.len() > PUBLIC_KEYS_MAX {
+            self.add("/public_keys", "has more than 8 items".to_owned());
+            return;
+        }
+        self.list("/public_keys", keys, |key| {
+            wamp::complaint(key).map(str::to_owned)
+        });
+    }
+
     /// Complains of each item that `complaint` does, and of those that are there twice.
     fn list(
         &mut self,
@@ -220,7 +246,7 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::rule;
+    use super::super::testing::{self, rule};
     use super::*;
     use crate::registry::{Grant, Verb};
     use restante_admin_api::document::{Effect, PreviousSecret};
@@ -232,6 +258,8 @@ mod tests {
         faults.into_iter().map(|(pointer, _)| pointer).collect()
     }
 
+    const KEY: &str = "1adfc8bfe1d35616e64dffbd900096f23b066f914c8c2ffbb66f6075b96e116d";
+
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
@@ -242,8 +270,11 @@ mod tests {
             description: "x".repeat(5000),
             roles: texts(&["shop", "*", "a:b", "shop"]),
             certificates: texts(&["cn:ada", "ada"]),
+            public_keys: texts(&[KEY, "a1", KEY, &"0".repeat(64), &KEY.to_uppercase()]),
             password_hash: Some("plain".to_owned()),
             scram_verifier: Some("plain".to_owned()),
+            wampcra_key: Some("plain".to_owned()),
+            scram_argon2_verifier: Some("plain".to_owned()),
             ..User::default()
         };
         assert_eq!(
@@ -255,14 +286,31 @@ mod tests {
                 "/roles/3",
                 "/certificates/1",
                 "/password_hash",
-                "/scram_verifier"
+                "/public_keys/1",
+                "/public_keys/2",
+                "/public_keys/3",
+                "/public_keys/4",
+                "/scram_verifier",
+                "/wampcra_key",
+                "/scram_argon2_verifier",
             ]
         );
         let alone = User {
             scram_verifier: Some(Verifier::new("correct horse").unwrap().to_text()),
+            wampcra_key: Some(wamp::CraKey::new("correct horse").unwrap().to_text()),
             ..User::default()
         };
-        assert_eq!(places(check_user(&alone)), ["/scram_verifier"]);
+        assert_eq!(
+            places(check_user(&alone)),
+            ["/scram_verifier", "/wampcra_key"]
+        );
+        let many = User {
+            public_keys: (0..9)
+                .map(|it| KEY.replace("1adf", &format!("{it:04}")))
+                .collect(),
+            ..User::default()
+        };
+        assert_eq!(places(check_user(&many)), ["/public_keys"]);
         let token = Token {
             label: " ci".to_owned(),
             hash: "x".to_owned(),
@@ -291,11 +339,9 @@ mod tests {
     #[test]
     fn what_is_right_is_taken() {
         let user = User {
-            roles: texts(&["shop", "admin"]),
             certificates: texts(&["cn:ada", "dns:ada.example"]),
-            password_hash: Some(hash::NOBODY.to_owned()),
-            scram_verifier: Some(Verifier::new("correct horse").unwrap().to_text()),
-            ..User::default()
+            public_keys: texts(&[KEY]),
+            ..testing::user("correct horse", &["shop", "admin"])
         };
         assert_eq!(check_user(&user), Ok(()));
         assert_eq!(check_user(&User::default()), Ok(()));

@@ -7,9 +7,9 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::Secret;
+use super::{Secret, token};
 
 /// Longer names and secrets are refused unread: hashing them would be work for a stranger.
 pub(super) const NAME_BYTES_MAX: usize = 256;
@@ -82,6 +82,19 @@ impl Credentials {
         })
     }
 
+    /// What a client shows in the place of a password, whose it says or not: by its form, a token of ours or a JWT is one, whoever is
+    /// named beside it.
+    ///
+    /// # Errors
+    /// [`HeaderError`], as [`Credentials::basic`] and [`Credentials::bearer`]; also [`HeaderError::Malformed`] for a password of nobody.
+    pub fn of_secret(user: Option<&str>, secret: &str) -> Result<Credentials, HeaderError> {
+        match user {
+            _ if has_form_of_token(secret) => Credentials::bearer(secret),
+            Some(user) => Credentials::basic(user, secret),
+            None => Err(HeaderError::Malformed),
+        }
+    }
+
     /// Reads the value of an `Authorization` header.
     ///
     /// # Errors
@@ -104,6 +117,14 @@ impl Credentials {
             Err(HeaderError::Scheme)
         }
     }
+}
+
+/// A JWT is three parts in base64url, the first of which begins as JSON does.
+fn has_form_of_token(text: &str) -> bool {
+    let is_part = |part: &str| URL_SAFE_NO_PAD.decode(part).is_ok();
+    let is_jwt =
+        || text.starts_with("ey") && text.split('.').count() == 3 && text.split('.').all(is_part);
+    text.len() <= TOKEN_BYTES_MAX && (token::is_token(text) || is_jwt())
 }
 
 impl fmt::Debug for Credentials {
@@ -143,6 +164,22 @@ mod tests {
             Ok((Some("ada".to_owned()), String::new()))
         );
         assert_eq!(read("Bearer rst_a_b"), Ok((None, "rst_a_b".to_owned())));
+    }
+
+    #[test]
+    fn a_secret_is_a_token_by_its_form_and_a_password_otherwise() {
+        let of = |user: Option<&str>, secret: &str| match Credentials::of_secret(user, secret) {
+            Ok(Credentials::Basic { user, password }) => format!("{user}:{}", password.expose()),
+            Ok(Credentials::Bearer { token }) => token.expose().to_owned(),
+            Err(error) => format!("{error:?}"),
+        };
+        assert_eq!(of(Some("ada"), "pw.pw.pw"), "ada:pw.pw.pw");
+        assert_eq!(of(Some("ada"), "eye.bye"), "ada:eye.bye");
+        assert_eq!(of(Some("ada"), "rst_a_b"), "rst_a_b");
+        assert_eq!(of(None, "eyJh.eyJz.c2ln"), "eyJh.eyJz.c2ln");
+        assert_eq!(of(None, "pw"), "Malformed");
+        assert_eq!(of(Some("ada"), &"eyJh".repeat(3000)), "TooLong");
+        assert_eq!(of(Some("ada"), "a\nb"), "Malformed");
     }
 
     #[test]

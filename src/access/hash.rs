@@ -2,7 +2,7 @@
 //!
 //! - A password is stored as Argon2id with 19 MiB, two passes, one lane (OWASP's least), as a PHC string.
 //! - An API key has 256 random bits, so that there is nothing to guess: BLAKE2b-256 of it is stored.
-//! - Beside it is what SCRAM needs (`scram`), of the same password.
+//! - Beside it is what SCRAM (`scram`) and WAMP's methods (`wamp`) need, of the same password.
 //! - The cache of passwords that were right lately is keyed by BLAKE2b with a key that only this process has, so that
 //!   what is in memory is of no use elsewhere.
 
@@ -17,6 +17,8 @@ use rand::rngs::{SysError, SysRng};
 use subtle::ConstantTimeEq;
 
 use super::scram::Verifier;
+use super::wamp;
+use crate::registry::User;
 
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
@@ -37,20 +39,12 @@ impl Digest {
 
     /// As 64 hexadecimal digits.
     pub(super) fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        to_hex(&self.0)
     }
 
     /// The reverse of [`Digest::to_hex`].
     pub(super) fn from_hex(hex: &str) -> Option<Digest> {
-        let mut bytes = [0; 32];
-        let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if hex.len() != 64 || !hex.as_bytes().iter().all(lower) {
-            return None;
-        }
-        for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-        }
-        Some(Digest(bytes))
+        from_hex(hex).map(Digest)
     }
 
     /// As it is.
@@ -68,6 +62,24 @@ impl Digest {
     pub(super) fn matches(self, other: Digest) -> bool {
         self.0.ct_eq(&other.0).into()
     }
+}
+
+/// Hexadecimal digits in lower case, two for each byte.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The reverse of [`to_hex`], for exactly `N` bytes.
+pub(super) fn from_hex<const N: usize>(hex: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if hex.len() != 2 * N || !hex.as_bytes().iter().all(lower) {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// A hash that only this process can compute.
@@ -101,6 +113,10 @@ pub struct PasswordSecrets {
     pub hash: String,
     /// SCRAM's verifier.
     pub verifier: String,
+    /// WAMP-CRA's key.
+    pub cra_key: String,
+    /// The verifier of autobahn's SCRAM.
+    pub argon_verifier: String,
 }
 
 /// Why nothing is kept of a password: it cannot be hashed.
@@ -113,12 +129,22 @@ pub(super) enum HashError {
 }
 
 impl PasswordSecrets {
-    /// With fresh salts. As slow as [`hash_password`], and some milliseconds more.
+    /// With fresh salts. About twice as slow as [`hash_password`].
     pub(super) fn of(password: &str) -> Result<PasswordSecrets, HashError> {
         Ok(PasswordSecrets {
             hash: hash_password(password)?,
             verifier: Verifier::new(password)?.to_text(),
+            cra_key: wamp::CraKey::new(password)?.to_text(),
+            argon_verifier: wamp::ArgonVerifier::new(password)?.to_text(),
         })
+    }
+
+    /// Puts them all into a user's document.
+    pub fn put_into(self, user: &mut User) {
+        user.password_hash = Some(self.hash);
+        user.scram_verifier = Some(self.verifier);
+        user.wampcra_key = Some(self.cra_key);
+        user.scram_argon2_verifier = Some(self.argon_verifier);
     }
 }
 

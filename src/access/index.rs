@@ -135,6 +135,8 @@ pub(super) struct Asker<'a> {
     pub(super) user: &'a str,
     /// None, or empty: the client has none, and `${client}` matches nothing.
     pub(super) client: Option<&'a str>,
+    /// Whether they have shown nothing: rules for everybody with credentials allow them nothing, and deny them what they deny.
+    pub(super) is_anonymous: bool,
 }
 
 /// What rules say, by a rule's number.
@@ -336,8 +338,13 @@ impl Index {
             .realms
             .get(realm)
             .filter(|here| Some(*here) != everywhere);
-        let roles = asker.roles.iter().map(String::as_str).chain([ANY]);
-        for role in roles.filter_map(|role| self.roles.get(role)) {
+        let roles = asker.roles.iter().map(|role| (role.as_str(), false));
+        let roles = roles.chain([(ANY, asker.is_anonymous)]);
+        for (role, denies_only) in roles {
+            let Some(role) = self.roles.get(role) else {
+                continue;
+            };
+            let allowed = found.allow;
             for realm in here.iter().chain(everywhere.iter()) {
                 let Some(root) = self.roots.get(&pair(*role, **realm)) else {
                     continue;
@@ -349,6 +356,9 @@ impl Index {
                 } else {
                     walk.address(*root, 0, &segments, &mut found);
                 }
+            }
+            if denies_only {
+                found.allow = allowed;
             }
         }
         match found {

@@ -1,7 +1,7 @@
 //! Somebody who has shown credentials: what they are called, what they are, and how that is known.
 //!
 //! Names say by their form what kind of principal has them, so that nobody can be taken for another: a user's name has no
-//! colon, `token:LABEL` and `jwt:SUBJECT` have one.
+//! colon; `token:LABEL`, `jwt:SUBJECT` and `anonymous:` have one.
 
 use std::sync::Arc;
 
@@ -12,13 +12,16 @@ pub const ADMIN: &str = "admin";
 /// The built-in role that may see what is not secret, and scrape metrics.
 pub const MONITOR: &str = "monitor";
 
+/// What all who have shown nothing are called, where the configuration lets them in.
+pub const ANONYMOUS: &str = "anonymous:";
+
 pub(super) const TOKEN_PREFIX: &str = "token:";
 pub(super) const JWT_PREFIX: &str = "jwt:";
 
 /// Somebody who has shown credentials. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// A user's name, `token:LABEL` or `jwt:SUBJECT`.
+    /// A user's name, `token:LABEL`, `jwt:SUBJECT`, or [`ANONYMOUS`].
     pub name: Arc<str>,
     /// What they were given to be.
     pub roles: Arc<[String]>,
@@ -54,6 +57,13 @@ pub enum Identity {
         /// The name in the certificate that is the user's, as in the user's document.
         shown: Arc<str>,
     },
+    /// A user, by a private key.
+    PublicKey {
+        /// The key's public half, as in the user's document.
+        shown: Arc<str>,
+    },
+    /// Nobody: nothing was shown, and the configuration lets such in. Rules for everybody with credentials give them nothing.
+    Anonymous,
     /// The broker itself.
     Broker,
 }

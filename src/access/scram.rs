@@ -24,6 +24,7 @@
 //! Rules: RFC 5802 §3, §5, §7; RFC 7677 §3, §4; RFC 4013 (SASLprep); the stored form is RFC 5803's.
 
 mod exchange;
+mod keys;
 mod message;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -39,6 +40,8 @@ use rand::rngs::{SysError, SysRng};
 use sha2::{Digest as _, Sha256};
 
 pub use exchange::Exchange;
+pub(super) use keys::{Keys, both};
+pub(super) use message::is_nonce;
 pub(crate) use message::{ClientFirst, ScramError};
 
 /// The method's name, in SASL and in MQTT.
@@ -54,21 +57,20 @@ const ITERATIONS_MIN: u32 = 4096;
 /// The most: a client would be busy for seconds.
 const ITERATIONS_MAX: u32 = 1_000_000;
 
-const SALT_BYTES: usize = 16;
+pub(super) const SALT_BYTES: usize = 16;
 /// Of a verifier that was made elsewhere.
 const SALT_BYTES_MIN: usize = 8;
 const SALT_BYTES_MAX: usize = 64;
 
 /// An HMAC-SHA-256, a key or a signature.
-type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 /// What is kept of a password for SCRAM. A secret like a password's hash, and shown by nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verifier {
     salt: Vec<u8>,
     iterations: u32,
-    stored_key: Key,
-    server_key: Key,
+    keys: Keys,
 }
 
 /// Why a text is no verifier that is taken.
@@ -99,8 +101,7 @@ impl Verifier {
         Verifier {
             salt: salt.to_vec(),
             iterations,
-            stored_key: hash(&mac(&salted, b"Client Key")),
-            server_key: mac(&salted, b"Server Key"),
+            keys: Keys::of(&salted),
         }
     }
 
@@ -110,17 +111,15 @@ impl Verifier {
         Verifier {
             salt: of("salt").into_iter().take(SALT_BYTES).collect(),
             iterations: ITERATIONS,
-            stored_key: of("stored key"),
-            server_key: of("server key"),
+            keys: Keys::made_up(key, user),
         }
     }
 
     /// As it is stored: `SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY` (RFC 5803; PostgreSQL has the same).
     pub(super) fn to_text(&self) -> String {
-        let [salt, stored_key, server_key] =
-            [&self.salt[..], &self.stored_key, &self.server_key].map(|it| STANDARD.encode(it));
+        let (salt, keys) = (self.salt_text(), self.keys.to_text());
         let iterations = self.iterations;
-        format!("{SCRAM_SHA_256}${iterations}:{salt}${stored_key}:{server_key}")
+        format!("{SCRAM_SHA_256}${iterations}:{salt}${keys}")
     }
 
     /// The reverse of [`Verifier::to_text`].
@@ -128,13 +127,8 @@ impl Verifier {
     /// # Errors
     /// [`VerifierError`]: it lets nobody in.
     pub(super) fn from_text(text: &str) -> Result<Verifier, VerifierError> {
-        let (iterations, salt, stored_key, server_key) = parts(text).ok_or(VerifierError::Form)?;
-        let decode = |text| STANDARD.decode(text).map_err(|_| VerifierError::Form);
-        let key = |text| Key::try_from(decode(text)?).map_err(|_| VerifierError::Form);
-        let salt = decode(salt)?;
-        if !(SALT_BYTES_MIN..=SALT_BYTES_MAX).contains(&salt.len()) {
-            return Err(VerifierError::Form);
-        }
+        let (iterations, salt, keys) = parts(text).ok_or(VerifierError::Form)?;
+        let salt = salt_of(salt).ok_or(VerifierError::Form)?;
         let iterations = iterations.parse().map_err(|_| VerifierError::Form)?;
         if !(ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
             return Err(VerifierError::Iterations);
@@ -142,9 +136,23 @@ impl Verifier {
         Ok(Verifier {
             salt,
             iterations,
-            stored_key: key(stored_key)?,
-            server_key: key(server_key)?,
+            keys: Keys::from_text(keys).ok_or(VerifierError::Form)?,
         })
+    }
+
+    /// What the client hashes its password with: base 64.
+    pub(super) fn salt_text(&self) -> String {
+        STANDARD.encode(&self.salt)
+    }
+
+    /// How often it does.
+    pub(super) fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
+    /// What its proof is checked with.
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
     }
 }
 
@@ -155,25 +163,36 @@ impl fmt::Debug for Verifier {
     }
 }
 
-fn parts(text: &str) -> Option<(&str, &str, &str, &str)> {
+fn parts(text: &str) -> Option<(&str, &str, &str)> {
     let rest = text.strip_prefix(SCRAM_SHA_256)?.strip_prefix('$')?;
     let (cost, keys) = rest.split_once('$')?;
     let (iterations, salt) = cost.split_once(':')?;
-    let (stored_key, server_key) = keys.split_once(':')?;
-    let digits = |it: &str| !it.starts_with('0') && it.bytes().all(|byte| byte.is_ascii_digit());
-    digits(iterations).then_some((iterations, salt, stored_key, server_key))
+    is_number(iterations).then_some((iterations, salt, keys))
+}
+
+/// Digits, as a number is written: no sign, no zero in front.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A salt in base 64, of a length that is taken.
+pub(super) fn salt_of(text: &str) -> Option<Vec<u8>> {
+    let salt = STANDARD.decode(text).ok()?;
+    (SALT_BYTES_MIN..=SALT_BYTES_MAX)
+        .contains(&salt.len())
+        .then_some(salt)
 }
 
 /// SASLprep, as clients do it. A password that it does not allow, as with characters that are younger than its tables, is taken as it
 /// is: a client that does the same gets in, one that refuses to does not, and the password works everywhere else.
-fn prepared(password: &str) -> Cow<'_, str> {
+pub(super) fn prepared(password: &str) -> Cow<'_, str> {
     match stringprep::saslprep(password) {
         Ok(prepared) if !prepared.is_empty() => prepared,
         _ => Cow::Borrowed(password),
     }
 }
 
-fn mac(key: &[u8], message: &[u8]) -> Key {
+pub(super) fn mac(key: &[u8], message: &[u8]) -> Key {
     // HMAC takes a key of any length (RFC 2104 §2): the error is of MACs that do not.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         unreachable!("HMAC takes keys of any length")

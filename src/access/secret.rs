@@ -38,15 +38,20 @@ impl Secret {
 }
 
 /// `count` letters of the alphabet above: 5 bits each, from the system's generator.
-pub(super) fn random_letters(count: usize) -> Result<String, SysError> {
+pub(crate) fn random_letters(count: usize) -> Result<String, SysError> {
     let mut bytes = vec![0; count];
     SysRng.try_fill_bytes(&mut bytes)?;
+    Ok(letters(&bytes, count))
+}
+
+/// The first `count` bytes as letters of that alphabet, each of 5 of the byte's bits.
+pub(super) fn letters(bytes: &[u8], count: usize) -> String {
     // 256 is a multiple of 32: each letter is as likely as the others.
-    Ok(bytes
-        .iter()
+    let bytes = bytes.iter().take(count);
+    bytes
         .filter_map(|byte| ALPHABET.get(usize::from(byte % 32)))
         .map(|letter| char::from(*letter))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the configuration says of access: who may issue JWTs, and what bounds guessing.
+//! What the configuration says of access: who may issue JWTs, what bounds guessing, and what those are who show nothing.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,15 +14,18 @@ pub struct Settings {
     pub attempts_per_minute: u32,
     /// A file with the password of the first administrator.
     pub admin_password_file: Option<PathBuf>,
+    /// What those who show nothing are. None: they are not let in.
+    pub anonymous_role: Option<String>,
 }
 
 impl Default for Settings {
-    /// No JWTs, ten attempts, a random first password.
+    /// No JWTs, ten attempts, a random first password, nobody unknown.
     fn default() -> Settings {
         Settings {
             issuers: Vec::new(),
             attempts_per_minute: 10,
             admin_password_file: None,
+            anonymous_role: None,
         }
     }
 }

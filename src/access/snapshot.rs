@@ -27,7 +27,7 @@ use restante_storage::UnixMillis;
 use super::grants::Grants;
 use super::hash::Digest;
 use super::index::{Asker, Index, Said};
-use super::principal::{ADMIN, Identity, MONITOR, Principal, TOKEN_PREFIX};
+use super::principal::{ADMIN, ANONYMOUS, Identity, MONITOR, Principal, TOKEN_PREFIX};
 use super::settings::Settings;
 use crate::registry::{Document, DocumentKind, Grant, Registry, Token, User, Verb};
 
@@ -39,6 +39,10 @@ pub struct Access {
     labels: HashMap<Box<str>, Box<str>>,
     /// Users, by the names in their certificates; none: more than one user has that name.
     certificates: HashMap<Box<str>, Option<Arc<str>>>,
+    /// Users, by their public keys; none: more than one user has that key.
+    public_keys: HashMap<Box<str>, Option<Arc<str>>>,
+    /// What those are who show nothing; none: they are not let in.
+    anonymous_role: Option<String>,
     /// Who may issue JWTs, and whether those may have the role `admin`.
     issuers: HashMap<Box<str>, bool>,
 }
@@ -118,7 +122,9 @@ impl Access {
         Access {
             rules: Index::new(rules),
             labels: labels(registry),
-            certificates: certificates(registry),
+            certificates: owners(registry, |user| &user.certificates),
+            public_keys: owners(registry, |user| &user.public_keys),
+            anonymous_role: settings.anonymous_role.clone(),
             issuers: issuers
                 .map(|issuer| (issuer.issuer.as_str().into(), issuer.allow_admin))
                 .collect(),
@@ -196,6 +202,7 @@ impl Access {
             roles: &who.roles,
             user: &who.name,
             client,
+            is_anonymous: who.identity == Identity::Anonymous,
         };
         self.rules.ask(&asker, verb, realm, asked)
     }
@@ -215,6 +222,12 @@ impl Access {
                 (**user == *who.name).then_some(())?;
                 self.user_principal(user, who.identity.clone(), who.expires)?
             }
+            Identity::PublicKey { shown } => {
+                let user = self.user_of_public_key(shown)?;
+                (**user == *who.name).then_some(())?;
+                self.user_principal(user, who.identity.clone(), None)?
+            }
+            Identity::Anonymous => self.anonymous()?,
             Identity::Token { id, mark } => self.token_principal(id, *mark, now)?,
             Identity::Jwt { issuer } => {
                 let allow_admin = *self.issuers.get(&**issuer)?;
@@ -284,10 +297,22 @@ impl Access {
 
     fn password_mark(&self, name: &str) -> Option<u64> {
         let (user, _) = self.user(name)?;
-        let hash = user.password_hash.as_deref()?;
-        // Both are of one password: a session that began with either ends when either is another.
-        let verifier = user.scram_verifier.as_deref().unwrap_or_default();
-        Some(Digest::of(&format!("{hash}{verifier}")).mark())
+        user.password_hash.as_ref()?;
+        // All are of one password: a session that began with one of them ends when any is another.
+        let secrets = user.password_secrets();
+        let secrets = secrets.map(Option::unwrap_or_default).concat();
+        Some(Digest::of(&secrets).mark())
+    }
+
+    /// Somebody who has shown nothing, if such are let in.
+    pub(super) fn anonymous(&self) -> Option<Principal> {
+        let role = self.anonymous_role.clone()?;
+        Some(Principal {
+            name: ANONYMOUS.into(),
+            roles: [role].into(),
+            identity: Identity::Anonymous,
+            expires: None,
+        })
     }
 
     /// The id of the token with this label: no two may have the same.
@@ -315,6 +340,11 @@ impl Access {
     /// The one user that has a name in its certificates.
     pub(super) fn user_of_certificate(&self, name: &str) -> Option<&Arc<str>> {
         self.certificates.get(name)?.as_ref()
+    }
+
+    /// The one user that has a public key.
+    pub(super) fn user_of_public_key(&self, key: &str) -> Option<&Arc<str>> {
+        self.public_keys.get(key)?.as_ref()
     }
 
     /// Whether two users have a name in their certificates.
@@ -398,14 +428,18 @@ fn labels(registry: &Registry) -> HashMap<Box<str>, Box<str>> {
     tokens.filter_map(label).collect()
 }
 
-fn certificates(registry: &Registry) -> HashMap<Box<str>, Option<Arc<str>>> {
+/// Who has what, where nobody may have what another has; none: more than one has it.
+fn owners(
+    registry: &Registry,
+    of: impl Fn(&User) -> &Vec<String>,
+) -> HashMap<Box<str>, Option<Arc<str>>> {
     let mut users: HashMap<Box<str>, Option<Arc<str>>> = HashMap::new();
     for stored in registry.of_kind(DocumentKind::User) {
         let Document::User(user) = &stored.document else {
             continue;
         };
         let owner: Arc<str> = stored.id.name.as_str().into();
-        for name in &user.certificates {
+        for name in of(user) {
             users
                 .entry(name.as_str().into())
                 .and_modify(|other| {

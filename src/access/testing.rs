@@ -92,12 +92,12 @@ pub(crate) fn rule(effect: Effect, role: &str, verbs: &[Verb], realm: &str, filt
 /// A user with a password; takes as long as hashing does.
 pub(crate) fn user(password: &str, roles: &[&str]) -> User {
     let secrets = PasswordSecrets::of(password).expect("hashes");
-    User {
+    let mut user = User {
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-        password_hash: Some(secrets.hash),
-        scram_verifier: Some(secrets.verifier),
         ..User::default()
-    }
+    };
+    secrets.put_into(&mut user);
+    user
 }
 
 /// Somebody whom no change of documents touches, if the name has a colon: any other is a user's, who is not there.

@@ -273,6 +273,60 @@ fn what_somebody_lost_is_lost_when_they_are_renewed() {
 }
 
 #[test]
+fn rules_for_everybody_give_nothing_to_who_shows_nothing() {
+    let public = || rule(Effect::Allow, "*", &[Verb::Send], "*", "public/#");
+    let secret = || rule(Effect::Deny, "*", &[Verb::Send], "*", "public/secret");
+    let guests = || rule(Effect::Allow, "guest", &[Verb::Send], "*", "public/#");
+    let mut house = House::new();
+    assert_eq!(house.access().anonymous(), None);
+    house.settings.anonymous_role = Some("guest".to_owned());
+    let mut house = house.rule("public", public()).rule("secret", secret());
+    let anonymous = house.access().anonymous().unwrap();
+    assert!(anonymous.name.contains(':'), "no user can be called that");
+    let may = |house: &House, who: &Principal, address: &str| {
+        let access = house.access();
+        access.allows(who, None, Verb::Send, "default", address)
+    };
+    let somebody = principal("ada", &["guest"]);
+    assert!(may(&house, &somebody, "public/a") && !may(&house, &anonymous, "public/a"));
+    house = house.rule("guests", guests());
+    assert!(may(&house, &anonymous, "public/a"));
+    for who in [&somebody, &anonymous] {
+        assert!(!may(&house, who, "public/secret"));
+    }
+    assert_eq!(
+        house.access().renew(&anonymous, NOW).as_ref(),
+        Some(&anonymous)
+    );
+    house.settings.anonymous_role = Some("other".to_owned());
+    let renewed = house.access().renew(&anonymous, NOW).unwrap();
+    assert!(renewed.has_role("other") && !renewed.has_role("guest"));
+    house.settings.anonymous_role = None;
+    assert_eq!(house.access().renew(&anonymous, NOW), None);
+}
+
+#[test]
+fn a_key_is_its_users_until_it_is_taken_from_them() {
+    let with = |keys: &[&str]| User {
+        public_keys: keys.iter().map(|it| (*it).to_owned()).collect(),
+        ..user(&["shop"], &[])
+    };
+    let mut house = House::new().user("ada", with(&["k1", "k2"]));
+    let ada = Principal {
+        identity: Identity::PublicKey { shown: "k1".into() },
+        ..house.access().principal_named("ada", NOW).unwrap()
+    };
+    assert_eq!(house.access().renew(&ada, NOW).as_ref(), Some(&ada));
+    let other = renewed(&mut house, &ada, "ada", Document::User(with(&["k2"])));
+    assert_eq!(other, None);
+    let back = renewed(&mut house, &ada, "ada", Document::User(with(&["k1"])));
+    assert!(back.is_some());
+    // No door lets two users have it; if they had, it would be nobody's.
+    let two = renewed(&mut house, &ada, "eve", Document::User(with(&["k1"])));
+    assert_eq!(two, None);
+}
+
+#[test]
 fn a_session_ends_with_the_password_that_began_it() {
     let with = |hash: Option<&str>| User {
         password_hash: hash.map(str::to_owned),

@@ -32,6 +32,7 @@ use super::making::Reserved;
 use super::mqtt::Mqtt;
 use super::outbox::{Bells, Made, Meter, Outbox, Subscriber};
 use super::rights::{ending, own_queue};
+use super::wamp::{Due, Wamp};
 use super::{Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
@@ -64,6 +65,10 @@ pub struct Attachment {
     name: Option<String>,
     /// What there is for MQTT alone.
     pub(super) mqtt: Option<Box<Mqtt>>,
+    /// What there is for WAMP alone.
+    pub(super) wamp: Option<Box<Wamp>>,
+    /// Messages by which calls go in and out by other doors, until they are sent.
+    pub(super) due: Vec<Due>,
     consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
 
@@ -183,6 +188,8 @@ impl Attachment {
             has_will: false,
             name: None,
             mqtt: Mqtt::new(wish),
+            wamp: None,
+            due: Vec::new(),
             consumers: HashMap::new(),
             temporary: HashMap::new(),
             batch,
@@ -471,7 +478,7 @@ impl Attachment {
             return;
         }
         let delivers = deliveries && !self.ended && self.stalled.is_none();
-        if delivers && self.fetch.has_more(&self.outbox) {
+        if delivers && (self.fetch.has_more(&self.outbox) || self.is_told()) {
             return;
         }
         let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
@@ -488,6 +495,11 @@ impl Attachment {
                 }
             }
         }
+    }
+
+    /// Whether there is something that a WAMP session is to hear.
+    fn is_told(&self) -> bool {
+        self.wamp.is_some() && self.outbox.put(|waiting| !waiting.wamp.is_empty())
     }
 
     /// Waits for what is heeded even while the client takes nothing: its rights have changed or what it has shown has
@@ -551,6 +563,10 @@ impl Attachment {
         self.confirm(&mut events);
         // What the broker settles itself needs room in the log too.
         if !self.ended && self.stalled.is_none() && end != Some(End::Revoked) && bytes_max > 0 {
+            if self.wamp.is_some() {
+                self.outbox
+                    .put(|waiting| waiting.take_told(bytes_max, &mut events));
+            }
             self.deliver(bytes_max, &mut events);
             self.go_on_telling();
         }
@@ -770,7 +786,13 @@ impl Attachment {
         if self.consumers.contains_key(wish.consumer.as_str()) {
             return Outcome::Refused(Refusal::InUse);
         }
-        if self.consumers.len() >= self.shared.settings.consumers_per_session {
+        let settings = &self.shared.settings;
+        let most = match &self.wamp {
+            // Its subscriptions are consumers, and one more gets answers.
+            Some(_) => settings.wamp.limits.subscriptions_per_session_max + 1,
+            None => settings.consumers_per_session,
+        };
+        if self.consumers.len() >= most {
             return Outcome::Refused(Refusal::TooMany);
         }
         match &wish.source {
@@ -1060,6 +1082,11 @@ impl Attachment {
         let Ok(filter) = Filter::parse(&wish.address, self.shared.settings.address) else {
             return;
         };
+        if wish.retained
+            && let Some(wamp) = self.wamp.as_mut()
+        {
+            wamp.telling.push(Arc::clone(&subscriber), filter.clone());
+        }
         self.add(
             wish.consumer.as_str().into(),
             ConsumerKind::Topic { subscriber, filter },
@@ -1357,6 +1384,7 @@ pub(super) fn own_name(address: &str) -> Option<&str> {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        self.leave_realm();
         // Its client may be back at once, and must not find it.
         if self.mqtt.is_some() && self.expiry_ms == 0 && !self.has_will {
             self.write_end();

@@ -9,9 +9,11 @@ use restante_storage::payload;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::wamp::WampTold;
 pub use crate::engine::{OWN_CONSUMER, shared_consumer};
 use crate::message::{NewMessage, SharedMessage};
 use crate::refusal::Refusal;
+use crate::router::Features;
 
 /// Who connects, and how.
 #[derive(Debug, Clone)]
@@ -36,8 +38,31 @@ pub struct Attach {
     /// What is to be published when it is gone without a goodbye (MQTT); such a client has a session in the log, even if that ends
     /// with its socket.
     pub will: Option<Box<NewWill>>,
+    /// Who it is to other WAMP clients; always there for [`Protocol::Wamp`], for no other.
+    pub wamp: Option<Box<WampClient>>,
     /// When it asked. Of two MQTT clients with one id, who asked later has the session, however long it took to know them.
     pub asked: Instant,
+}
+
+/// A WAMP client, as others of its realm may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WampClient {
+    /// The session's id: random, 1 to 2^53.
+    pub session: u64,
+    /// Who it is: its principal's name, or if that is nobody's, one that no other session has.
+    pub authid: Arc<str>,
+    /// The role that it goes by among those that it has.
+    pub authrole: Arc<str>,
+    /// How it was known: `ticket`, `wampcra` and so on.
+    pub authmethod: &'static str,
+    /// Who has known it.
+    pub authprovider: &'static str,
+    /// How it is connected: `websocket` and so on, and the serializer.
+    pub transport: &'static str,
+    /// See before.
+    pub serializer: &'static str,
+    /// The features that it has announced.
+    pub features: Features,
 }
 
 /// A will that a client leaves with the broker.
@@ -56,6 +81,8 @@ pub enum Protocol {
     Mbws,
     /// MQTT 3.1.1 or 5.0, over TCP or WebSocket.
     Mqtt,
+    /// WAMP over WebSocket, RawSocket or HTTP long-poll.
+    Wamp,
     /// A message published over the admin API.
     Rest,
 }
@@ -66,6 +93,7 @@ impl Protocol {
         match self {
             Protocol::Mbws => "mbws",
             Protocol::Mqtt => "mqtt",
+            Protocol::Wamp => "wamp",
             Protocol::Rest => "rest",
         }
     }
@@ -191,6 +219,8 @@ pub struct Consume {
     pub auto_settle: bool,
     /// Whether no other consumer may take from the queue meanwhile.
     pub exclusive: bool,
+    /// WAMP, of a topic: whether it is told of what is retained.
+    pub retained: bool,
 }
 
 /// What a consumer consumes.
@@ -250,7 +280,7 @@ pub struct Settle {
 }
 
 /// What an attachment tells its session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// All calls up to this tag are applied and durable, bar those refused (ascending).
     Confirmed {
@@ -278,6 +308,8 @@ pub enum Event {
         /// The last call that was heeded.
         upto: u64,
     },
+    /// WAMP: what the realm's router has to say.
+    Wamp(Box<WampTold>),
     /// The attachment is over; nothing follows.
     Ended(End),
 }
@@ -320,6 +352,8 @@ pub enum End {
     ShuttingDown,
     /// An administrator has closed the connection; the session survives.
     Kicked,
+    /// It does not take what it has asked for.
+    TooSlow,
     /// The log failed: nothing more is confirmed (I7).
     LogFailed,
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use restante_storage::UnixMillis;
 use uuid::Uuid;
 
-use super::call::{Attach, Protocol};
+use super::call::{Attach, Protocol, WampClient};
 use super::now;
 
 /// A client's connection: an outbox has one for as long as it lives.
@@ -25,6 +25,8 @@ pub(crate) struct Card {
     pub(super) protocol: Protocol,
     /// The client's id, where its protocol has one.
     pub(super) client: Option<Arc<str>>,
+    /// Who it is to other WAMP clients, where it is one.
+    pub(super) wamp: Option<Box<WampClient>>,
     pub(super) peer: SocketAddr,
     pub(super) tls: bool,
     pub(super) since: UnixMillis,
@@ -43,6 +45,7 @@ impl Card {
             name: wish.name.clone().unwrap_or_default(),
             protocol: wish.protocol,
             client: wish.client.clone(),
+            wamp: wish.wamp.clone(),
             peer: wish.peer,
             tls: wish.tls,
             since: now(),

@@ -333,6 +333,7 @@ pub(super) fn message(bytes: &Bytes, queue: Option<QueueId>) -> Option<Message> 
             .collect(),
         retained: envelope.retained,
         retain: record.kind() == Kind::Retain,
+        wamp: envelope.wamp,
     })
 }
 

@@ -632,6 +632,10 @@ impl Attachment {
 
     /// The listener was told of a page of what is retained.
     pub(super) fn has_told(&mut self, next: Option<Arc<str>>) {
+        if let Some(wamp) = self.wamp.as_mut() {
+            wamp.telling.has_told(next);
+            return;
+        }
         let Some(mqtt) = self.mqtt.as_mut() else {
             return;
         };
@@ -644,6 +648,21 @@ impl Attachment {
 
     /// Asks for more of what is retained for the listener, once little waits for the client.
     pub(super) fn go_on_telling(&mut self) {
+        if let Some(wamp) = self.wamp.as_mut() {
+            let is_idle = wamp.telling.is_idle();
+            if is_idle || self.outbox.put(|waiting| waiting.parcels.len()) > FEW_PARCELS {
+                return;
+            }
+            if let Some((listener, filter, after)) = wamp.telling.next() {
+                self.shared.ask(Ask::Tell {
+                    realm: Arc::clone(&self.realm),
+                    filter,
+                    after,
+                    listener,
+                });
+            }
+            return;
+        }
         let Some(mqtt) = self.mqtt.as_mut() else {
             return;
         };

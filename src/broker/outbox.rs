@@ -18,9 +18,11 @@ use tokio::sync::Notify;
 
 use super::call::End;
 use super::card::Card;
+use super::wamp::WampTold;
 use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
 use crate::message::SharedMessage;
 use crate::refusal::Refusal;
+use crate::router::Testament;
 
 /// Parcels of topics that may wait in one outbox; what comes on top is dropped and counted.
 const TOPIC_PARCELS_MAX: usize = 16_384;
@@ -107,6 +109,12 @@ pub(super) struct Waiting {
     pub(super) rights_changed: bool,
     /// A page of retained messages was told to the listener: behind which address the next one begins, if there is one.
     pub(super) told: Option<Option<Arc<str>>>,
+    /// What a WAMP client's session is to hear.
+    pub(super) wamp: VecDeque<WampTold>,
+    /// About how many bytes that holds.
+    pub(super) told_bytes: usize,
+    /// What a WAMP client has left to be published when it is gone.
+    pub(super) testaments: Vec<Testament>,
     pub(super) end: Option<End>,
 }
 

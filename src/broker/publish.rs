@@ -16,13 +16,13 @@ use super::attachment::{Attachment, Outcome, own_name};
 use super::call::{Landed, Protocol};
 use super::core::{Ask, Elsewhere, Extras};
 use super::news::{is_told, is_wamps};
-use super::outbox::{Notice, Subscriber};
+use super::outbox::{Notice, Outbox, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
-use crate::message::{NewMessage, is_reserved_property};
+use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::routes::Sent;
@@ -129,6 +129,14 @@ impl Takers {
         self.durable.retain(|id| Some(*id) != queue);
         self.shed.retain(|id| Some(*id) != queue);
         self.topics.retain(|it| Some(&**it) != listener);
+    }
+
+    /// Leaves out all queues.
+    fn leave_out_queues(&mut self) {
+        self.durable.clear();
+        self.transient.clear();
+        self.shed.clear();
+        self.full.clear();
     }
 
     /// Whether that queue drops it because it is full.
@@ -271,6 +279,17 @@ impl Attachment {
             }
             return Outcome::Refused(why);
         }
+        self.publish_allowed(tag, &address, message)
+    }
+
+    /// Publishes for the broker itself: nobody's rights are looked at, and nobody hears what becomes of it.
+    pub(super) fn publish_unasked(&mut self, message: &NewMessage) {
+        if let Ok(address) = Address::parse(&message.address, self.shared.settings.address) {
+            self.publish_allowed(0, &address, message);
+        }
+    }
+
+    fn publish_allowed(&mut self, tag: u64, address: &Address, message: &NewMessage) -> Outcome {
         let uuid = message.message_id.is_none().then(Uuid::now_v7);
         let id = match (&message.message_id, &uuid) {
             (Some(id), _) => id.as_bytes(),
@@ -281,17 +300,28 @@ impl Attachment {
             message,
             id,
         };
-        let retains = message.retain && message.qos.is_some() && address.space() == Space::Ordinary;
-        if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, &address) {
+        let retains = self.retains(message) && address.space() == Space::Ordinary;
+        if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, address) {
             return outcome;
         }
-        let may_make = self.may_make_queue(tag, &address);
+        let may_make = self.may_make_queue(tag, address);
         let care = self.shared.care(message);
         let mut placed = self
             .shared
-            .place(&self.realm, &address, &sent, may_make, care, None);
+            .place(&self.realm, address, &sent, may_make, care, None);
         self.leave_out_own(&mut placed);
-        if message.qos.is_some() && matches!(placed, Placed::NoRoute) {
+        if let Some(wamp) = &message.wamp {
+            self.leave_out_unwanted(&mut placed, wamp);
+        }
+        let has_takers = match &placed {
+            Placed::Lands(_) | Placed::Dropped => true,
+            Placed::Makes { landings, .. } => !landings.is_empty(),
+            Placed::NoRoute => false,
+        };
+        if !has_takers && let Some(outcome) = self.call_by_message(address, message) {
+            return outcome;
+        }
+        if self.may_land_nowhere() && matches!(placed, Placed::NoRoute) {
             if !retains {
                 return self.landed_nowhere(tag);
             }
@@ -317,7 +347,7 @@ impl Attachment {
             self.shared.stats.shed(n_shed);
         }
         if !retains && landings.iter().all(|it| it.takers.come_to_nothing()) {
-            if message.qos.is_some() {
+            if self.may_land_nowhere() {
                 return self.landed_nowhere(tag);
             }
             self.landed = Landed::Dropped;
@@ -337,11 +367,45 @@ impl Attachment {
         outcome
     }
 
-    /// An MQTT client's message that nobody wants, or has room for: published all the same, and the session is told
-    /// (5.0: reason code 0x10).
+    /// Whether its sender wants it kept at its address, and its door has a word for that. What is for certain WAMP sessions has
+    /// nobody who could be told of it later.
+    fn retains(&self, message: &NewMessage) -> bool {
+        let speaks_of_it = match &message.wamp {
+            Some(wamp) => !wamp.is_for_sessions(),
+            None => message.qos.is_some(),
+        };
+        message.retain && speaks_of_it
+    }
+
+    /// Whether the client's protocol has topics, where it is no fault that nobody listens.
+    fn may_land_nowhere(&self) -> bool {
+        matches!(self.protocol, Protocol::Mqtt | Protocol::Wamp)
+    }
+
+    /// Leaves out whom a WAMP client does not want to be told.
+    fn leave_out_unwanted(&self, placed: &mut Placed, wamp: &WampSend) {
+        let landings = match placed {
+            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
+            Placed::Dropped | Placed::NoRoute => return,
+        };
+        for landing in landings {
+            let takers = &mut landing.takers;
+            if wamp.is_for_chosen() {
+                takers.leave_out_queues();
+            }
+            takers
+                .topics
+                .retain(|it| is_wanted(wamp, &self.outbox, it.outbox()));
+        }
+    }
+
+    /// An MQTT or WAMP client's message that nobody wants, or has room for: published all the same, and the session is told
+    /// (MQTT 5.0: reason code 0x10).
     fn landed_nowhere(&mut self, tag: u64) -> Outcome {
         self.landed = Landed::Nowhere;
-        self.failed.push((tag, Refusal::NoRoute));
+        if tag > 0 {
+            self.failed.push((tag, Refusal::NoRoute));
+        }
         self.shared.stats.published(self.protocol);
         Outcome::Done
     }
@@ -359,14 +423,14 @@ impl Attachment {
     }
 
     /// `~NAME` is short for this session's temporary queue of that name.
-    fn own_temporary(&self, address: &str) -> Option<String> {
+    pub(super) fn own_temporary(&self, address: &str) -> Option<String> {
         own_name(address).map(|name| self.temporary_address(name))
     }
 
     /// Whether a queue of the address's name may be made; once for a call.
     fn may_make_queue(&self, tag: u64, address: &Address) -> bool {
         let ordinary = address.space() == Space::Ordinary;
-        let may = self.shared.settings.create_on_send && self.protocol != Protocol::Mqtt;
+        let may = self.shared.settings.create_on_send && !self.may_land_nowhere();
         may && ordinary && self.declared_for != tag
     }
 
@@ -398,6 +462,7 @@ impl Attachment {
             qos_bound: message.qos.map_or(0, |qos| u32::from(qos) + 1),
             ordered: ordered.map(pair).collect(),
             received: self.session.map_or(0, |_| u32::from(message.packet)),
+            wamp: message.wamp.as_ref().map(|it| Box::new(it.part.clone())),
             ..Envelope::default()
         }
     }
@@ -515,6 +580,17 @@ impl Attachment {
         allowed
     }
 
+    /// Whether the client may do that with all that a filter matches.
+    pub(super) fn may_do(&self, verb: Verb, filter: &str) -> bool {
+        let (who, client) = (&self.principal, self.client());
+        let allowed = decided_by_space(verb, filter)
+            .unwrap_or_else(|| self.shared.allows(who, client, verb, &self.realm, filter));
+        if !allowed {
+            self.tell_denied(verb, filter);
+        }
+        allowed
+    }
+
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
         let (verb, asked) = (Verb::Consume, filter.as_str());
@@ -528,6 +604,24 @@ impl Attachment {
         }
         allowed
     }
+}
+
+/// Whether a WAMP client, whose outbox is `own`, wants a listener to be told of its event (subscriber black- and whitelisting,
+/// publisher exclusion). Who speaks another protocol has a name, and neither a session nor a role of WAMP's.
+fn is_wanted(wamp: &WampSend, own: &Arc<Outbox>, other: &Arc<Outbox>) -> bool {
+    if !wamp.to_self && Arc::ptr_eq(own, other) {
+        return false;
+    }
+    let card = &other.card;
+    let (session, authid, authrole) = match &card.wamp {
+        Some(client) => (client.session, &*client.authid, &*client.authrole),
+        None => (0, &*card.principal, ""),
+    };
+    let is_eligible = wamp
+        .eligible
+        .as_ref()
+        .is_none_or(|it| it.contains(&session));
+    is_eligible && !wamp.excluded.contains(&session) && may_be_told(&wamp.part, authid, authrole)
 }
 
 /// The landings behind the first: their durable queues come to the record, which notes under which address they have

@@ -6,8 +6,9 @@ use restante_storage::SessionNo;
 use restante_storage::payload::DefineQueue;
 
 use crate::access;
-use crate::config::Config;
+use crate::config::{Config, SlowConsumer, UriCheck};
 use crate::engine::address::{Address, AddressLimits, Filter, escape_segment};
+use crate::router::{self, UriRules};
 
 /// The realm that always exists.
 pub const DEFAULT_REALM: &str = "default";
@@ -47,6 +48,8 @@ pub struct Settings {
     pub access: access::Settings,
     /// What MQTT sessions may cost.
     pub mqtt: MqttSettings,
+    /// What WAMP sessions may cost.
+    pub wamp: WampSettings,
     policies: Vec<(Filter, DefineQueue)>,
     defaults: DefineQueue,
 }
@@ -66,6 +69,35 @@ pub struct MqttSettings {
     pub subscriptions_max: usize,
     /// Messages that are kept at their addresses, in all realms.
     pub retained_max: usize,
+}
+
+/// What holds for WAMP sessions in the broker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WampSettings {
+    /// Of each realm's router.
+    pub limits: router::Limits,
+    /// Whether the session of a subscriber that does not take its events ends; else it misses them.
+    pub ends_the_slow: bool,
+}
+
+impl WampSettings {
+    fn new(config: &Config) -> Self {
+        let wamp = &config.wamp;
+        WampSettings {
+            limits: router::Limits {
+                uri_rules: match wamp.uri_check {
+                    UriCheck::Loose => UriRules::Loose,
+                    UriCheck::Strict => UriRules::Strict,
+                },
+                uri_bytes_max: usize::try_from(config.limits.address_bytes).unwrap_or(usize::MAX),
+                subscriptions_per_session_max: wamp.subscriptions_max,
+                registrations_per_session_max: wamp.registrations_max,
+                calls_per_caller_max: wamp.calls_max,
+                ..router::Limits::default()
+            },
+            ends_the_slow: wamp.slow_consumer == SlowConsumer::Disconnect,
+        }
+    }
 }
 
 impl Settings {
@@ -99,6 +131,7 @@ impl Settings {
             checkpoint_bytes: config.storage.checkpoint_bytes,
             access: access_settings(config),
             mqtt: MqttSettings::new(config),
+            wamp: WampSettings::new(config),
             policies: policies.collect(),
             defaults: definition(&config.queues.defaults),
         }
@@ -186,6 +219,7 @@ pub fn access_settings(config: &Config) -> access::Settings {
         issuers: config.access.issuers.clone(),
         attempts_per_minute: config.limits.auth_attempts,
         admin_password_file: config.access.admin_password_file.clone(),
+        anonymous_role: config.access.anonymous_role.clone(),
     }
 }
 

@@ -214,6 +214,7 @@ fn shared(settings: Settings, registry: Registry) -> (Arc<Shared>, Ends) {
     let (keeper_bell, bell) = bounded(1);
     let (changes, wanted) = mpsc::channel(CHANGES_MAX);
     let shared = Shared {
+        routers: super::wamp::Routers::default(),
         access: Current::new(Access::new(&registry, &settings.access)),
         route_tables: ArcSwap::from_pointee(routes::tables(&registry, settings.address)),
         registry: ArcSwap::from_pointee(registry),

@@ -40,6 +40,7 @@ pub(crate) struct Stats {
 struct ByProtocol {
     mbws: Counter,
     mqtt: Counter,
+    wamp: Counter,
     rest: Counter,
 }
 
@@ -49,6 +50,7 @@ impl ByProtocol {
         ByProtocol {
             mbws: of(Protocol::Mbws),
             mqtt: of(Protocol::Mqtt),
+            wamp: of(Protocol::Wamp),
             rest: of(Protocol::Rest),
         }
     }
@@ -57,6 +59,7 @@ impl ByProtocol {
         match protocol {
             Protocol::Mbws => &self.mbws,
             Protocol::Mqtt => &self.mqtt,
+            Protocol::Wamp => &self.wamp,
             Protocol::Rest => &self.rest,
         }
     }

@@ -10,6 +10,7 @@ mod registrar;
 mod rights;
 mod routes;
 mod state;
+mod wamp;
 
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ pub(super) fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
         name: None,
         client: None,
         will: None,
+        wamp: None,
         asked: std::time::Instant::now(),
     }
 }
@@ -111,6 +113,7 @@ pub(super) fn consume(address: &str, exclusive: bool, limit: u64) -> Call {
         limit,
         auto_settle: false,
         exclusive,
+        retained: false,
     })
 }
 
@@ -125,7 +128,10 @@ pub(super) async fn until(it: &mut Attachment, tag: u64) -> (Vec<(u64, Refusal)>
                     refused.extend(failed);
                     confirmed = upto;
                 }
-                Event::Cancelled { .. } | Event::Unsubscribed { .. } | Event::Ended(_) => {}
+                Event::Cancelled { .. }
+                | Event::Unsubscribed { .. }
+                | Event::Wamp(_)
+                | Event::Ended(_) => {}
             }
         }
         if confirmed >= tag {

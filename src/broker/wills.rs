@@ -308,6 +308,7 @@ fn message(will: &Will) -> NewMessage {
     let envelope = will.envelope.clone().unwrap_or_default();
     let ordered = envelope.ordered.into_iter();
     NewMessage {
+        wamp: None,
         address: envelope.address,
         message_id: envelope.message_id,
         correlation_id: envelope.correlation_id,

@@ -332,6 +332,7 @@ fn option_of(field: &str) -> Option<&'static str> {
     Some(match field {
         "role" | "roles" => "role",
         "certificates" => "cert-name",
+        "public_keys" => "public-key",
         "bindings" => "bind",
         "grants" => "grant",
         "ttl_ms" => "ttl",

@@ -10,8 +10,10 @@ use super::schema::{Default, Key, Kind};
 use super::settings::{Setting, wrong_shape};
 use super::units::{self, UnitError};
 use super::yaml::Node;
+use crate::access;
 use crate::engine::address::{AddressError, AddressLimits, Filter};
 use crate::logs::{self, Logs};
+use crate::registry::DocumentKind;
 
 const SIZE_UNITS: &str = "a whole number with B, KiB, MiB, GiB or TiB";
 const SPAN_UNITS: &str = "a whole number with ms, s, m, h or d";
@@ -42,6 +44,7 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Folder => "a folder's path".to_owned(),
         Kind::File => "a file's path".to_owned(),
         Kind::Text => "some text".to_owned(),
+        Kind::Role => "a role's name, and not that of a built-in one".to_owned(),
         Kind::Flag => "true or false".to_owned(),
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Choices(words) => format!("a list of some of {}", words.join(", ")),
@@ -83,6 +86,10 @@ fn scalar(key: &Key, text: String) -> Result<Setting, Problem> {
         }
         Kind::Folder | Kind::File | Kind::Text if text.is_empty() => Err(wrong("is empty")),
         Kind::Text if text.chars().any(char::is_control) => Err(wrong("has a control character")),
+        Kind::Role => match access::check_name(DocumentKind::Role, &text) {
+            Ok(()) => Ok(Setting::Text(text)),
+            Err(_) => Err(wrong("cannot be the role of strangers")),
+        },
         Kind::LogLevels if Logs::check_level(&text).is_err() => Err(wrong("names no level")),
         Kind::Filter | Kind::Address => filter(key.kind, text),
         Kind::Folder | Kind::File | Kind::Text | Kind::LogLevels => Ok(Setting::Text(text)),

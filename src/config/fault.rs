@@ -132,6 +132,14 @@ pub enum Problem {
         /// The key that has it.
         other: &'static str,
     },
+    /// Two doors on one path.
+    #[error("{path} is taken by `{other}` already; choose another path for one of them")]
+    PathTaken {
+        /// The path of both.
+        path: String,
+        /// The key that has it.
+        other: &'static str,
+    },
     /// A setting that cannot go with the value of another.
     #[error("{value} is less than `{other}` ({other_value}); raise this or lower that")]
     LessThan {

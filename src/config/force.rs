@@ -108,7 +108,8 @@ fn is_secret(kind: Kind) -> bool {
         | Kind::LogLevels
         | Kind::Address
         | Kind::Filter
-        | Kind::Text => false,
+        | Kind::Text
+        | Kind::Role => false,
         Kind::Entries(keys) => keys.iter().any(|key| is_secret(key.kind)),
     }
 }

@@ -154,6 +154,7 @@ fn range(key: &Key) -> String {
         (Default::None, Kind::File) => "a file's path, or none",
         (Default::None, Kind::Address) => "an address, or none",
         (Default::None, Kind::Text) => "a name, or none",
+        (Default::None, Kind::Role) => "a role's name, or none",
         (Default::None, _) => "none for no limit",
         _ => "",
     };

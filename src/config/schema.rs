@@ -21,6 +21,8 @@ pub(super) enum Kind {
     File,
     /// Words as somebody else spells them: not empty, no control characters.
     Text,
+    /// The name of a role that a document may describe.
+    Role,
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -56,6 +58,8 @@ pub(super) enum Default {
     Is(&'static str),
     /// An empty list.
     Empty,
+    /// These values.
+    Are(&'static [&'static str]),
     /// Nothing: the broker does not limit it. The word `none` says the same.
     None,
     /// In a list's entry: what the general setting says.
@@ -145,6 +149,14 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "mqtt",
         "The MQTT door: 3.1, 3.1.1 and 5.0. What a connection begins with tells whether it is MQTT over TCP, on every listener of `listen`.",
     ),
+    (
+        "wamp",
+        "The WAMP door: WebSocket, RawSocket and HTTP long-poll. What a connection begins with tells whether it is RawSocket, on every listener of `listen`.",
+    ),
+    (
+        "wamp.long-poll",
+        "WAMP for clients that have nothing but HTTP requests, below each path of `wamp.path`: /wamp/lp/open.",
+    ),
     ("queues", "How queues come to be, and what holds for them."),
     (
         "queues.defaults",
@@ -233,6 +245,27 @@ pub(super) const KEYS: &[Key] = &[
     key("mqtt.sys-interval", span(Duration::ZERO, Duration::from_secs(86_400)), "10s", "How often `$SYS` topics are told to those who may consume them; 0: there are none."),
     key("mqtt.retained-max", count(0, 1_000_000_000), "1000000", "Retained messages, in all realms together. Past it only those are taken that replace or remove another."),
 
+    key("wamp.enabled", Kind::Flag, "true", "Whether WAMP is spoken at all."),
+    key_or("wamp.path", Kind::Paths, Default::Are(&["/wamp", "/ws"]), "Where WAMP over WebSocket is; one path or a list. The client's HELLO names the realm; one more segment is taken too: /wamp/REALM."),
+    key_or("wamp.listen", Kind::Sockets, Default::Empty, "Listeners that take WAMP over RawSocket and nothing else, as 127.0.0.1:8090; one address or a list."),
+    key_or("wamp.unix-socket", Kind::File, Default::None, "A Unix socket for RawSocket, made at the start and removed at the stop. The broker's user and group may connect to it."),
+    key("wamp.message-bytes-max", size(4 * KIB, 16 * MIB), "1MiB", "The largest message, payload included."),
+    key("wamp.ping-interval", span(SECOND, HOUR), "30s", "How often a client over WebSocket is pinged, and one over RawSocket that has shown that it knows pings. Silent for two of these, it is gone."),
+    key("wamp.uri-check", Kind::Choice(&["loose", "strict"]), "loose", "Which of the specification's rules topics, procedures and realms must follow."),
+    key("wamp.sequential-ids", Kind::Flag, "true", "Whether a client must number its requests 1, 2, 3, as the specification says. Some older clients draw their numbers."),
+    key("wamp.ubjson-legacy", Kind::Flag, "false", "Whether UBJSON is the plain, big-endian one that clients spoke before 2026, instead of BJData."),
+    key("wamp.slow-consumer", Kind::Choice(&["drop", "disconnect"]), "drop", "What becomes of a subscriber that does not take its events in time: it misses some, counted, or its session ends."),
+    key("wamp.disclose", Kind::Choice(&["wished", "always", "never"]), "wished", "Whether callees and subscribers are told who calls and publishes: if that wishes so, always, or never (then the wish is refused)."),
+    key("wamp.unacknowledged-max", count(1, 100_000), "1024", "Events of a durable subscription that a client may have unacknowledged, unless it asks for fewer (x_window)."),
+    key("wamp.subscriptions-max", count(1, 1_000_000), "10000", "Subscriptions of one session."),
+    key("wamp.registrations-max", count(1, 1_000_000), "10000", "Registrations of one session."),
+    key("wamp.calls-max", count(1, 1_000_000), "10000", "Calls of one session that may wait for their result."),
+    key_or("wamp.authorizer", Kind::Text, Default::None, "A procedure that is asked what a session may do, where the rules let it, as com.example.authorize."),
+    key("wamp.authorizer-cache", span(Duration::ZERO, HOUR), "10s", "How long an answer of it counts; 0: it is asked every time."),
+    key("wamp.long-poll.enabled", Kind::Flag, "true", "Whether long-poll is offered."),
+    key("wamp.long-poll.poll-timeout", span(Duration::from_millis(100), MINUTE), "10s", "How long a request waits for a message. Clients in browsers give up after 12s."),
+    key("wamp.long-poll.session-timeout", span(Duration::from_millis(100), HOUR), "30s", "How long a client may be without a request, before its session ends."),
+
     key("queues.create-on-send", Kind::Flag, "true", "Whether sending to an address that nothing is bound to makes a queue of that name. Publishing by MQTT never makes one."),
     key("queues.create-on-consume", Kind::Flag, "true", "Whether consuming from an address that has no queue makes one."),
     key_or("queues.defaults.ttl", span(MS, YEARS_10), Default::None, "How long a message is kept at most."),
@@ -255,6 +288,7 @@ pub(super) const KEYS: &[Key] = &[
     key("definitions.prune", Kind::Flag, "false", "Whether what is set and not in that file is removed then, queues with all that waits in them."),
 
     key_or("access.admin-password-file", Kind::File, Default::None, "A file with the password of the user `admin`, read at the first start only. Without one it is random, and printed."),
+    key_or("access.anonymous-role", Kind::Role, Default::None, "The role of WAMP clients that show no credentials. Without one they are refused. Rules for everybody (`*`) deny them things, and allow them none."),
     key_or("access.jwt", Kind::Entries(ISSUER), Default::Empty, "Whose JWTs are taken. Each entry names one of secret-file, key-file and jwks-file, which is read again when it changes."),
 ];
 

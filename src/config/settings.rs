@@ -360,6 +360,10 @@ fn default_node(key: &Key) -> Node {
     match key.default {
         Default::Is(text) => Node::Text(text.to_owned()),
         Default::Empty => Node::List(Vec::new()),
+        Default::Are(texts) => {
+            let texts = texts.iter().map(|text| Node::Text((*text).to_owned()));
+            Node::List(texts.collect())
+        }
         Default::None => Node::Text("none".to_owned()),
         Default::Inherited | Default::Required => Node::Nothing,
     }

@@ -185,6 +185,34 @@ fn a_session_of_mqtt_lives_no_longer_than_any_may() {
 }
 
 #[test]
+fn paths_and_listeners_of_wamp_are_nobody_else_s() {
+    assert_eq!(loads("", &[]).wamp.paths, ["/wamp", "/ws"]);
+    // Only the default gives way.
+    assert_eq!(loads("mqtt: {path: /ws}\n", &[]).wamp.paths, ["/wamp"]);
+    check(
+        "mqtt: {path: /ws}\nwamp: {path: [/wamp, /ws]}\n",
+        "restante.yaml:2:1: wamp.path: /ws is taken by `mqtt.path` already; choose another path for one of them",
+    );
+    check(
+        "wamp: {listen: '127.0.0.1:7300'}\n",
+        "restante.yaml:1:1: wamp.listen: 127.0.0.1:7300 is taken by `listen` already; choose another port",
+    );
+    let text = "wamp: {listen: ['127.0.0.1:1'], unix-socket: /run/w, enabled: false}\n";
+    let shut = loads(text, &[]).wamp;
+    assert_eq!((shut.listen, shut.unix_socket), (Vec::new(), None));
+}
+
+#[test]
+fn a_poll_ends_before_its_session() {
+    check(
+        "wamp: {long-poll: {poll-timeout: 20s, session-timeout: 10s}}\n",
+        "restante.yaml:1:1: wamp.long-poll.session-timeout: 10s is less than `wamp.long-poll.poll-timeout` (20s); raise this or lower that",
+    );
+    let off = loads("wamp: {long-poll: {enabled: false}}\n", &[]);
+    assert_eq!(off.wamp.long_poll, None);
+}
+
+#[test]
 fn keys_may_be_dotted_but_not_twice() {
     assert_eq!(
         loads("storage.sync: never\n", &[]).storage.sync,
@@ -319,6 +347,20 @@ fn issuers_are_read() {
         (other.user_prefix.as_str(), other.allow_admin),
         ("b-", true)
     );
+}
+
+#[test]
+fn strangers_have_a_role_that_is_not_built_in() {
+    let role = |text: &str| format!("access:\n  anonymous-role: '{text}'\n");
+    let config = loads(&role("guest"), &[]);
+    assert_eq!(config.access.anonymous_role.as_deref(), Some("guest"));
+    assert_eq!(loads(&role("none"), &[]).access.anonymous_role, None);
+    for bad in ["admin", "monitor", "*", "a:b"] {
+        let complaint = format!(
+            "restante.yaml:2:3: access.anonymous-role: `{bad}` cannot be the role of strangers; write a role's name, and not that of a built-in one"
+        );
+        check(&role(bad), &complaint);
+    }
 }
 
 #[test]

@@ -194,6 +194,85 @@ pub struct Mqtt {
     pub retained_max: usize,
 }
 
+/// The WAMP door. Sizes are in bytes; every limit is included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wamp {
+    /// Whether it is open.
+    pub enabled: bool,
+    /// Paths of WAMP over WebSocket, each `/` or without a slash at its end, and none of [`Mqtt::paths`].
+    pub paths: Vec<String>,
+    /// Listeners that take RawSocket and nothing else; empty unless [`Wamp::enabled`].
+    pub listen: Vec<SocketAddr>,
+    /// A Unix socket for RawSocket; none unless [`Wamp::enabled`].
+    pub unix_socket: Option<PathBuf>,
+    /// A message with its payload, over whatever transport.
+    pub message_bytes_max: u64,
+    /// How often a client is pinged.
+    pub ping_interval: Duration,
+    /// Which rules URIs must follow.
+    pub uri_check: UriCheck,
+    /// Whether request ids must be 1, 2, 3 ….
+    pub sequential_ids: bool,
+    /// Whether UBJSON is the big-endian one.
+    pub ubjson_legacy: bool,
+    /// What becomes of a subscriber that is too slow.
+    pub slow_consumer: SlowConsumer,
+    /// Whether callers and publishers are disclosed.
+    pub disclose: Disclose,
+    /// Events of a durable subscription that a client may have unacknowledged.
+    pub unacknowledged_max: u64,
+    /// Subscriptions of a session.
+    pub subscriptions_max: usize,
+    /// Registrations of a session.
+    pub registrations_max: usize,
+    /// Calls of a session that wait for their result.
+    pub calls_max: usize,
+    /// The URI of a procedure that is asked what sessions may do.
+    pub authorizer: Option<String>,
+    /// How long its answers count; zero: not at all.
+    pub authorizer_cache: Duration,
+    /// Long-poll; `None`: it is not offered.
+    pub long_poll: Option<WampLongPoll>,
+}
+
+/// WAMP over HTTP requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WampLongPoll {
+    /// How long a request waits for a message; less than [`WampLongPoll::session_timeout`].
+    pub poll_timeout: Duration,
+    /// How long a client may be without a request.
+    pub session_timeout: Duration,
+}
+
+/// Which of WAMP's rules for URIs hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UriCheck {
+    /// No white space, no `#`, no empty component.
+    Loose,
+    /// Lower case letters, digits and underscores besides.
+    Strict,
+}
+
+/// What becomes of a WAMP subscriber that does not take its events in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It misses events.
+    Drop,
+    /// Its session ends.
+    Disconnect,
+}
+
+/// Whether callees and subscribers of WAMP are told who calls and publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disclose {
+    /// If that wishes so.
+    Wished,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 /// What becomes of a publish that is denied, where the protocol has no word for it (MQTT 3.x).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeniedPublish {
@@ -247,6 +326,8 @@ pub struct Access {
     pub issuers: Vec<IssuerSettings>,
     /// The first administrator's password; `None`: a random one.
     pub admin_password_file: Option<PathBuf>,
+    /// The role of those who show nothing; `None`: they are not let in.
+    pub anonymous_role: Option<String>,
 }
 
 /// What the broker writes to standard error.
@@ -305,6 +386,7 @@ pub(super) fn config(settings: Settings) -> Config {
             origins: texts(s.get("mbws.origins")),
         },
         mqtt: mqtt(s),
+        wamp: wamp(s),
         queues: queues(s),
         log: log(s),
         audit: Audit {
@@ -322,6 +404,7 @@ pub(super) fn config(settings: Settings) -> Config {
         access: Access {
             issuers: entries(s, "access.jwt").iter().filter_map(issuer).collect(),
             admin_password_file: some_text(s.get("access.admin-password-file")).map(PathBuf::from),
+            anonymous_role: some_text(s.get("access.anonymous-role")),
         },
         settings,
     }
@@ -420,6 +503,57 @@ fn mqtt(s: &Settings) -> Mqtt {
         sys_interval: Some(span(s, "mqtt.sys-interval")).filter(|it| !it.is_zero()),
         retained_max: count(s, "mqtt.retained-max"),
     }
+}
+
+fn wamp(s: &Settings) -> Wamp {
+    let enabled = flag(s, "wamp.enabled");
+    Wamp {
+        enabled,
+        paths: wamp_paths(s),
+        listen: if enabled {
+            sockets(s, "wamp.listen")
+        } else {
+            Vec::new()
+        },
+        unix_socket: some_text(s.get("wamp.unix-socket"))
+            .filter(|_| enabled)
+            .map(PathBuf::from),
+        message_bytes_max: size(s, "wamp.message-bytes-max"),
+        ping_interval: span(s, "wamp.ping-interval"),
+        uri_check: match text(s, "wamp.uri-check").as_str() {
+            "strict" => UriCheck::Strict,
+            _ => UriCheck::Loose,
+        },
+        sequential_ids: flag(s, "wamp.sequential-ids"),
+        ubjson_legacy: flag(s, "wamp.ubjson-legacy"),
+        slow_consumer: match text(s, "wamp.slow-consumer").as_str() {
+            "disconnect" => SlowConsumer::Disconnect,
+            _ => SlowConsumer::Drop,
+        },
+        disclose: match text(s, "wamp.disclose").as_str() {
+            "always" => Disclose::Always,
+            "never" => Disclose::Never,
+            _ => Disclose::Wished,
+        },
+        unacknowledged_max: count(s, "wamp.unacknowledged-max"),
+        subscriptions_max: count(s, "wamp.subscriptions-max"),
+        registrations_max: count(s, "wamp.registrations-max"),
+        calls_max: count(s, "wamp.calls-max"),
+        authorizer: some_text(s.get("wamp.authorizer")),
+        authorizer_cache: span(s, "wamp.authorizer-cache"),
+        long_poll: flag(s, "wamp.long-poll.enabled").then(|| WampLongPoll {
+            poll_timeout: span(s, "wamp.long-poll.poll-timeout"),
+            session_timeout: span(s, "wamp.long-poll.session-timeout"),
+        }),
+    }
+}
+
+/// Of the default, those that are not MQTT's already; that others are not was checked.
+fn wamp_paths(s: &Settings) -> Vec<String> {
+    let mqtt = texts(s.get("mqtt.path"));
+    let mut paths = texts(s.get("wamp.path"));
+    paths.retain(|path| !mqtt.contains(path));
+    paths
 }
 
 fn queues(s: &Settings) -> Queues {

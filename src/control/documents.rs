@@ -301,10 +301,7 @@ fn whole(
     match (document.clone(), present) {
         (Document::User(mut user), present) => {
             match (secrets.cloned(), present) {
-                (Some(PasswordSecrets { hash, verifier }), _) => {
-                    user.password_hash = Some(hash);
-                    user.scram_verifier = Some(verifier);
-                }
+                (Some(secrets), _) => secrets.put_into(&mut user),
                 (None, Some(Document::User(present))) if !user.has_password_secrets() => {
                     user.take_password(present);
                 }

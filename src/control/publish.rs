@@ -92,6 +92,7 @@ impl Controller {
             name: None,
             client: None,
             will: None,
+            wamp: None,
             asked: Instant::now(),
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;
@@ -196,7 +197,8 @@ async fn confirmed(client: &mut Attachment) -> Result<Result<Landed, Refusal>, C
                 Event::Confirmed { .. }
                 | Event::Delivery(_)
                 | Event::Cancelled { .. }
-                | Event::Unsubscribed { .. } => {}
+                | Event::Unsubscribed { .. }
+                | Event::Wamp(_) => {}
             }
         }
         client.ready().await;

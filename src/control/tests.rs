@@ -1383,6 +1383,7 @@ async fn a_realm_has_as_many_connections_as_it_may_and_none_once_it_is_gone() {
             name: None,
             client: None,
             will: None,
+            wamp: None,
             asked: std::time::Instant::now(),
         })
     };

@@ -1,6 +1,6 @@
 //! Documents and queues as the audit log tells of them: without anything that comes of a secret.
 
-use restante_admin_api::document::{Document, Stored, User};
+use restante_admin_api::document::{Document, Stored};
 use restante_admin_api::queue::QueueInfo;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -23,14 +23,13 @@ pub(super) fn queue(queue: &QueueInfo) -> Value {
 fn told(document: &Document, was: Option<&Document>) -> Value {
     match (document, was) {
         (Document::User(user), was) => {
-            let of = |user: &User| (user.password_hash.clone(), user.scram_verifier.clone());
             let same = match was {
-                Some(Document::User(was)) => of(was) == of(user),
+                Some(Document::User(was)) => was.password_secrets() == user.password_secrets(),
                 _ => true,
             };
-            let mut fields = fields(user);
-            fields.remove("password_hash");
-            fields.remove("scram_verifier");
+            let mut shown = user.clone();
+            shown.clear_password();
+            let fields = fields(&shown);
             with_secret(fields, "password", user.password_hash.is_some(), same)
         }
         (Document::Token(token), was) => {

@@ -84,9 +84,9 @@ pub fn check(definitions: &Definitions, limits: &Limits) -> Vec<Invalid> {
     if definitions.version != VERSION {
         faults.field("version", format!("this must be {VERSION}"));
     }
-    let labels = Labels::of(definitions);
+    let owners = Owners::of(definitions);
     let look = Look {
-        others: &(definitions, labels),
+        others: &(definitions, owners),
         limits,
     };
     faults.within("realms", |faults| look.realms(faults, definitions));
@@ -226,22 +226,38 @@ trait Others {
     fn has_realm(&self, name: &str) -> bool;
     /// Whether a token of another id has the label.
     fn has_label(&self, label: &str, id: &str) -> bool;
+    /// Whether a user of another name has the public key.
+    fn has_public_key(&self, key: &str, user: &str) -> bool;
 }
 
-/// Which tokens have a label.
-struct Labels<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
+/// Who has what may be only one's: tokens a label, users a public key.
+struct Owners<'a> {
+    labels: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    keys: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
 
-impl<'a> Labels<'a> {
-    fn of(definitions: &'a Definitions) -> Labels<'a> {
+impl<'a> Owners<'a> {
+    fn of(definitions: &'a Definitions) -> Owners<'a> {
         let mut labels = BTreeMap::<&str, BTreeSet<&str>>::new();
         for (id, token) in &definitions.tokens {
             labels.entry(&token.label).or_default().insert(id);
         }
-        Labels(labels)
+        let mut keys = BTreeMap::<&str, BTreeSet<&str>>::new();
+        for (name, user) in &definitions.users {
+            for key in &user.public_keys {
+                keys.entry(key).or_default().insert(name);
+            }
+        }
+        Owners { labels, keys }
     }
 }
 
-impl Others for (&Definitions, Labels<'_>) {
+/// Whether somebody else than `one` is among them.
+fn others(owners: Option<&BTreeSet<&str>>, one: &str) -> bool {
+    owners.is_some_and(|owners| owners.iter().any(|other| *other != one))
+}
+
+impl Others for (&Definitions, Owners<'_>) {
     fn has_role(&self, name: &str) -> bool {
         self.0.roles.contains_key(name)
     }
@@ -251,8 +267,11 @@ impl Others for (&Definitions, Labels<'_>) {
     }
 
     fn has_label(&self, label: &str, id: &str) -> bool {
-        let ids = self.1.0.get(label);
-        ids.is_some_and(|ids| ids.iter().any(|other| *other != id))
+        others(self.1.labels.get(label), id)
+    }
+
+    fn has_public_key(&self, key: &str, user: &str) -> bool {
+        others(self.1.keys.get(key), user)
     }
 }
 
@@ -269,6 +288,13 @@ impl Others for Registry {
         self.of_kind(DocumentKind::Token).any(|stored| {
             stored.id.name != id
                 && matches!(&stored.document, Document::Token(token) if token.label == label)
+        })
+    }
+
+    fn has_public_key(&self, key: &str, user: &str) -> bool {
+        self.of_kind(DocumentKind::User).any(|stored| {
+            stored.id.name != user
+                && matches!(&stored.document, Document::User(it) if it.public_keys.iter().any(|it| it == key))
         })
     }
 }
@@ -323,6 +349,12 @@ impl<O: Others> Look<'_, O> {
         description(faults, &user.description);
         self.roles(faults, &user.roles);
         unique(faults, "certificates", &user.certificates, Clone::clone);
+        unique(faults, "public_keys", &user.public_keys, Clone::clone);
+        faults.each("public_keys", &user.public_keys, |faults, key| {
+            if self.others.has_public_key(key, name) {
+                faults.here("another user has this key already");
+            }
+        });
     }
 
     fn token(&self, faults: &mut Faults, id: &str, token: &Token) {

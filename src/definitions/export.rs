@@ -148,9 +148,10 @@ fn is_default(name: &str, value: &Value) -> bool {
         ("disabled" | "unrouted" | "keep" | "last" | "not", Value::Bool(flag)) => !flag,
         ("order", Value::Number(number)) => number.as_i64() == Some(0),
         ("weight", Value::Number(number)) => number.as_i64() == Some(1),
-        ("roles" | "grants" | "certificates" | "when" | "to" | "is", Value::Array(items)) => {
-            items.is_empty()
-        }
+        (
+            "roles" | "grants" | "certificates" | "public_keys" | "when" | "to" | "is",
+            Value::Array(items),
+        ) => items.is_empty(),
         _ => false,
     }
 }

@@ -17,7 +17,14 @@ use crate::registry::{Document, DocumentId, DocumentKind, Realm, Token, User};
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// Fields whose values are never shown.
-const SECRET: [&str; 4] = ["password_hash", "scram_verifier", "hash", "previous"];
+const SECRET: [&str; 6] = [
+    "password_hash",
+    "scram_verifier",
+    "wampcra_key",
+    "scram_argon2_verifier",
+    "hash",
+    "previous",
+];
 
 /// A change, for the registrar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,10 +136,14 @@ fn target(before: &Definitions, wanted: &Definitions, prune: bool) -> Definition
     whole(all)
 }
 
-/// A user that says no secret of a password keeps those that are set. So does one that says the hash that is set and no verifier, as
-/// older files do: it is of the same password.
+/// A user that says no secret of a password keeps those that are set. So does one that says the hash that is set and leaves out others,
+/// as older files do: they are of the same password.
 fn keep_password(user: &mut User, present: &User) {
-    let is_same = user.password_hash == present.password_hash && user.scram_verifier.is_none();
+    let is_same = user.password_hash == present.password_hash && {
+        let secrets = user.password_secrets().into_iter();
+        let mut secrets = secrets.zip(present.password_secrets());
+        secrets.all(|(said, set)| said.is_none() || said == set)
+    };
     if is_same || !user.has_password_secrets() {
         user.take_password(present);
     }

@@ -141,7 +141,10 @@ fn user() -> impl Strategy<Value = User> {
             roles,
             disabled,
             certificates: vec!["cn:x".to_owned()],
+            public_keys: Vec::new(),
             scram_verifier: password_hash.as_ref().map(|it| format!("of {it}")),
+            wampcra_key: password_hash.as_ref().map(|it| format!("key of {it}")),
+            scram_argon2_verifier: password_hash.as_ref().map(|it| format!("argon2 of {it}")),
             password_hash,
         })
 }
@@ -418,20 +421,33 @@ fn plain_route() -> Route {
 #[test]
 fn a_password_s_secrets_are_never_mixed() {
     let parsed = |user: &str| parse(&format!("version: 1\nusers:\n  ada: {user}\n")).unwrap();
-    let before = parsed("{password_hash: h1, scram_verifier: v1}");
-    let text = |it: &Option<String>| it.clone().unwrap_or_else(|| "-".to_owned());
+    let before = parsed(
+        "{password_hash: h1, scram_verifier: v1, wampcra_key: k1, scram_argon2_verifier: a1}",
+    );
     for (wanted, after) in [
-        ("{}", ["h1", "v1"]),
-        // As a file says it that was exported before there were verifiers.
-        ("{password_hash: h1}", ["h1", "v1"]),
-        ("{password_hash: h2}", ["h2", "-"]),
-        ("{password_hash: h2, scram_verifier: v2}", ["h2", "v2"]),
-        // Refused, as a document: of which password would it be?
-        ("{scram_verifier: v2}", ["-", "v2"]),
+        ("{}", ["h1", "v1", "k1", "a1"]),
+        // As files say it that were exported before there were verifiers, or keys.
+        ("{password_hash: h1}", ["h1", "v1", "k1", "a1"]),
+        (
+            "{password_hash: h1, scram_verifier: v1}",
+            ["h1", "v1", "k1", "a1"],
+        ),
+        (
+            "{password_hash: h1, scram_verifier: v2}",
+            ["h1", "v2", "-", "-"],
+        ),
+        ("{password_hash: h2}", ["h2", "-", "-", "-"]),
+        (
+            "{password_hash: h2, scram_verifier: v2}",
+            ["h2", "v2", "-", "-"],
+        ),
+        // Refused, as documents: of which password would it be?
+        ("{scram_verifier: v2}", ["-", "v2", "-", "-"]),
+        ("{wampcra_key: k1}", ["-", "-", "k1", "-"]),
     ] {
         let planned = plan(&before, &parsed(wanted), false);
         let ada = &planned.after.users["ada"];
-        let found = [text(&ada.password_hash), text(&ada.scram_verifier)];
+        let found = ada.password_secrets().map(|it| it.unwrap_or("-"));
         assert_eq!(found, after, "{wanted}");
     }
 }
@@ -439,17 +455,19 @@ fn a_password_s_secrets_are_never_mixed() {
 #[test]
 fn a_plan_shows_no_secret() {
     let before = parse(
-        "version: 1\nusers:\n  ada: {password_hash: old1, scram_verifier: old3}\ntokens:\n  t: {label: l, hash: old2}\n",
+        "version: 1\nusers:\n  ada: {password_hash: old1, scram_verifier: old3, wampcra_key: old4, scram_argon2_verifier: old5}\ntokens:\n  t: {label: l, hash: old2}\n",
     )
     .unwrap();
     let after = parse(
-        "version: 1\nusers:\n  ada: {password_hash: new1, scram_verifier: new4, roles: [admin]}\n  bob: {password_hash: new2}\n\
+        "version: 1\nusers:\n  ada: {password_hash: new1, scram_verifier: new4, wampcra_key: new5, scram_argon2_verifier: new6, roles: [admin]}\n  bob: {password_hash: new2}\n\
          tokens:\n  t: {label: l, hash: new3, previous: {hash: old2, until: 9}}\n",
     )
     .unwrap();
     let planned = plan(&before, &after, false);
     let text = serde_json::to_string(&planned.plan).unwrap();
-    for secret in ["old1", "old2", "old3", "new1", "new2", "new3", "new4"] {
+    for secret in [
+        "old1", "old2", "old3", "old4", "old5", "new1", "new2", "new3", "new4", "new5", "new6",
+    ] {
         assert!(!text.contains(secret), "{text}");
     }
     let fields: Vec<_> = planned
@@ -461,7 +479,7 @@ fn a_plan_shows_no_secret() {
     assert_eq!(
         fields,
         [
-            "password_hash, roles: [] -> [\"admin\"], scram_verifier",
+            "password_hash, roles: [] -> [\"admin\"], scram_argon2_verifier, scram_verifier, wampcra_key",
             "password_hash",
             "hash, previous"
         ]
@@ -758,7 +776,7 @@ fn only_what_makes_queues_is_told_that_there_are_too_many() {
 
 #[test]
 fn a_document_is_checked_against_the_others() {
-    let all = parse("version: 1\nroles: {shop: {}}\nrealms: {r: {}}\ntokens: {t: {label: one, roles: [shop]}}\n").unwrap();
+    let all = parse("version: 1\nroles: {shop: {}}\nrealms: {r: {}}\ntokens: {t: {label: one, roles: [shop]}}\nusers: {eve: {public_keys: [k1]}}\n").unwrap();
     let registry = Fake::holding(&all).registry;
     let check = |id: &DocumentId, document: Document| {
         let found = check_document(id, &document, &registry, &LIMITS);
@@ -772,6 +790,19 @@ fn a_document_is_checked_against_the_others() {
         })
     };
     let ada = id(DocumentKind::User, "ada");
+    let with_key = |key: &str| {
+        let public_keys = vec![key.to_owned()];
+        Document::User(User {
+            public_keys,
+            ..User::default()
+        })
+    };
+    assert_eq!(check(&ada, with_key("k2")), [""; 0]);
+    assert_eq!(check(&ada, with_key("k1")), ["/public_keys/0"]);
+    assert_eq!(
+        check(&id(DocumentKind::User, "eve"), with_key("k1")),
+        [""; 0]
+    );
     assert_eq!(check(&ada, user("shop")), [""; 0]);
     assert_eq!(check(&ada, user("ship")), ["/roles/0"]);
     let token = || {

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use restante_proto::wamp::rawsocket::MAGIC;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -23,13 +23,14 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::clock::{down, now};
-use super::door::{Arrival, Door, Listener, Takes, arrive};
+use super::door::{Arrival, Arrived, Door, Listener, Takes, arrive};
+use super::listener::{Incoming, Socket};
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use super::refused::Refused;
-use super::{CLOSE_WITHIN, Front, drive, metrics, mqtt};
+use super::{CLOSE_WITHIN, Front, drive, metrics, mqtt, wamp};
 use crate::logs::seldom;
-use crate::tls::{Gate, TurnedAway, begins_tls};
+use crate::tls::{Admitted, Gate, HANDSHAKE, TurnedAway, first_byte};
 
 /// How long a listener rests when the system has nothing left for another connection.
 const REST: Duration = Duration::from_millis(100);
@@ -44,12 +45,9 @@ pub(super) async fn accept<B: Inside>(front: Arc<Front<B>>, listener: Listener) 
         gate,
         takes,
     } = listener;
-    let name = match listener.local_addr() {
-        Ok(address) => address.to_string(),
-        Err(_) => "unknown".to_owned(),
-    };
-    let (tls, plain, mqtt_only) = (gate.takes_tls(), gate.takes_plain(), takes == Takes::Mqtt);
-    info!(listener = name, tls, plain, mqtt_only, "listening");
+    let name = listener.name();
+    let (tls, plain) = (gate.takes_tls(), gate.takes_plain());
+    info!(listener = name, tls, plain, ?takes, "listening");
     let mut accepting = Accepting {
         shutdown: front.shutdown.clone(),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -80,7 +78,7 @@ struct Accepting<B> {
 
 impl<B: Inside> Accepting<B> {
     /// Waits for one thing to happen; false at the shutdown.
-    async fn step(&mut self, listener: &TcpListener) -> bool {
+    async fn step(&mut self, listener: &Socket) -> bool {
         let rests = self.rests_until.filter(|until| *until > Instant::now());
         tokio::select! {
             accepted = listener.accept(), if rests.is_none() => match accepted {
@@ -94,7 +92,7 @@ impl<B: Inside> Accepting<B> {
         true
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn accepted(&mut self, stream: Incoming, peer: SocketAddr) {
         if self.rests_until.take().is_some() {
             info!(listener = self.name, "accepting again");
         }
@@ -113,7 +111,7 @@ impl<B: Inside> Accepting<B> {
         });
     }
 
-    fn refuse(&mut self, stream: TcpStream, peer: SocketAddr, why: Refused) {
+    fn refuse(&mut self, stream: Incoming, peer: SocketAddr, why: Refused) {
         metrics::accepted(&self.name, "refused");
         metrics::handshake_refused(why.as_str());
         seldom!(60, info, listener = self.name, %peer, reason = why.as_str(), "refused");
@@ -121,9 +119,9 @@ impl<B: Inside> Accepting<B> {
             return; // What can be said in MQTT can be said only after a CONNECT.
         }
         if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
-            let tls = self.gate.takes_tls();
+            let (takes, tls) = (self.takes, self.gate.takes_tls());
             self.connections.spawn(async move {
-                if timeout(REFUSE_WITHIN, refuse(stream, why, tls))
+                if timeout(REFUSE_WITHIN, refuse(stream, why, takes, tls))
                     .await
                     .is_err()
                 {
@@ -166,21 +164,18 @@ impl<B: Inside> Accepting<B> {
 
 /// One connection, from accept to end.
 pub(super) async fn connection<B: Inside>(
-    front: &Front<B>,
+    front: &Arc<Front<B>>,
     (gate, takes): (&Gate, Takes),
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer): (Incoming, SocketAddr),
     newcomer: Newcomer,
 ) {
     let conn = Uuid::now_v7();
     let began = now();
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%conn, %peer, %error, "cannot set nodelay");
-    }
     let mut shutdown = front.shutdown.clone();
     let deadline = Instant::from_std(began + front.mbws.open_within);
     // In a box that is dropped, so that handshakes are no part of what a connection costs afterwards.
     let arriving = Box::pin(async {
-        match gate.admit(stream, deadline).await {
+        match admit(gate, stream, deadline).await {
             Ok(admitted) => arrive(front, takes, admitted, peer, conn).await,
             Err(why) => {
                 turned_away(why, peer, conn);
@@ -193,7 +188,10 @@ pub(super) async fn connection<B: Inside>(
         () = down(&mut shutdown) => return,
     };
     match arrived {
-        Ok(Some(arrival)) => enter(front, arrival, began, newcomer).await,
+        Ok(Some(Arrived::AtDoor(arrival))) => enter(front, *arrival, began, newcomer).await,
+        Ok(Some(Arrived::Requests(requests))) => {
+            Box::pin(requests.serve(front, newcomer)).await;
+        }
         Ok(None) => {}
         Err(_) => {
             metrics::handshake_refused("too-slow");
@@ -210,7 +208,7 @@ async fn enter<B: Inside>(
     newcomer: Newcomer,
 ) {
     let door = arrival.client.door;
-    if door != Door::MqttOverTcp {
+    if door.is_web_socket() {
         metrics::upgraded(began, now());
     }
     match door {
@@ -218,6 +216,26 @@ async fn enter<B: Inside>(
         Door::MqttOverWebSocket | Door::MqttOverTcp => {
             mqtt::drive(front, arrival, began, newcomer).await;
         }
+        // In a box, so that connections of the others do not pay for it.
+        Door::Wamp(way) => {
+            Box::pin(wamp::enter(front, arrival, way, began, newcomer)).await;
+        }
+    }
+}
+
+/// Through the gate. Whoever comes over a Unix socket was let in by the system.
+async fn admit(gate: &Gate, stream: Incoming, deadline: Instant) -> Result<Admitted, TurnedAway> {
+    match stream {
+        Incoming::Tcp(stream) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "cannot set nodelay");
+            }
+            gate.admit(stream, deadline).await
+        }
+        Incoming::Unix(stream) => Ok(Admitted {
+            stream: stream.into(),
+            certificate: None,
+        }),
     }
 }
 
@@ -234,18 +252,34 @@ fn turned_away(why: TurnedAway, peer: SocketAddr, conn: Uuid) {
 }
 
 /// Answers whatever is asked, and lets the peer read it before the connection is reset.
-async fn refuse(mut stream: TcpStream, why: Refused, tls: bool) -> io::Result<()> {
-    // A handshake is too much for somebody who is refused, and without it they could not read why.
-    if tls && begins_tls(&stream).await? {
-        return Ok(());
+async fn refuse(stream: Incoming, why: Refused, takes: Takes, tls: bool) -> io::Result<()> {
+    let stream = match stream {
+        Incoming::Tcp(stream) => stream,
+        Incoming::Unix(stream) => return last_words(stream, &wamp::too_many()).await,
+    };
+    match (first_byte(&stream).await?, takes) {
+        // A handshake is too much for somebody who is refused, and without it they could not read why.
+        (Some(HANDSHAKE), _) if tls => Ok(()),
+        (Some(MAGIC), _) => last_words(stream, &wamp::too_many()).await,
+        (_, Takes::Wamp | Takes::Mqtt) => Ok(()),
+        (_, Takes::All) => last_words(stream, in_http(why).as_bytes()).await,
     }
+}
+
+fn in_http(why: Refused) -> String {
     let (status, text) = why.told();
-    let answer = format!(
+    format!(
         "HTTP/1.1 {status}\r\nconnection: close\r\nretry-after: 60\r\ncontent-type: text/plain\r\n\
          content-length: {}\r\n\r\n{text}",
         text.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
+    )
+}
+
+async fn last_words(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    words: &[u8],
+) -> io::Result<()> {
+    stream.write_all(words).await?;
     stream.shutdown().await?;
     tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
     Ok(())
@@ -263,7 +297,7 @@ pub(super) fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// A panic is our bug: it ends its connection, and nobody else's.
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+pub(super) fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -12,7 +12,7 @@ use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish};
+use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish, WampClient};
 use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
 /// What a client says of itself, and what it wants, whatever it speaks.
@@ -27,12 +27,34 @@ pub(super) struct Wish {
     name: Option<String>,
     client: Option<Arc<str>>,
     will: Option<Box<NewWill>>,
+    wamp: Option<Box<WampClient>>,
 }
 
 impl Wish {
     /// Whether it shows a token, or a JWT.
     pub(super) fn shows_token(&self) -> bool {
         matches!(self.credentials, Some(Credentials::Token(_)))
+    }
+}
+
+impl Wish {
+    /// Of a WAMP client that is known.
+    pub(super) fn of_wamp(principal: Principal, client: Box<WampClient>) -> Self {
+        Wish {
+            credentials: None,
+            proved: Some(principal),
+            asked: None,
+            protocol: Protocol::Wamp,
+            session: SessionWish {
+                id: None,
+                expiry: std::time::Duration::ZERO,
+                fresh: false,
+            },
+            name: None,
+            client: None,
+            will: None,
+            wamp: Some(client),
+        }
     }
 }
 
@@ -47,6 +69,7 @@ impl From<mbws::AttachWish> for Wish {
             name: wish.name,
             client: None,
             will: None,
+            wamp: None,
         }
     }
 }
@@ -62,6 +85,7 @@ impl From<mqtt::AttachWish> for Wish {
             name: None,
             client: Some(wish.client),
             will: wish.will,
+            wamp: None,
         }
     }
 }
@@ -90,6 +114,7 @@ pub(super) async fn attach<B: Inside>(
             name: wish.name,
             client: wish.client,
             will: wish.will,
+            wamp: wish.wamp,
             asked: wish.asked.unwrap_or(began),
         };
         let (port, attached) = front.broker.attach(attach).await?;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
+use crate::access::wamp::{self, Begun, Dict, Hello, Refusal, Welcome};
 use crate::access::{Exchange, Principal};
 use crate::broker::Protocol;
 use crate::session::Credentials;
@@ -34,6 +35,9 @@ pub enum NotBelieved {
 /// An answer that may take tens of milliseconds: passwords are hashed slowly, elsewhere.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Principal, NotBelieved>> + Send + 'a>>;
 
+/// The same, to WAMP's AUTHENTICATE: a ticket may be a password.
+pub type Welcomed<'a> = Pin<Box<dyn Future<Output = Result<Welcome, Refusal>> + Send + 'a>>;
+
 /// Whoever knows the credentials.
 pub trait Authenticate: Send + Sync + 'static {
     /// Who it is that shows `proof` from `peer`, speaking `protocol`. May be dropped half-way.
@@ -63,4 +67,19 @@ pub trait Authenticate: Send + Sync + 'static {
         peer: SocketAddr,
         protocol: Protocol,
     ) -> Result<(Principal, String), NotBelieved>;
+
+    /// Begins with a WAMP client's HELLO: what it is to be asked, or who it is without. Takes no time that would have to be waited for.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the client is not let in.
+    fn greet(&self, hello: &Hello, peer: SocketAddr) -> Result<Begun, Refusal>;
+
+    /// Ends it with what AUTHENTICATE says. May be dropped half-way.
+    fn answer<'a>(
+        &'a self,
+        exchange: Box<wamp::Exchange>,
+        signature: &'a str,
+        extra: &'a Dict,
+        peer: SocketAddr,
+    ) -> Welcomed<'a>;
 }

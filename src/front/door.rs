@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! gate ─▶ first byte ─┬─ 0x10, a CONNECT ─▶ MQTT over TCP
-//!                     └─ anything else ───▶ upgrade ─▶ MBWS, or MQTT over WebSocket
+//!                     ├─ 0x7F ─▶ handshake ▶ WAMP over RawSocket
+//!                     └─ anything else ───▶ upgrade ─┬─▶ MBWS, or MQTT or WAMP over WebSocket
+//!                                                    └─▶ requests of WAMP's long-poll
 //! ```
 //!
-//! A listener of MQTT alone looks at nothing: whatever comes there is to be MQTT.
+//! A listener of MQTT or of WAMP alone looks at nothing: whatever comes there is to be that.
 //!
 //! Always, with a test of its name in `front::tests`:
 //! - `the_first_byte_tells_what_is_spoken`, encrypted or not.
@@ -16,14 +18,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use restante_proto::wamp::rawsocket::MAGIC;
 use uuid::Uuid;
 
-use super::Front;
+use super::listener::Socket;
 use super::port::Inside;
-use super::upgrade::upgrade;
+use super::upgrade::{Requests, upgrade};
+use super::wamp::{self, Way};
+use super::{Front, metrics};
 use crate::access::Principal;
 use crate::broker::Protocol;
+use crate::logs::seldom;
 use crate::tls::{Admitted, Gate, Stream};
 
 /// The realm of those who name none.
@@ -34,7 +39,7 @@ const CONNECT: u8 = 0x10;
 /// Where clients come, and what they may speak there.
 pub struct Listener {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: Socket,
     /// What is let in.
     pub gate: Gate,
     /// What is spoken.
@@ -48,6 +53,16 @@ pub enum Takes {
     All,
     /// MQTT over TCP.
     Mqtt,
+    /// WAMP over RawSocket.
+    Wamp,
+}
+
+/// What became of a connection that was let in.
+pub(super) enum Arrived {
+    /// It has found its door.
+    AtDoor(Box<Arrival>),
+    /// It stays with HTTP, for one request after the other.
+    Requests(Requests),
 }
 
 /// A connection that has found its door.
@@ -82,6 +97,8 @@ pub(super) enum Door {
     MqttOverWebSocket,
     /// MQTT, in the connection's own bytes.
     MqttOverTcp,
+    /// WAMP, by whatever transport.
+    Wamp(Way),
 }
 
 impl Door {
@@ -89,30 +106,47 @@ impl Door {
         match self {
             Door::Mbws => Protocol::Mbws,
             Door::MqttOverWebSocket | Door::MqttOverTcp => Protocol::Mqtt,
+            Door::Wamp(_) => Protocol::Wamp,
+        }
+    }
+
+    /// Whether it is behind an upgrade.
+    pub(super) fn is_web_socket(self) -> bool {
+        match self {
+            Door::Mbws | Door::MqttOverWebSocket => true,
+            Door::MqttOverTcp => false,
+            Door::Wamp(way) => way.transport == wamp::Transport::WebSocket,
         }
     }
 }
 
 /// Finds the door of a connection; none where it ends before, or is refused. Has no deadline of its own.
 pub(super) async fn arrive<B: Inside>(
-    front: &Front<B>,
+    front: &Arc<Front<B>>,
     takes: Takes,
     mut admitted: Admitted,
     peer: SocketAddr,
     conn: Uuid,
-) -> Option<Arrival> {
-    let is_mqtt = match takes {
-        Takes::Mqtt => true,
-        Takes::All => front.mqtt.is_some() && admitted.stream.first_byte().await.ok()?? == CONNECT,
+) -> Option<Arrived> {
+    let looks = takes == Takes::All && (front.mqtt.is_some() || front.settings.wamp.is_some());
+    let first = match looks {
+        true => Some(admitted.stream.first_byte().await.ok()??),
+        false => None,
     };
-    if !is_mqtt {
-        return upgrade(front, admitted, peer, conn).await;
-    }
-    Some(Arrival {
+    let door = match (takes, first) {
+        (Takes::Mqtt, _) => Door::MqttOverTcp,
+        (Takes::All, Some(CONNECT)) if front.mqtt.is_some() => Door::MqttOverTcp,
+        (Takes::Wamp, _) => shake_hands(front, &mut admitted.stream, peer, conn).await?,
+        (Takes::All, Some(MAGIC)) if front.settings.wamp.is_some() => {
+            shake_hands(front, &mut admitted.stream, peer, conn).await?
+        }
+        (Takes::All, _) => return upgrade(front, admitted, peer, conn).await,
+    };
+    Some(Arrived::AtDoor(Box::new(Arrival {
         client: Client {
             conn,
             peer,
-            door: Door::MqttOverTcp,
+            door,
             realm: Arc::from(REALM_DEFAULT),
             principal: None,
             certificate: admitted.certificate,
@@ -120,5 +154,23 @@ pub(super) async fn arrive<B: Inside>(
         },
         stream: admitted.stream,
         early: Bytes::new(),
-    })
+    })))
+}
+
+/// The door of whoever speaks RawSocket; none: its handshake was not good, and it was told why.
+async fn shake_hands<B>(
+    front: &Front<B>,
+    stream: &mut Stream,
+    peer: SocketAddr,
+    conn: Uuid,
+) -> Option<Door> {
+    let settings = front.settings.wamp.as_ref()?;
+    match wamp::shake_hands(stream, settings).await {
+        Ok(way) => Some(Door::Wamp(way)),
+        Err(reason) => {
+            metrics::handshake_refused(reason);
+            seldom!(60, info, %conn, %peer, reason, "RawSocket refused");
+            None
+        }
+    }
 }

@@ -9,6 +9,7 @@ use restante_proto::mqtt::PacketType;
 
 use super::traffic::Traffic;
 use crate::session::mqtt::Tally;
+use crate::session::wamp::Tally as WampTally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
 pub(super) struct Metrics {
@@ -20,6 +21,9 @@ pub(super) struct Metrics {
     mqtt_in: Packets,
     /// MQTT packets encoded.
     mqtt_out: Packets,
+    /// WAMP messages, and their bytes.
+    wamp_in: Messages,
+    wamp_out: Messages,
     /// The same, to be read back.
     pub(super) traffic: Arc<Traffic>,
 }
@@ -32,6 +36,8 @@ impl Metrics {
             frames_out: frames("out"),
             mqtt_in: Packets::new("in"),
             mqtt_out: Packets::new("out"),
+            wamp_in: Messages::new("in"),
+            wamp_out: Messages::new("out"),
         }
     }
 
@@ -56,6 +62,40 @@ impl Metrics {
             if n > 0 {
                 counter!("restante_mqtt_dropped_total", "reason" => reason).increment(n.into());
             }
+        }
+    }
+}
+
+impl Metrics {
+    /// So many messages of WAMP came, of so many bytes.
+    pub(super) fn wamp_read(&self, messages: u64, bytes: u64) {
+        self.wamp_in.add(messages, bytes);
+    }
+
+    /// The same, written.
+    pub(super) fn wamp_written(&self, messages: u64, bytes: u64) {
+        self.wamp_out.add(messages, bytes);
+    }
+}
+
+/// Messages of WAMP of one direction.
+struct Messages {
+    messages: Counter,
+    bytes: Counter,
+}
+
+impl Messages {
+    fn new(direction: &'static str) -> Self {
+        Messages {
+            messages: counter!("restante_wamp_messages_total", "direction" => direction),
+            bytes: counter!("restante_wamp_message_bytes_total", "direction" => direction),
+        }
+    }
+
+    fn add(&self, messages: u64, bytes: u64) {
+        if messages > 0 {
+            self.messages.increment(messages);
+            self.bytes.increment(bytes);
         }
     }
 }
@@ -107,6 +147,14 @@ pub(super) fn mqtt_connection(version: &'static str) -> Open {
     Open(open)
 }
 
+/// One more client of WAMP, until it is dropped.
+pub(super) fn wamp_connection(transport: &'static str, serializer: &'static str) -> Open {
+    let labels = [("transport", transport), ("serializer", serializer)];
+    let open = gauge!("restante_wamp_connections", &labels);
+    open.increment(1.0);
+    Open(open)
+}
+
 /// Counts an open connection for as long as it lives.
 pub(super) struct Open(Gauge);
 
@@ -135,6 +183,25 @@ pub(super) fn ended(reason: &'static str) {
 /// One MQTT connection ended.
 pub(super) fn mqtt_disconnected(reason: &'static str) {
     counter!("restante_mqtt_disconnects_total", "reason" => reason).increment(1);
+}
+
+/// One WAMP connection ended.
+pub(super) fn wamp_disconnected(reason: &'static str) {
+    counter!("restante_wamp_disconnects_total", "reason" => reason).increment(1);
+}
+
+/// What a WAMP session had and could not send, or nobody heard of.
+pub(super) fn wamp_unwritten(tally: &WampTally) {
+    for (n, reason) in [
+        (tally.too_large, "too-large"),
+        (tally.unspeakable, "unspeakable"),
+        (tally.unwanted, "unsubscribed"),
+        (tally.refused_unheard, "refused"),
+    ] {
+        if n > 0 {
+            counter!("restante_wamp_dropped_total", "reason" => reason).increment(n);
+        }
+    }
 }
 
 /// One fatal `error` sent.

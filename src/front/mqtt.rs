@@ -18,7 +18,6 @@
 //! Not here: bytes (wire), decisions about packets (session) and messages (broker).
 
 mod prove;
-mod tcp;
 mod wire;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 
-use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event};
+use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, WampAsk};
 
 /// Where clients are attached: [`Broker`].
 pub trait Inside: Clone + Send + Sync + 'static {
@@ -28,6 +28,8 @@ pub trait Inside: Clone + Send + Sync + 'static {
 pub trait Port: Send + 'static {
     /// Takes a wish; never waits.
     fn call(&mut self, tag: u64, call: Call);
+    /// Asks the realm's WAMP router; never waits.
+    fn wamp(&mut self, ask: WampAsk);
     /// Raises a consumer's credit.
     fn credit(&mut self, consumer: &str, limit: u64);
     /// What a resumed client has in hand.
@@ -92,6 +94,10 @@ impl Inside for Broker {
 impl Port for Attachment {
     fn call(&mut self, tag: u64, call: Call) {
         Attachment::call(self, tag, call);
+    }
+
+    fn wamp(&mut self, ask: WampAsk) {
+        Attachment::wamp(self, ask);
     }
 
     fn credit(&mut self, consumer: &str, limit: u64) {

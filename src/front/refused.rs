@@ -15,6 +15,7 @@ pub(super) enum Refused {
     BadKey,
     NoSubprotocol,
     NoMqttSubprotocol,
+    NoWampSubprotocol,
     UnknownSubprotocol,
     BadOrigin,
     NoSuchRealm,
@@ -33,7 +34,9 @@ impl Refused {
             Refused::NotAnUpgrade => "not-an-upgrade",
             Refused::BadVersion => "bad-version",
             Refused::BadKey => "bad-key",
-            Refused::NoSubprotocol | Refused::NoMqttSubprotocol => "no-subprotocol",
+            Refused::NoSubprotocol | Refused::NoMqttSubprotocol | Refused::NoWampSubprotocol => {
+                "no-subprotocol"
+            }
             Refused::UnknownSubprotocol => "unknown-subprotocol",
             Refused::BadOrigin => "bad-origin",
             Refused::NoSuchRealm => "no-such-realm",
@@ -51,7 +54,7 @@ impl Refused {
             Refused::NoSuchPath => (
                 StatusCode::NOT_FOUND,
                 "No such path. Clients connect to /mbws (realm default) or /mbws/REALM; by MQTT, if it is on, to /mqtt or \
-                 /mqtt/REALM, or where mqtt.path says.\n",
+                 /mqtt/REALM, or where mqtt.path says; by WAMP to /wamp or /ws, or where wamp.path says.\n",
             ),
             Refused::NotAnUpgrade => (
                 StatusCode::UPGRADE_REQUIRED,
@@ -72,6 +75,11 @@ impl Refused {
             Refused::NoMqttSubprotocol => (
                 StatusCode::BAD_REQUEST,
                 "Sec-WebSocket-Protocol must offer mqtt or mqttv3.1, in this spelling.\n",
+            ),
+            Refused::NoWampSubprotocol => (
+                StatusCode::BAD_REQUEST,
+                "Sec-WebSocket-Protocol must offer one of wamp.2.json, wamp.2.msgpack, wamp.2.cbor (each also with .batched) \
+                 and wamp.2.ubjson, in this spelling.\n",
             ),
             Refused::UnknownSubprotocol => (
                 StatusCode::BAD_REQUEST,
@@ -133,6 +141,7 @@ impl Refused {
             | Refused::BadKey
             | Refused::NoSubprotocol
             | Refused::NoMqttSubprotocol
+            | Refused::NoWampSubprotocol
             | Refused::UnknownSubprotocol
             | Refused::BadOrigin
             | Refused::NoSuchRealm => {}

@@ -2,7 +2,8 @@
 //! answer to what is.
 //!
 //! The path tells the door and the realm, and the door which subprotocols there are. Of those that a client offers the
-//! first that is known counts. MQTT's do not tell its version: the CONNECT does.
+//! first that is known counts. MQTT's do not tell its version: the CONNECT does. WAMP's tell how messages are written, and
+//! its HELLO names the realm.
 
 use std::str;
 
@@ -18,9 +19,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::door::{Door, REALM_DEFAULT};
 use super::refused::Refused;
-use super::{Settings, origin};
+use super::wamp::{Transport, Way};
+use super::{Settings, origin, wamp};
 
-/// MBWS's own path; those of MQTT are settings.
+/// MBWS's own path; those of MQTT and WAMP are settings.
 const MBWS: &str = "/mbws";
 /// Subprotocols of MQTT: since 3.1.1 (MQTT-6.0.0-3), and before.
 const MQTT_SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -39,7 +41,7 @@ pub(super) struct Wanted {
 impl Wanted {
     /// Reads the head of a request that came over TLS or not.
     pub(super) fn read(head: &Parts, settings: &Settings, tls: bool) -> Result<Self, Refused> {
-        let (door, realm) = destination(head.uri.path(), settings).ok_or(Refused::NoSuchPath)?;
+        let (at, realm) = destination(head.uri.path(), settings).ok_or(Refused::NoSuchPath)?;
         if !is_upgrade(head) {
             return Err(Refused::NotAnUpgrade);
         }
@@ -47,9 +49,10 @@ impl Wanted {
             return Err(Refused::BadVersion);
         }
         let accept_key = accept_key(&head.headers).ok_or(Refused::BadKey)?;
-        let subprotocol = match door {
-            Door::Mbws => mbws_subprotocol(&head.headers)?,
-            Door::MqttOverWebSocket | Door::MqttOverTcp => mqtt_subprotocol(&head.headers)?,
+        let (door, subprotocol) = match at {
+            At::Mbws => (Door::Mbws, mbws_subprotocol(&head.headers)?),
+            At::Mqtt => (Door::MqttOverWebSocket, mqtt_subprotocol(&head.headers)?),
+            At::Wamp => wamp_subprotocol(&head.headers, settings)?,
         };
         check_origin(&head.headers, &settings.origins, tls)?;
         Ok(Wanted {
@@ -76,15 +79,25 @@ impl Wanted {
     }
 }
 
+/// What is spoken at a path.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Mbws,
+    Mqtt,
+    Wamp,
+}
+
 /// The door and the realm that a path means; none where it means nothing.
-fn destination(path: &str, settings: &Settings) -> Option<(Door, String)> {
+fn destination(path: &str, settings: &Settings) -> Option<(At, String)> {
     let mqtt = settings.mqtt.iter().flat_map(|mqtt| &mqtt.paths);
-    let mqtt = mqtt.map(|path| (Door::MqttOverWebSocket, path.as_str()));
-    let mut doors = [(Door::Mbws, MBWS)].into_iter().chain(mqtt.clone());
-    if let Some((door, _)) = doors.find(|(_, of_door)| *of_door == path) {
+    let wamp = settings.wamp.iter().flat_map(|wamp| &wamp.paths);
+    let mqtt = mqtt.map(|path| (At::Mqtt, path.as_str()));
+    let wamp = wamp.map(|path| (At::Wamp, path.as_str()));
+    let doors = [(At::Mbws, MBWS)].into_iter().chain(mqtt).chain(wamp);
+    if let Some((door, _)) = doors.clone().find(|(_, of_door)| *of_door == path) {
         return Some((door, REALM_DEFAULT.to_owned()));
     }
-    let mut doors = [(Door::Mbws, MBWS)].into_iter().chain(mqtt);
+    let mut doors = doors;
     doors.find_map(|(door, of_door)| Some((door, realm(path.strip_prefix(of_door)?)?)))
 }
 
@@ -149,7 +162,29 @@ fn mqtt_subprotocol(headers: &HeaderMap) -> Result<&'static str, Refused> {
     offered.find_map(known).ok_or(Refused::NoMqttSubprotocol)
 }
 
-fn check_origin(headers: &HeaderMap, origins: &[String], tls: bool) -> Result<(), Refused> {
+fn wamp_subprotocol(
+    headers: &HeaderMap,
+    settings: &Settings,
+) -> Result<(Door, &'static str), Refused> {
+    let mut offered = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+    let legacy = settings.wamp.as_ref().is_some_and(|it| it.ubjson_legacy);
+    let known = |offered: &str| wamp::spoken(offered, legacy);
+    let (serializer, batched) = offered.find_map(known).ok_or(Refused::NoWampSubprotocol)?;
+    let way = Way {
+        transport: Transport::WebSocket,
+        serializer,
+        batched,
+        peer_bytes_max: None,
+    };
+    Ok((Door::Wamp(way), serializer.subprotocol(batched)))
+}
+
+/// Whether a page of the request's origin may be answered.
+pub(super) fn check_origin(
+    headers: &HeaderMap,
+    origins: &[String],
+    tls: bool,
+) -> Result<(), Refused> {
     if !headers.contains_key(header::ORIGIN) {
         return Ok(()); // no browser
     }
@@ -163,7 +198,7 @@ fn check_origin(headers: &HeaderMap, origins: &[String], tls: bool) -> Result<()
 }
 
 /// The value of a header that is there once and is visible ASCII.
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() {

@@ -1,6 +1,6 @@
 //! The front over real sockets on loopback, with a broker that does what the test says.
 
-mod broker;
+pub(super) mod broker;
 
 mod conversation;
 mod handshake;
@@ -8,3 +8,7 @@ mod limits;
 mod mqtt;
 mod server;
 mod tls;
+mod wamp;
+
+pub(crate) use wamp::Echo;
+pub(in crate::front) use wamp::echo;

@@ -1,12 +1,15 @@
 //! From a connection to a WebSocket: one HTTP request, checked, answered with 101 or with a refusal that says why.
 //!
 //! hyper reads the request; after the 101 its buffers are dropped and the bare stream goes on, so that an idle
-//! connection does not pay for HTTP.
+//! connection does not pay for HTTP. A connection whose first request is one of WAMP's long-poll stays with hyper, beyond the
+//! deadline of those who arrive, for as long as requests come.
 //!
-//! Not here: what a request must be (request), the deadline (accept), WebSocket frames (socket).
+//! Not here: what a request must be (request, `wamp::http`), the deadline (accept), WebSocket frames (socket).
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,18 +20,23 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tracing::debug;
 use uuid::Uuid;
 
 use super::auth::{NotBelieved, Proof};
-use super::door::{Arrival, Client, Door};
+use super::clock::down;
+use super::door::{Arrival, Arrived, Client, Door};
+use super::newcomers::Newcomer;
 use super::port::Inside;
 use super::refused::Refused;
 use super::request::Wanted;
+use super::wamp::http;
 use super::{Front, metrics};
 use crate::access::Principal;
+use crate::broker::Protocol;
 use crate::logs::seldom;
 use crate::tls::{Admitted, Stream};
 
@@ -46,19 +54,38 @@ struct Granted {
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
-struct Origin {
-    peer: SocketAddr,
-    conn: Uuid,
-    tls: bool,
+pub(super) struct Origin {
+    pub(super) peer: SocketAddr,
+    pub(super) conn: Uuid,
+    pub(super) tls: bool,
+}
+
+/// What the requests of one connection have found out.
+#[derive(Default)]
+pub(super) struct Slot {
+    granted: Mutex<Option<Granted>>,
+    /// The connection is one of long-poll: there are more requests than one.
+    stays: Notify,
+    /// One of its requests was of a client that is known.
+    pub(super) known: Notify,
+    /// No request is taken any more.
+    finish: Notify,
+}
+
+/// A connection that stays with HTTP.
+pub(super) struct Requests {
+    http: Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>,
+    slot: Arc<Slot>,
+    from: Origin,
 }
 
 /// Reads requests until one is granted; none when the connection ends before. Has no deadline of its own.
 pub(super) async fn upgrade<B: Inside>(
-    front: &Front<B>,
+    front: &Arc<Front<B>>,
     admitted: Admitted,
     peer: SocketAddr,
     conn: Uuid,
-) -> Option<Arrival> {
+) -> Option<Arrived> {
     let Admitted {
         stream,
         certificate,
@@ -68,25 +95,28 @@ pub(super) async fn upgrade<B: Inside>(
         conn,
         tls: stream.is_tls(),
     };
-    let granted = Mutex::new(None);
-    let service = service_fn(|request| answer(front, request, from, &granted));
-    let served = http1::Builder::new()
-        // The caller's deadline holds for the request too, and says which it was.
-        .header_read_timeout(None)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+    let slot = Arc::new(Slot::default());
+    let mut http = serve(
+        front.clone(),
+        stream,
+        (from, certificate.clone()),
+        slot.clone(),
+    );
+    let served = tokio::select! {
+        served = &mut http => served,
+        () = slot.stays.notified() => {
+            return Some(Arrived::Requests(Requests { http, slot, from }));
+        }
+    };
     if let Err(error) = served {
         metrics::handshake_refused("bad-http");
         debug!(%conn, %peer, %error, "no HTTP request");
         return None;
     }
-    let granted = granted.into_inner()?;
+    let granted = slot.granted.lock().take()?;
     let upgraded = granted.upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
-    Some(Arrival {
+    Some(Arrived::AtDoor(Box::new(Arrival {
         stream: parts.io.into_inner(),
         early: parts.read_buf,
         client: Client {
@@ -98,21 +128,89 @@ pub(super) async fn upgrade<B: Inside>(
             certificate,
             tls: from.tls,
         },
+    })))
+}
+
+/// Answers the requests of a connection, until it ends or is upgraded.
+fn serve<B: Inside>(
+    front: Arc<Front<B>>,
+    stream: Stream,
+    (from, certificate): (Origin, Option<Arc<[u8]>>),
+    slot: Arc<Slot>,
+) -> Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>> {
+    // The caller's deadline holds for the first request too, and says which it was. This one is for those that come later.
+    let patience = front.settings.wamp.as_ref().and_then(|it| it.long_poll);
+    let patience = patience.map(|it| it.session_within.max(2 * front.mbws.open_within));
+    let seen = slot.clone();
+    let service = service_fn(move |request| {
+        let (front, slot, certificate) = (front.clone(), seen.clone(), certificate.clone());
+        async move { answer(&front, request, (from, certificate), &slot).await }
+    });
+    Box::pin(async move {
+        let http = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut http = std::pin::pin!(http);
+        loop {
+            tokio::select! {
+                served = http.as_mut() => return served,
+                () = slot.finish.notified() => http.as_mut().graceful_shutdown(),
+            }
+        }
     })
 }
 
+impl Requests {
+    /// Answers one request after the other, to the end of the connection; at the shutdown, until the transports that they are
+    /// about are gone. Whoever sends for a client that is known is no `newcomer` any more.
+    pub(super) async fn serve<B: Inside>(mut self, front: &Front<B>, newcomer: Newcomer) {
+        let mut shutdown = front.shutdown.clone();
+        let mut newcomer = Some(newcomer);
+        let all_gone = async {
+            down(&mut shutdown).await;
+            front.long_polls.all_gone().await;
+        };
+        let mut all_gone = std::pin::pin!(all_gone);
+        let mut finished = false;
+        loop {
+            tokio::select! {
+                served = &mut self.http => {
+                    if let Err(error) = served {
+                        let Origin { conn, peer, .. } = self.from;
+                        debug!(%conn, %peer, %error, "a connection of long-poll ended");
+                    }
+                    return;
+                }
+                () = self.slot.known.notified() => drop(newcomer.take()),
+                () = &mut all_gone, if !finished => {
+                    finished = true;
+                    self.slot.finish.notify_one();
+                }
+            }
+        }
+    }
+}
+
 async fn answer<B: Inside>(
-    front: &Front<B>,
+    front: &Arc<Front<B>>,
     request: Request<Incoming>,
-    from: Origin,
-    granted: &Mutex<Option<Granted>>,
+    (from, certificate): (Origin, Option<Arc<[u8]>>),
+    slot: &Slot,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
+    if let Some(target) = http::target(head.uri.path(), &front.settings) {
+        slot.stays.notify_one();
+        return Ok(http::answer(front, target, (&head, body), (from, certificate), slot).await);
+    }
     match check(front, &head, from).await {
         Ok((wanted, principal)) => {
             let answer = wanted.answer();
             let upgrade = hyper::upgrade::on(Request::from_parts(head, body));
-            *granted.lock() = Some(Granted {
+            *slot.granted.lock() = Some(Granted {
                 upgrade,
                 door: wanted.door,
                 realm: wanted.realm,
@@ -121,12 +219,17 @@ async fn answer<B: Inside>(
             Ok(answer)
         }
         Err(refused) => {
-            metrics::handshake_refused(refused.as_str());
-            let Origin { peer, conn, .. } = from;
-            seldom!(60, info, %conn, %peer, reason = refused.as_str(), "upgrade refused");
+            tell_refused(refused, from);
             Ok(refused.answer())
         }
     }
+}
+
+/// Counts and logs it.
+pub(super) fn tell_refused(refused: Refused, from: Origin) {
+    metrics::handshake_refused(refused.as_str());
+    let Origin { peer, conn, .. } = from;
+    seldom!(60, info, %conn, %peer, reason = refused.as_str(), "upgrade refused");
 }
 
 async fn check<B: Inside>(
@@ -136,19 +239,26 @@ async fn check<B: Inside>(
 ) -> Result<(Wanted, Option<Principal>), Refused> {
     let wanted = Wanted::read(head, &front.settings, from.tls)?;
     // Before the realm is looked up: who shows wrong credentials does not learn which realms there are.
-    let principal = match head.headers.get(header::AUTHORIZATION) {
-        Some(shown) => {
-            let proof = Proof::Header(shown.as_bytes());
-            let protocol = wanted.door.protocol();
-            Some(front.auth.verify(proof, from.peer, protocol).await?)
-        }
-        None => None,
-    };
+    let principal = principal(front, head, from, wanted.door.protocol()).await?;
     if front.broker.has_realm(&wanted.realm) {
         Ok((wanted, principal))
     } else {
         Err(Refused::NoSuchRealm)
     }
+}
+
+/// Who it is by the request's `Authorization`, if it has one.
+pub(super) async fn principal<B>(
+    front: &Front<B>,
+    head: &hyper::http::request::Parts,
+    from: Origin,
+    protocol: Protocol,
+) -> Result<Option<Principal>, Refused> {
+    let Some(shown) = head.headers.get(header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let proof = Proof::Header(shown.as_bytes());
+    Ok(Some(front.auth.verify(proof, from.peer, protocol).await?))
 }
 
 impl From<NotBelieved> for Refused {

@@ -12,6 +12,15 @@ use super::{Match, Party, Refused, RegistrationId, Router, Violation};
 /// A callee's word for: ask another (wamp.md §7.5).
 const UNAVAILABLE: &str = "wamp.error.unavailable";
 
+/// Where a call leads.
+struct Found {
+    /// None if a door takes it.
+    registration: Option<RegistrationId>,
+    procedure: Arc<str>,
+    /// Whether the INVOCATION says what was called.
+    is_said: bool,
+}
+
 impl<P: Clone> Router<P> {
     /// CALL: to a callee, or an error to the caller. With a request that is in flight, the next piece of a progressive call.
     ///
@@ -206,8 +215,7 @@ impl<P: Clone> Router<P> {
         sink: &mut Sink<P>,
     ) -> Result<(), Refused> {
         self.check_call(caller, &call)?;
-        let (registration, procedure) = self.find_procedure(&call)?;
-        let says_procedure = registration.is_none_or(|(_, is_pattern)| is_pattern);
+        let found = self.find_procedure(&call)?;
         let identity = match caller {
             _ if call.disclose == DisclosePolicy::Never => None,
             Party::Session(id) => self.session(id).map(SessionDetails::disclosed),
@@ -216,9 +224,9 @@ impl<P: Clone> Router<P> {
         let draft = Draft {
             caller,
             request: call.request,
-            procedure,
-            registration: registration.map(|(id, _)| id),
-            says_procedure,
+            procedure: found.procedure,
+            registration: found.registration,
+            says_procedure: found.is_said,
             is_disclosed: call.options.disclose_me || call.disclose == DisclosePolicy::Always,
             identity,
             trustlevel: call.trustlevel,
@@ -249,28 +257,30 @@ impl<P: Clone> Router<P> {
         Ok(())
     }
 
-    /// The registration, and whether it is a pattern; none if a door takes the call.
-    fn find_procedure(
-        &self,
-        call: &CallRequest<'_, P>,
-    ) -> Result<(Option<(RegistrationId, bool)>, Arc<str>), Refused> {
+    /// # Errors
+    /// [`Refused::NoSuchProcedure`], if no door takes the call either; [`Refused::InvalidUri`].
+    fn find_procedure(&self, call: &CallRequest<'_, P>) -> Result<Found, Refused> {
         let uri = call.procedure;
-        if uri.len() > self.limits.uri_bytes_max || !self.limits.uri_rules.allow(uri, Match::Exact)
-        {
+        let (limits, how) = (&self.limits, Match::Exact);
+        if uri.len() > limits.uri_bytes_max || !limits.uri_rules.allow(uri, how) {
             return Err(Refused::InvalidUri);
         }
         if is_reserved(uri) {
             return Err(Refused::NoSuchProcedure);
         }
-        let found = self.registrations.index.best(uri);
-        let found = found.and_then(|id| self.registrations.by_id.get_key_value(&id));
-        match found {
-            Some((id, it)) if it.how == Match::Exact => {
-                Ok((Some((*id, false)), Arc::clone(&it.uri)))
-            }
-            Some((id, _)) => Ok((Some((*id, true)), uri.into())),
-            None if call.fallback.is_some() => Ok((None, uri.into())),
-            None => Err(Refused::NoSuchProcedure),
+        let id = self.registrations.index.best(uri);
+        match id.and_then(|id| self.registrations.by_id.get(&id)) {
+            Some(registration) if registration.how == Match::Exact => Ok(Found {
+                registration: id,
+                procedure: Arc::clone(&registration.uri),
+                is_said: false,
+            }),
+            None if call.fallback.is_none() => Err(Refused::NoSuchProcedure),
+            _ => Ok(Found {
+                registration: id,
+                procedure: uri.into(),
+                is_said: true,
+            }),
         }
     }
 

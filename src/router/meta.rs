@@ -66,7 +66,7 @@ impl From<Refused> for MetaError {
 type Answer = Result<MetaAnswer, MetaError>;
 
 /// All meta procedures that [`Router::meta_call`] has.
-const PROCEDURES: &[&str] = &[
+pub(super) const PROCEDURES: &[&str] = &[
     "wamp.registration.count_callees",
     "wamp.registration.get",
     "wamp.registration.list",

@@ -149,7 +149,7 @@ impl Session {
                 reason: Some(why.to_string()),
             })),
             // It has consumers, and no subscriptions.
-            Event::Unsubscribed { .. } => {}
+            Event::Unsubscribed { .. } | Event::Wamp(_) => {}
             Event::Ended(end) => self.ended(end),
         }
     }
@@ -367,6 +367,10 @@ impl Session {
             // What is under way is confirmed first: `handle_shutdown`, which comes with it, brings the deadline.
             End::ShuttingDown if self.in_flight() > 0 => {}
             End::ShuttingDown => self.shut_down(),
+            End::TooSlow => self.fail(
+                Code::Denied,
+                "the client does not take what it has asked for".to_owned(),
+            ),
             End::Kicked => self.fail(
                 Code::ShuttingDown,
                 "an administrator has closed this connection; the session can be resumed"

@@ -236,6 +236,8 @@ impl Session {
                 share,
                 upto,
             } => self.lose(&Key { filter, share }, upto),
+            // WAMP's alone.
+            Event::Wamp(_) => {}
             Event::Ended(end) => self.ended(end),
         }
     }

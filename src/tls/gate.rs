@@ -17,7 +17,7 @@ use super::certificates::Certificates;
 use super::stream::{Stream, first_byte};
 
 /// The type of a TLS record that begins a handshake (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 0x16;
+pub const HANDSHAKE: u8 = 0x16;
 /// What rustls may hold back for a peer that does not read: two records.
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
 /// How long a peer that is turned away has to read why, and how much it may still say.
@@ -123,14 +123,6 @@ impl Gate {
         see_out(&mut stream, answer.as_bytes()).await;
         Err(TurnedAway::Plain)
     }
-}
-
-/// Waits for what `stream` begins with, which stays there: whether it is TLS. For those who must not be sent plain text.
-///
-/// # Errors
-/// The connection broke.
-pub async fn begins_tls(stream: &TcpStream) -> io::Result<bool> {
-    Ok(first_byte(stream).await? == Some(HANDSHAKE))
 }
 
 async fn handshake(certificates: &Certificates, stream: TcpStream) -> Result<Admitted, TurnedAway> {

@@ -1,20 +1,24 @@
-//! A connection's bytes, encrypted or not: one type, so that nothing behind it is written twice.
+//! A connection's bytes, encrypted or not, from far or from this machine: one type, so that nothing behind it is written twice.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-/// A TCP connection, or TLS over one.
+/// A TCP connection, TLS over one, or a connection of a Unix socket.
 #[derive(Debug)]
 pub enum Stream {
     /// As it is.
     Plain(TcpStream),
     /// Encrypted. In a box: a plain connection does not pay for it.
     Tls(Box<TlsStream<TcpStream>>),
+    /// From a process of this machine, whose files say who may connect.
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -23,23 +27,67 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
+    /// What both ends of a TLS connection know of it and nobody else does, and no other connection has: what is proved can be bound
+    /// to it (RFC 9266, `tls-exporter`). None: it is not encrypted.
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        let Stream::Tls(stream) = self else {
+            return None;
+        };
+        let TlsStream::Server(stream) = &**stream else {
+            return None;
+        };
+        let (_, connection) = stream.get_ref();
+        let label = b"EXPORTER-Channel-Binding";
+        connection
+            .export_keying_material([0; 32], label, Some(&[]))
+            .ok()
+    }
+
+    /// Has the system look every now and then whether the peer is still there: a TCP connection on which nothing goes for twice
+    /// `every` ends then, if its peer's machine is gone. Others tell by themselves.
+    pub fn keep_alive(&self, every: Duration) {
+        let tcp = match self {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => return,
+        };
+        let pause = (every / 3).max(Duration::from_secs(1));
+        let set = sockopt::set_tcp_keepidle(tcp, every.max(Duration::from_secs(1)))
+            .and_then(|()| sockopt::set_tcp_keepintvl(tcp, pause))
+            .and_then(|()| sockopt::set_tcp_keepcnt(tcp, 3))
+            .and_then(|()| sockopt::set_socket_keepalive(tcp, true));
+        if let Err(error) = set {
+            tracing::debug!(%error, "cannot set keep alive");
+        }
+    }
+
     /// Waits for what it begins with, and leaves it there; none: the peer has closed. Cancel-safe.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection broke. A Unix socket's bytes cannot be looked at without taking them.
     pub async fn first_byte(&mut self) -> io::Result<Option<u8>> {
         match self {
             Stream::Plain(stream) => first_byte(stream).await,
             Stream::Tls(stream) => Ok(stream.fill_buf().await?.first().copied()),
+            Stream::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
 
-/// What a TCP connection begins with; see [`Stream::first_byte`].
-pub(super) async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
+/// What a TCP connection begins with; see [`Stream::first_byte`]. For those who are not to be sent what they could not read.
+///
+/// # Errors
+/// The connection broke.
+pub async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
     let mut first = [0];
     let n_seen = stream.peek(&mut first).await?;
     Ok(first.first().copied().filter(|_| n_seen > 0))
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Stream::Unix(stream)
+    }
 }
 
 impl From<TcpStream> for Stream {
@@ -57,6 +105,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -70,6 +119,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -81,6 +131,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -88,6 +139,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Plain(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -95,6 +147,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -102,6 +155,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

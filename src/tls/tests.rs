@@ -112,14 +112,14 @@ fn version(stream: &Stream) -> &'static str {
             .unwrap()
             .as_str()
             .unwrap(),
-        Stream::Plain(_) => "plain",
+        Stream::Plain(_) | Stream::Unix(_) => "plain",
     }
 }
 
 fn kind(stream: &Stream) -> HandshakeKind {
     match stream {
         Stream::Tls(tls) => tls.get_ref().1.handshake_kind().unwrap(),
-        Stream::Plain(_) => panic!("plain"),
+        Stream::Plain(_) | Stream::Unix(_) => panic!("plain"),
     }
 }
 
@@ -127,7 +127,7 @@ fn kind(stream: &Stream) -> HandshakeKind {
 fn shown(stream: &Stream) -> Vec<u8> {
     match stream {
         Stream::Tls(tls) => tls.get_ref().1.peer_certificates().unwrap()[0].to_vec(),
-        Stream::Plain(_) => panic!("plain"),
+        Stream::Plain(_) | Stream::Unix(_) => panic!("plain"),
     }
 }
 

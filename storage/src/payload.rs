@@ -66,6 +66,77 @@ pub struct Envelope {
     /// For one that is written again: the LSN as of which it was kept. 0 otherwise.
     #[prost(uint64, tag = "19")]
     pub as_of: u64,
+    /// What only WAMP has words for.
+    #[prost(message, optional, boxed, tag = "20")]
+    pub wamp: Option<Box<WampPart>>,
+}
+
+/// What a WAMP client has said of a message, or is told of it, and no other door has words for.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WampPart {
+    /// The publication's id, random, 1 to 2^53; 0: one that follows from the message's id.
+    #[prost(uint64, tag = "1")]
+    pub publication: u64,
+    /// The publisher, if it is disclosed.
+    #[prost(message, optional, tag = "2")]
+    pub publisher: Option<WampPeer>,
+    /// The trust level that the publisher was given, plus 1; 0: none.
+    #[prost(uint32, tag = "3")]
+    pub trust: u32,
+    /// Who alone may be told of it later: by authid; none: everybody.
+    #[prost(message, optional, tag = "4")]
+    pub eligible_authids: Option<WampNames>,
+    /// The same by authrole.
+    #[prost(message, optional, tag = "5")]
+    pub eligible_authroles: Option<WampNames>,
+    /// Who may not be told of it later, by authid.
+    #[prost(string, repeated, tag = "6")]
+    pub excluded_authids: Vec<String>,
+    /// The same by authrole.
+    #[prost(string, repeated, tag = "7")]
+    pub excluded_authroles: Vec<String>,
+    /// How its body, which is opaque then, was packed (payload passthru mode).
+    #[prost(message, optional, tag = "8")]
+    pub passthru: Option<WampPassthru>,
+}
+
+/// A WAMP session, as it is disclosed.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WampPeer {
+    /// Its id.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// Who it is.
+    #[prost(string, tag = "2")]
+    pub authid: String,
+    /// What it is.
+    #[prost(string, tag = "3")]
+    pub authrole: String,
+}
+
+/// Names, which may be none at all.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WampNames {
+    /// The names.
+    #[prost(string, repeated, tag = "1")]
+    pub names: Vec<String>,
+}
+
+/// The attributes of WAMP's payload passthru mode, as the sender gave them.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct WampPassthru {
+    /// `ppt_scheme`.
+    #[prost(string, tag = "1")]
+    pub scheme: String,
+    /// `ppt_serializer`.
+    #[prost(string, optional, tag = "2")]
+    pub serializer: Option<String>,
+    /// `ppt_cipher`.
+    #[prost(string, optional, tag = "3")]
+    pub cipher: Option<String>,
+    /// `ppt_keyid`.
+    #[prost(string, optional, tag = "4")]
+    pub keyid: Option<String>,
 }
 
 /// What the engine reads of an [`Envelope`] of kind `Retain`: the same bytes, without the cost of the rest.

@@ -198,6 +198,13 @@ fn planted_secrets_come_out_nowhere() {
     let parts = verifiers.iter().flat_map(|it| it.split(['$', ':']));
     secrets.extend(parts.filter(|it| it.len() > 20));
     secrets.extend(verifiers);
+    for name in ["wampcra_key", "scram_argon2_verifier"] {
+        let stored = values(&exported, name);
+        assert_eq!(stored.len(), 2, "{name}s of admin and bob: {exported}");
+        let parts = stored.iter().flat_map(|it| it.split(['$', ':']));
+        secrets.extend(parts.filter(|it| it.len() > 20));
+        secrets.extend(stored);
+    }
     assert!(secrets.len() > 4, "no hashes were found: {exported}");
     let key = server.token();
     secrets.push(&key);

@@ -12,6 +12,14 @@ const WAITING_HELPER: &str = "tests/whole/wait.rs";
 /// Folders with nothing of ours in them.
 const FOREIGN: &[&str] = &["target", "node_modules", ".git", ".venv", "restante-data"];
 
+/// Where state is a matter of what came in, and of nothing else.
+const PURE: &[&str] = &[
+    "src/engine/",
+    "src/engine.rs",
+    "src/router/",
+    "src/router.rs",
+];
+
 /// What only the outer floors may do.
 const NOT_IN_THE_ENGINE: &[(&str, &str)] = &[
     ("tokio", "the engine waits for nothing"),
@@ -23,12 +31,15 @@ const NOT_IN_THE_ENGINE: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn the_engine_is_a_pure_fold() {
+fn engine_and_router_are_pure_state() {
     let files = rust_files()
         .into_iter()
-        .filter(|file| file.name.starts_with("src/engine/") || file.name == "src/engine.rs");
+        .filter(|file| PURE.iter().any(|place| file.name.starts_with(place)));
     let faults = files.flat_map(|file| file.lines_with(NOT_IN_THE_ENGINE));
-    report("src/engine/ does no I/O and knows no time", faults);
+    report(
+        "src/engine/ and src/router/ do no I/O and know no time",
+        faults,
+    );
 }
 
 #[test]

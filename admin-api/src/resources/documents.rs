@@ -220,6 +220,8 @@ struct UserView {
     disabled: bool,
     /// Names in client certificates that are this user's.
     certificates: Vec<String>,
+    /// Ed25519 public keys that are this user's, for WAMP's method `cryptosign`.
+    public_keys: Vec<String>,
     /// Whether they can log in with a password.
     has_password: bool,
 }
@@ -237,6 +239,9 @@ struct UserBody {
     /// Names in client certificates that are this user's: `cn:NAME`, `dns:NAME`, `uri:URI`, `email:ADDRESS` or
     /// `sha256:HEX`, the certificate's fingerprint.
     certificates: Vec<String>,
+    /// Ed25519 public keys that are this user's and nobody else's, 64 hexadecimal digits in lower case each, for WAMP's method
+    /// `cryptosign`; at most 8.
+    public_keys: Vec<String>,
     /// A new password: connections that were opened with the old one are closed. Not given: the one that is set stays.
     #[serde(deserialize_with = "secret")]
     #[schemars(with = "Option<String>", extend("writeOnly" = true, "format" = "password"))]
@@ -340,6 +345,7 @@ impl Kind for Users {
                 roles: user.roles,
                 disabled: user.disabled,
                 certificates: user.certificates,
+                public_keys: user.public_keys,
                 has_password: user.password_hash.is_some(),
             }),
             _ => None,
@@ -352,6 +358,7 @@ impl Kind for Users {
             roles: body.roles,
             disabled: body.disabled,
             certificates: body.certificates,
+            public_keys: body.public_keys,
             ..User::default()
         };
         (Document::User(user), body.password)

@@ -265,6 +265,8 @@ fn documents() -> Vec<(DocumentId, Document)> {
         roles: vec!["shop".into()],
         password_hash: Some(HASH.into()),
         scram_verifier: Some(HASH.into()),
+        wampcra_key: Some(HASH.into()),
+        scram_argon2_verifier: Some(HASH.into()),
         ..User::default()
     };
     let token = Token {
@@ -548,6 +550,8 @@ impl Control for Fake {
                     (Some(_), _) => {
                         user.password_hash = Some(HASH.to_owned());
                         user.scram_verifier = Some(HASH.to_owned());
+                        user.wampcra_key = Some(HASH.to_owned());
+                        user.scram_argon2_verifier = Some(HASH.to_owned());
                     }
                     (None, Some((Document::User(old), _))) => user.take_password(old),
                     (None, _) => user.clear_password(),

@@ -112,7 +112,7 @@ impl Inner {
 
     /// What verifiers are made up with. The hash of the command line's token is random, is shown to nobody, and stays what it is over
     /// restarts, as the salts of those who exist do. Where there is no such token, it is as good as this process is old.
-    fn made_up_key(&self, access: &Access) -> [u8; 32] {
+    pub(super) fn made_up_key(&self, access: &Access) -> [u8; 32] {
         let cli = access.token_labelled(bootstrap::CLI_LABEL);
         let hash = cli.and_then(|id| access.token(id)).map(|it| &it.hash);
         match hash {
@@ -122,7 +122,7 @@ impl Inner {
     }
 }
 
-fn verifier_of(access: &Access, user: &str) -> Option<Verifier> {
+pub(super) fn verifier_of(access: &Access, user: &str) -> Option<Verifier> {
     let (user, _) = access.user(user)?;
     user.password_hash.as_ref()?;
     let verifier = Verifier::from_text(user.scram_verifier.as_deref()?);

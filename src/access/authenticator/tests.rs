@@ -7,6 +7,8 @@ use crate::access::testing::{House, user};
 use crate::access::{NewToken, new_token};
 use crate::registry::{Document, DocumentKind, Token, User};
 
+mod wamp;
+
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 struct Fixture {
@@ -353,11 +355,8 @@ async fn a_password_is_hashed_for_a_document() {
     let hash = fixture
         .authenticator
         .hash_password(Secret::new("another horse"));
-    let PasswordSecrets { hash, verifier } = hash.await.unwrap();
-    fixture.change_ada(|ada| {
-        ada.password_hash = Some(hash);
-        ada.scram_verifier = Some(verifier);
-    });
+    let secrets = hash.await.unwrap();
+    fixture.change_ada(|ada| secrets.put_into(ada));
     let let_in = fixture.basic("ada", "another horse", PEER).await;
     assert_eq!(let_in.as_deref(), Ok("ada"));
     assert_eq!(
@@ -462,11 +461,8 @@ fn a_password_that_is_changed_during_an_exchange_is_not_proved() {
     let mut fixture = fixture();
     let client = Client::new("ada", "correct horse");
     let (exchange, told) = fixture.challenge(&client, PEER).unwrap();
-    let PasswordSecrets { hash, verifier } = PasswordSecrets::of("another horse").unwrap();
-    fixture.change_ada(|ada| {
-        ada.password_hash = Some(hash);
-        ada.scram_verifier = Some(verifier);
-    });
+    let secrets = PasswordSecrets::of("another horse").unwrap();
+    fixture.change_ada(|ada| secrets.put_into(ada));
     let refused = fixture.answer(&client, &exchange, &told, PEER);
     assert_eq!(refused, Err(AuthError::Refused));
 }

@@ -2,10 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use subtle::ConstantTimeEq;
 
 use super::message::ClientFinal;
-use super::{ClientFirst, Key, ScramError, Verifier, hash, mac};
+use super::{ClientFirst, ScramError, Verifier};
 
 /// An exchange of which the server has said its first message. Good for one answer.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ impl Exchange {
     /// twice.
     pub fn begin(first: ClientFirst, verifier: Verifier, nonce: &str) -> (Exchange, String) {
         let nonce = format!("{}{nonce}", first.nonce);
-        let (salt, iterations) = (STANDARD.encode(&verifier.salt), verifier.iterations);
+        let (salt, iterations) = (verifier.salt_text(), verifier.iterations);
         let told = format!("r={nonce},s={salt},i={iterations}");
         let exchange = Exchange {
             user: first.user,
@@ -56,21 +55,8 @@ impl Exchange {
             return Err(ScramError::Mismatch);
         }
         let signed = format!("{}{}", self.signed, last.without_proof);
-        let signature = mac(&self.verifier.stored_key, signed.as_bytes());
-        let client_key = both(&last.proof, &signature);
-        if !bool::from(hash(&client_key).ct_eq(&self.verifier.stored_key)) {
-            return Err(ScramError::Proof);
-        }
-        let signature = mac(&self.verifier.server_key, signed.as_bytes());
+        let signature = self.verifier.keys.check(&signed, &last.proof);
+        let signature = signature.ok_or(ScramError::Proof)?;
         Ok(format!("v={}", STANDARD.encode(signature)))
     }
-}
-
-/// XOR.
-fn both(one: &Key, other: &Key) -> Key {
-    let mut key = *one;
-    for (byte, other) in key.iter_mut().zip(other) {
-        *byte ^= other;
-    }
-    key
 }

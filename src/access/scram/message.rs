@@ -75,7 +75,7 @@ impl ClientFirst {
             None if authzid.is_empty() => {}
             None => return Err(ScramError::Malformed),
         }
-        if nonce.len() > NONCE_BYTES_MAX || !is_nonce(nonce) {
+        if !is_nonce(nonce) {
             return Err(ScramError::Malformed);
         }
         Ok(ClientFirst {
@@ -151,9 +151,12 @@ fn check_extension(attribute: &str) -> Result<(), ScramError> {
     }
 }
 
-fn is_nonce(text: &str) -> bool {
-    // A comma cannot be in it: it has ended the attribute.
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+/// Whether it may be a client's part of a nonce.
+pub(in crate::access) fn is_nonce(text: &str) -> bool {
+    (1..=NONCE_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
 /// A `saslname`: `=2C` is a comma, `=3D` an equals sign, and no other `=` may be there.

@@ -22,6 +22,7 @@ fn listen(consumer: &str, filter: &str) -> Call {
         limit: 100,
         auto_settle: true,
         exclusive: false,
+        retained: false,
     })
 }
 

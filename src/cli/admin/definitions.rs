@@ -249,9 +249,15 @@ fn warn_of_secrets(plan: &Value) {
             ("create", "token") if !has("hash") => eprintln!(
                 "warning: token {name} has no secret here: `restante token rotate {name}`"
             ),
-            ("create", "user") if !has("password_hash") && !has("certificates") => eprintln!(
-                "warning: user {name} has no password here: `restante user passwd {name}`"
-            ),
+            ("create", "user")
+                if !["password_hash", "certificates", "public_keys"]
+                    .into_iter()
+                    .any(has) =>
+            {
+                eprintln!(
+                    "warning: user {name} has no password here: `restante user passwd {name}`"
+                );
+            }
             _ => {}
         }
     }

@@ -33,8 +33,10 @@ pub enum User {
         before_help = "Examples:\n  restante user add alice --role shop\n  restante user add alice --role shop --new-password-file alice.secret\n  restante user add machine --role shop --no-password --cert-name cn:machine"
     )]
     Add(Add),
-    /// Change roles, certificate names or description of a user
-    #[command(before_help = "Example:\n  restante user set alice --role shop,on-call")]
+    /// Change roles, certificate names, public keys or description of a user
+    #[command(
+        before_help = "Examples:\n  restante user set alice --role shop,on-call\n  restante user set machine --public-key 1adfc8bfe1d35616e64dffbd900096f23b066f914c8c2ffbb66f6075b96e116d"
+    )]
     Set(Set),
     /// Let a user in again
     #[command(before_help = "Example:\n  restante user enable alice")]
@@ -74,6 +76,9 @@ struct Said {
     /// Names in client certificates that let this user in: cn:NAME, dns:NAME, uri:URI, email:ADDRESS, sha256:HEX
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     cert_name: Vec<String>,
+    /// Ed25519 public keys that are this user's, 64 hexadecimal digits each, for WAMP's cryptosign
+    #[arg(long, value_name = "HEX", value_delimiter = ',')]
+    public_key: Vec<String>,
     /// A note for people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -84,6 +89,7 @@ impl Said {
         Fields::default()
             .list("roles", &self.role)
             .list("certificates", &self.cert_name)
+            .list("public_keys", &self.public_key)
             .set("description", self.description)
     }
 }
@@ -99,7 +105,7 @@ pub struct Add {
     /// The file with the new password in its first line [default: stdin, or asked for]
     #[arg(long, value_name = "FILE")]
     new_password_file: Option<PathBuf>,
-    /// No password lets them in: they have a certificate
+    /// No password lets them in: they have a certificate or a public key
     #[arg(long, conflicts_with = "new_password_file")]
     no_password: bool,
     #[command(flatten)]

@@ -16,9 +16,9 @@
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use super::tcp::Tcp;
 use crate::front::door::Door;
 use crate::front::socket::{self, Fault, Heard, Socket};
+use crate::front::tcp::{self, Tcp};
 use crate::tls::Stream;
 
 /// What a WebSocket reads into, see [`Socket::new`]: packets are small, and connections many.
@@ -62,7 +62,7 @@ impl Wire {
     pub(super) async fn new(door: Door, stream: Stream, early: Bytes, bytes_max: usize) -> Self {
         match door {
             Door::MqttOverTcp => Wire::Tcp(Tcp::new(stream)),
-            Door::MqttOverWebSocket | Door::Mbws => {
+            Door::MqttOverWebSocket | Door::Mbws | Door::Wamp(_) => {
                 let socket = Socket::new(stream, early, bytes_max, READ_BYTES).await;
                 Wire::WebSocket(Box::new(socket))
             }
@@ -87,7 +87,7 @@ impl Wire {
     /// Writes what waits and, if `read`, waits for bytes, which it puts to `input`. Cancel-safe.
     pub(super) async fn turn(&mut self, read: bool, input: &mut BytesMut) -> Turn {
         match self {
-            Wire::Tcp(tcp) => tcp.turn(read, input).await,
+            Wire::Tcp(tcp) => tcp.turn(read, input).await.into(),
             Wire::WebSocket(socket) => match socket.turn(read).await {
                 socket::Turn::Flushed => Turn::Written,
                 socket::Turn::Heard(heard) => join(heard, input),
@@ -98,7 +98,7 @@ impl Wire {
     /// The same, of what is there already.
     pub(super) fn turn_now(&mut self, input: &mut BytesMut) -> Option<Turn> {
         match self {
-            Wire::Tcp(tcp) => tcp.turn_now(input),
+            Wire::Tcp(tcp) => tcp.turn_now(input).map(Turn::from),
             Wire::WebSocket(socket) => Some(join(socket.hear_now()?, input)),
         }
     }
@@ -135,6 +135,17 @@ impl Wire {
         match self {
             Wire::Tcp(tcp) => tcp.close().await,
             Wire::WebSocket(socket) => socket.see_out().await,
+        }
+    }
+}
+
+impl From<tcp::Turn> for Turn {
+    fn from(turn: tcp::Turn) -> Self {
+        match turn {
+            tcp::Turn::Written => Turn::Written,
+            tcp::Turn::Bytes(n_bytes) => Turn::Bytes(n_bytes),
+            tcp::Turn::Closed => Turn::Ended(Lost::Closed),
+            tcp::Turn::Gone => Turn::Ended(Lost::Gone),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
@@ -12,15 +12,18 @@ use uuid::Uuid;
 
 use super::server::within;
 use crate::access::scram::{ClientFirst, Verifier};
-use crate::access::{Exchange, Identity, Principal};
-use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol};
-use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof};
+use crate::access::testing::{House, user};
+use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
+use crate::access::{Authenticator, Current, Exchange, Identity, Principal};
+use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol, WampAsk};
+use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof, Welcomed};
 use crate::session::Credentials;
 
 /// What an attachment was asked.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Asked {
     Call(u64, Call),
+    Wamp(Box<WampAsk>),
     Credit(String, u64),
     Hold(String, Ranges),
     Expiry(Duration),
@@ -185,6 +188,10 @@ impl FakePort {
 }
 
 impl Port for FakePort {
+    fn wamp(&mut self, ask: WampAsk) {
+        self.ask(Asked::Wamp(Box::new(ask)));
+    }
+
     fn call(&mut self, tag: u64, call: Call) {
         self.ask(Asked::Call(tag, call));
     }
@@ -262,8 +269,19 @@ impl Port for FakePort {
     }
 }
 
+/// Knows `ann`, whose password is `correct horse`; those who show nothing are guests.
+fn wamp_auth() -> &'static Authenticator {
+    static KNOWN: OnceLock<Authenticator> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let mut house = House::new().user("ann", user("correct horse", &["shop"]));
+        house.settings.anonymous_role = Some("guest".to_owned());
+        let current = Current::new(house.access());
+        Authenticator::new(current, &house.settings).unwrap()
+    })
+}
+
 /// Knows `ann` and `bob`, whose passwords are `pw`.
-pub(super) struct FakeAuth;
+pub(in crate::front) struct FakeAuth;
 
 impl Authenticate for FakeAuth {
     /// Whoever it is has the protocol for a role.
@@ -323,6 +341,23 @@ impl Authenticate for FakeAuth {
     ) -> Result<(Principal, String), NotBelieved> {
         let says = exchange.finish(last).map_err(|_| NotBelieved::Wrong)?;
         Ok((principal(exchange.user(), protocol), says))
+    }
+
+    fn greet(&self, hello: &Hello, peer: SocketAddr) -> Result<Begun, Refusal> {
+        wamp_auth().greet(hello, peer.ip())
+    }
+
+    fn answer<'a>(
+        &'a self,
+        exchange: Box<wamp::Exchange>,
+        signature: &'a str,
+        extra: &'a Dict,
+        peer: SocketAddr,
+    ) -> Welcomed<'a> {
+        Box::pin(async move {
+            let answer = wamp_auth().answer(exchange, signature, extra, peer.ip());
+            answer.await
+        })
     }
 }
 

@@ -19,8 +19,9 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::broker::{FakeAuth, FakeBroker, Inner};
-use crate::front::{Listener, Mqtt, Settings, Takes, serve};
-use crate::session::{mbws, mqtt};
+use crate::front::{Listener, LongPoll, Mqtt, Settings, Socket, Takes, Wamp, serve};
+use crate::router::UriRules;
+use crate::session::{self, mbws, mqtt};
 use crate::tls::tests::authority::{Authority, Folder};
 use crate::tls::{Certificates, ConnectOptions, Connector, Gate, Stream};
 
@@ -72,6 +73,34 @@ pub(super) fn settings() -> Settings {
                 server_reference: None,
             },
         }),
+        wamp: Some(Wamp {
+            paths: vec!["/wamp".to_owned()],
+            message_bytes_max: 256 * 1024,
+            ping_interval: Duration::from_secs(60),
+            ubjson_legacy: false,
+            long_poll: Some(LongPoll {
+                poll_within: Duration::from_secs(60),
+                session_within: Duration::from_secs(60),
+            }),
+            session: session::wamp::Settings {
+                limits: restante_proto::wamp::Limits {
+                    bytes_max: 256 * 1024,
+                    ..restante_proto::wamp::Limits::default()
+                },
+                uris: UriRules::Loose,
+                sequential_ids: true,
+                open_within: Duration::from_secs(60),
+                leave_within: Duration::from_secs(60),
+                publish_rate: None,
+                window: 1000,
+                unacknowledged_max: 100,
+                authorizer: None,
+                authorizer_cache: Duration::ZERO,
+                disclosure: session::wamp::Disclosure::Wished,
+                agent: "test-broker/1".to_owned(),
+            },
+            echo: None,
+        }),
     }
 }
 
@@ -111,11 +140,18 @@ impl Server {
     pub(super) async fn taking(takes: Takes, gate: Gate, settings: Settings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let server = Self::on(listener.into(), takes, gate, settings);
+        Server { address, ..server }
+    }
+
+    /// One that listens there, and has no address that it knows of.
+    pub(super) fn on(socket: Socket, takes: Takes, gate: Gate, settings: Settings) -> Self {
+        let address = "127.0.0.1:0".parse().unwrap();
         let (broker, attached) = FakeBroker::new();
         let (shutdown, down) = watch::channel(false);
         let serving = serve(
             vec![Listener {
-                socket: listener,
+                socket,
                 gate,
                 takes,
             }],

@@ -46,6 +46,7 @@ pub(super) fn consume(consume: Consume) -> Call {
         return Call::Refuse(Refusal::Unsupported);
     }
     Call::Consume(broker::Consume {
+        retained: false,
         consumer: consume.consumer,
         address: consume.address,
         source,
@@ -85,7 +86,8 @@ pub(super) fn deliver(delivery: Delivery, wall: UnixMillis) -> Box<Deliver> {
         expires,
         body,
         text,
-        // For MQTT alone.
+        // For MQTT and WAMP alone.
+        wamp: _,
         qos_bound: _,
         ordered: _,
         retained: _,

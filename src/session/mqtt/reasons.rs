@@ -152,6 +152,11 @@ pub(super) fn of_end(end: End) -> (&'static str, ReasonCode, &'static str) {
             ReasonCode::ServerShuttingDown,
             "the broker is shutting down; the session can be resumed",
         ),
+        End::TooSlow => (
+            "too-slow",
+            ReasonCode::QuotaExceeded,
+            "the client does not take what it has asked for",
+        ),
         End::Kicked => (
             "kicked",
             ReasonCode::AdministrativeAction,

@@ -30,6 +30,7 @@ pub(super) fn publish(publish: Publish, address: String, remembered: u16) -> Box
     let (map, ordered) = user_properties(&properties.user_properties);
     let response_topic = properties.response_topic.as_ref();
     Box::new(NewMessage {
+        wamp: None,
         address,
         message_id: None,
         correlation_id: properties.correlation_data.as_ref().map(correlation_id),

@@ -60,6 +60,7 @@ fn a_send_is_published() {
 #[test]
 fn a_consume_starts_a_consumer() {
     let consume = Consume {
+        retained: false,
         consumer: "c".to_owned(),
         address: "a".to_owned(),
         source: Source::Queue,

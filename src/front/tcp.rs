@@ -1,4 +1,4 @@
-//! A connection whose own bytes are MQTT's.
+//! A connection whose own bytes are the protocol's: MQTT's packets, WAMP's frames.
 //!
 //! Neither way has it a buffer of its own while nothing is under way: what comes is read into one that all connections of
 //! a thread share, and taken out of it at once; what is written is encoded into another such one, and waits here only for as
@@ -17,18 +17,30 @@ use bytes::{Buf as _, BytesMut};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::wire::{Lost, Turn};
 use crate::tls::Stream;
 
 /// The most that one read takes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Room for what is encoded at once, and a packet more. A larger one's is given back.
+/// Room for what is encoded at once, and a packet or message more. A larger one's is given back.
 const WRITE_BYTES: usize = 128 * 1024;
 
 thread_local! {
     static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
     static PAGE: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
+/// What a turn brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// What waited is written; there is room again.
+    Written,
+    /// So many bytes, which are in the input.
+    Bytes(usize),
+    /// The peer has ended its side.
+    Closed,
+    /// The connection is gone.
+    Gone,
 }
 
 /// One connection.
@@ -121,7 +133,7 @@ impl Tcp {
             self.blocked = false;
             return Poll::Ready(match written {
                 Ok(()) => Turn::Written,
-                Err(_) => Turn::Ended(Lost::Gone),
+                Err(_) => Turn::Gone,
             });
         }
         if read {
@@ -136,9 +148,9 @@ impl Tcp {
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room));
             input.extend_from_slice(room.filled());
             Poll::Ready(match (read, room.filled().len()) {
-                (Ok(()), 0) => Turn::Ended(Lost::Closed),
+                (Ok(()), 0) => Turn::Closed,
                 (Ok(()), n_bytes) => Turn::Bytes(n_bytes),
-                (Err(_), _) => Turn::Ended(Lost::Gone),
+                (Err(_), _) => Turn::Gone,
             })
         })
     }

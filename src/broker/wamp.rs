@@ -1,0 +1,827 @@
+//! What an attachment does for WAMP alone: it asks its realm's router, and carries out what that says.
+//!
+//! ```text
+//! session ─ ask ─▶ Attachment::wamp ─▶ router (one lock a realm, held for one question)
+//!                                        └─▶ outboxes of those concerned ─▶ their sessions
+//! ```
+//!
+//! Events are no business of the router's: a subscription is a consumer of a topic, as it is for every other door, or of a durable
+//! queue, and what is published goes the way of all messages (`publish.rs`). The router gives ids, tells others of it (meta events),
+//! and leads calls from callers to callees.
+//!
+//! Always, with tests of these names in `broker/tests/wamp.rs`:
+//! - `whoever_leaves_takes_all_with_it`
+//! - `a_client_that_does_not_read_costs_so_much_and_no_more`
+//!
+//! Not here: messages on the wire (session), who calls whom (router).
+
+mod authorizer;
+mod doors;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use restante_proto::wamp::{Dict, Payload, Serializer};
+use restante_storage::payload::WampPeer;
+use rustc_hash::FxHashMap;
+
+use super::attachment::Attachment;
+use super::call::{Attach, AttachError, End, Event, WampClient};
+use super::now;
+use super::outbox::Outbox;
+use crate::engine::address::{Address, Filter};
+use crate::message::SharedMessage;
+use crate::registry::Verb;
+use crate::router::{
+    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
+    RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
+    Testament, ToSession, Transport, YieldOptions, is_reserved,
+};
+use crate::wamp::options::PublishOptions;
+use crate::wamp::{event, json, uri};
+pub use authorizer::Authorized;
+pub(super) use doors::Due;
+pub use doors::REPLIES;
+use doors::Requester;
+
+/// Bytes of what waits for a client that does not read, from which on it gets no more calls and meta events.
+const TOLD_BYTES_MAX: usize = 8 << 20;
+/// Pieces of it.
+const TOLD_MAX: usize = 16_384;
+
+/// What a session asks of its realm's router.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WampAsk {
+    /// An id for a subscription; answered by [`WampTold::Subscribed`]. Others hear of it once it has [begun](WampAsk::Begun).
+    Subscribe {
+        /// The client's request.
+        request: u64,
+        /// Topic or pattern.
+        topic: String,
+        /// How it is matched.
+        how: Match,
+        /// The same as a filter.
+        filter: String,
+    },
+    /// The consumer of a subscription is there.
+    Begun {
+        /// Its id.
+        subscription: u64,
+    },
+    /// A subscription ends, or never began. Not answered.
+    Unsubscribe {
+        /// Its id.
+        subscription: u64,
+    },
+    /// Answered by [`WampTold::Registered`].
+    Register {
+        /// The client's request.
+        request: u64,
+        /// Procedure or pattern.
+        procedure: String,
+        /// The same as a filter.
+        filter: String,
+        /// Its options.
+        options: RegisterOptions,
+    },
+    /// Answered by [`WampTold::Unregistered`].
+    Unregister {
+        /// The client's request.
+        request: u64,
+        /// The registration.
+        registration: u64,
+    },
+    /// Answered by what a callee says, or the router.
+    Call(Box<WampCall>),
+    /// Whether the session may do something; answered by [`WampTold::Authorized`].
+    Authorize {
+        /// The procedure that knows.
+        authorizer: String,
+        /// `publish` and so on.
+        action: &'static str,
+        /// With what.
+        uri: String,
+        /// How that is matched.
+        how: Match,
+    },
+    /// A call is not wanted any more.
+    Cancel {
+        /// The call's request.
+        request: u64,
+        /// How.
+        mode: CancelMode,
+    },
+    /// A call's time is over.
+    Expire {
+        /// The call's request.
+        request: u64,
+    },
+    /// A callee's result.
+    Yield {
+        /// The invocation's request.
+        invocation: u64,
+        /// Its options.
+        options: YieldOptions,
+        /// The result.
+        payload: Payload,
+    },
+    /// What came for the session's calls that others answer by messages.
+    Answered(Arc<SharedMessage>),
+    /// A callee's error.
+    Error {
+        /// The invocation's request.
+        invocation: u64,
+        /// The error.
+        uri: String,
+        /// How its payload was packed, if that is opaque.
+        ppt: Option<Ppt>,
+        /// More of it.
+        payload: Payload,
+    },
+}
+
+/// A call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WampCall {
+    /// The client's request.
+    pub request: u64,
+    /// What is called.
+    pub procedure: String,
+    /// The same as an address.
+    pub address: String,
+    /// Its options.
+    pub options: CallOptions,
+    /// Whether callers are disclosed.
+    pub disclose: DisclosePolicy,
+    /// The request is an old one: it goes on with a call, or is a violation.
+    pub continues_only: bool,
+    /// What the client's payloads are written in.
+    pub serializer: Serializer,
+    /// The arguments.
+    pub payload: Payload,
+}
+
+/// What a session hears of its realm's router.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WampTold {
+    /// The id of a subscription.
+    Subscribed {
+        /// The client's request.
+        request: u64,
+        /// The id.
+        subscription: u64,
+    },
+    /// It is a callee now.
+    Registered {
+        /// The client's request.
+        request: u64,
+        /// The registration.
+        registration: u64,
+    },
+    /// It is no callee any more.
+    Unregistered {
+        /// The client's request.
+        request: u64,
+    },
+    /// A request is refused.
+    Refused {
+        /// The request's type.
+        request_type: u16,
+        /// The request.
+        request: u64,
+        /// The error.
+        uri: &'static str,
+        /// Why, for people.
+        message: String,
+    },
+    /// What the router itself answers to a call.
+    Result {
+        /// The call's request.
+        request: u64,
+        /// The answer.
+        payload: Payload,
+    },
+    /// What the authorizer said.
+    Authorized(Authorized),
+    /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
+    WantsReplies(Box<WampCall>),
+    /// The client has broken the protocol.
+    Violated(String),
+    /// What others, or the router, have for it.
+    Said(Box<ToSession<Payload>>),
+}
+
+impl WampTold {
+    /// About how many bytes it holds on to.
+    fn weight(&self) -> usize {
+        const REST: usize = 256;
+        let payload = match self {
+            WampTold::Result { payload, .. } => payload.len(),
+            WampTold::Said(said) => match &**said {
+                ToSession::Invocation(it) => it.payload.len(),
+                ToSession::Result(it) => it.payload.len(),
+                ToSession::CallError(it) => it.payload.as_ref().map_or(0, Payload::len),
+                _ => 0,
+            },
+            _ => 0,
+        };
+        payload + REST
+    }
+}
+
+/// Types of requests in ERROR.
+mod code {
+    pub(super) const SUBSCRIBE: u16 = 32;
+    pub(super) const CALL: u16 = 48;
+    pub(super) const REGISTER: u16 = 64;
+    pub(super) const UNREGISTER: u16 = 66;
+}
+
+/// The routers of all realms that have, or had, a WAMP client.
+#[derive(Debug, Default)]
+pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
+
+/// A realm's router, and where its sessions are.
+#[derive(Debug)]
+pub(super) struct Realm {
+    pub(super) router: Router<Payload>,
+    outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    /// Who has called by another door, and is not answered.
+    requesters: FxHashMap<u64, Requester>,
+    /// Which sessions the authorizer was asked about.
+    authorizing: FxHashMap<u64, SessionId>,
+    last_door: u64,
+}
+
+impl Realm {
+    /// The number of a call in or out by another door.
+    fn new_door(&mut self) -> u64 {
+        self.last_door += 1;
+        self.last_door
+    }
+}
+
+impl Routers {
+    pub(super) fn of(&self, realm: &Arc<str>, limits: Limits) -> Arc<Mutex<Realm>> {
+        let mut all = self.0.lock();
+        let known = all.entry(Arc::clone(realm));
+        let made = known.or_insert_with(|| {
+            Arc::new(Mutex::new(Realm {
+                router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
+                outboxes: FxHashMap::default(),
+                requesters: FxHashMap::default(),
+                authorizing: FxHashMap::default(),
+                last_door: 0,
+            }))
+        });
+        Arc::clone(made)
+    }
+
+    /// The router of a realm that has one.
+    pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
+        self.0.lock().get(realm).cloned()
+    }
+}
+
+/// What an attachment knows of its WAMP session.
+#[derive(Debug)]
+pub(super) struct Wamp {
+    realm: Arc<Mutex<Realm>>,
+    id: SessionId,
+    authid: Arc<str>,
+    authrole: Arc<str>,
+    /// By subscription that has not begun: what others are to hear of it.
+    held: BTreeMap<u64, Sink<Payload>>,
+    /// By door: calls of this session that others answer by messages, and the router's request.
+    asked: FxHashMap<u64, u64>,
+    pub(super) telling: super::telling::Telling,
+}
+
+impl Attachment {
+    /// A WAMP client takes its place in the realm.
+    pub(super) fn join(&mut self, wish: &Attach) -> Result<(), AttachError> {
+        let Some(client) = &wish.wamp else {
+            return Ok(());
+        };
+        let limits = self.shared.settings.wamp.limits;
+        let realm = self.shared.routers.of(&self.realm, limits);
+        let id = SessionId::new(client.session);
+        let mut sink = Sink::new();
+        {
+            let mut locked = realm.lock();
+            let details = self.details(client);
+            if !locked.router.join(details, client.features, &mut sink) {
+                return Err(AttachError::NotYours);
+            }
+            locked.outboxes.insert(id, Arc::clone(&self.outbox));
+            self.carry_out(&mut locked, sink);
+        }
+        self.wamp = Some(Box::new(Wamp {
+            realm,
+            id,
+            authid: Arc::clone(&client.authid),
+            authrole: Arc::clone(&client.authrole),
+            held: BTreeMap::new(),
+            asked: FxHashMap::default(),
+            telling: super::telling::Telling::default(),
+        }));
+        self.bells.ring();
+        Ok(())
+    }
+
+    fn details(&self, client: &WampClient) -> SessionDetails {
+        let card = &self.outbox.card;
+        SessionDetails {
+            session: SessionId::new(client.session),
+            authid: Arc::clone(&client.authid),
+            authrole: Arc::clone(&client.authrole),
+            authmethod: client.authmethod.into(),
+            authprovider: client.authprovider.into(),
+            transport: Some(Transport {
+                kind: client.transport,
+                protocol: client.serializer,
+                peer: None,
+                is_secure: card.tls,
+            }),
+        }
+    }
+
+    /// Asks the realm's router. What it says comes as [`Event::Wamp`].
+    pub fn wamp(&mut self, ask: WampAsk) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        self.ask_router(&realm, id, ask);
+        self.send_what_is_due(&realm);
+    }
+
+    fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
+        match ask {
+            WampAsk::Authorize {
+                authorizer,
+                action,
+                uri,
+                how,
+            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
+            WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
+            WampAsk::Subscribe {
+                request,
+                topic,
+                how,
+                filter,
+            } => self.begin_subscribing(realm, id, request, &topic, how, &filter),
+            WampAsk::Begun { subscription } => {
+                let held = self
+                    .wamp
+                    .as_mut()
+                    .and_then(|it| it.held.remove(&subscription));
+                if let Some(sink) = held {
+                    self.carry_out(&mut realm.lock(), sink);
+                }
+            }
+            WampAsk::Unsubscribe { subscription } => {
+                let held = self
+                    .wamp
+                    .as_mut()
+                    .and_then(|it| it.held.remove(&subscription));
+                let mut sink = Sink::new();
+                let mut locked = realm.lock();
+                let subscription = SubscriptionId::new(subscription);
+                // Where it is gone already, there is nothing to say.
+                locked.router.unsubscribe(id, subscription, &mut sink).ok();
+                // Of one that never began nobody heard.
+                if held.is_none() {
+                    self.carry_out(&mut locked, sink);
+                }
+            }
+            WampAsk::Register {
+                request,
+                procedure,
+                filter,
+                options,
+            } => self.register(realm, id, (request, &procedure, &filter), options),
+            WampAsk::Unregister {
+                request,
+                registration,
+            } => {
+                let mut sink = Sink::new();
+                let mut locked = realm.lock();
+                let registration = RegistrationId::new(registration);
+                let told = match locked.router.unregister(id, registration, &mut sink) {
+                    Ok(()) => WampTold::Unregistered { request },
+                    Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
+                };
+                self.tell_self(told);
+                self.carry_out(&mut locked, sink);
+            }
+            WampAsk::Call(call) => self.call_procedure(realm, id, *call),
+            WampAsk::Cancel { request, mode } => {
+                self.with_router(realm, |router, sink| {
+                    router.cancel(Party::Session(id), request, mode, sink);
+                });
+            }
+            WampAsk::Expire { request } => {
+                self.with_router(realm, |router, sink| {
+                    router.expire(Party::Session(id), request, sink);
+                });
+            }
+            WampAsk::Yield {
+                invocation,
+                options,
+                payload,
+            } => {
+                let party = Party::Session(id);
+                let done = self.with_router(realm, |router, sink| {
+                    router.yield_(party, invocation, options, payload, sink)
+                });
+                if let Err(violation) = done {
+                    self.tell_self(WampTold::Violated(violation.to_string()));
+                }
+            }
+            WampAsk::Error {
+                invocation,
+                uri,
+                ppt,
+                payload,
+            } => {
+                let party = Party::Session(id);
+                let done = self.with_router(realm, |router, sink| {
+                    router.error(party, invocation, uri, ppt, payload, sink)
+                });
+                if let Err(violation) = done {
+                    self.tell_self(WampTold::Violated(violation.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Asks the router one thing, and carries out what it says.
+    fn with_router<R>(
+        &mut self,
+        realm: &Mutex<Realm>,
+        ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
+    ) -> R {
+        self.with_router_of(realm, |realm, sink| ask(&mut realm.router, sink))
+    }
+
+    fn with_router_of<R>(
+        &mut self,
+        realm: &Mutex<Realm>,
+        ask: impl FnOnce(&mut Realm, &mut Sink<Payload>) -> R,
+    ) -> R {
+        let mut sink = Sink::new();
+        let mut locked = realm.lock();
+        let answer = ask(&mut locked, &mut sink);
+        self.carry_out(&mut locked, sink);
+        answer
+    }
+
+    fn begin_subscribing(
+        &mut self,
+        realm: &Mutex<Realm>,
+        id: SessionId,
+        request: u64,
+        topic: &str,
+        how: Match,
+        filter: &str,
+    ) {
+        let checked = match Filter::parse(filter, self.shared.settings.address) {
+            Ok(filter) if self.may_listen(&filter) => Ok(()),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client subscribe".to_owned(),
+            )),
+            Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
+        };
+        if let Err((uri, why)) = checked {
+            return self.tell_self(refused(code::SUBSCRIBE, request, uri, why));
+        }
+        let mut sink = Sink::new();
+        let subscribed = realm
+            .lock()
+            .router
+            .subscribe(id, topic, how, now(), &mut sink);
+        match subscribed {
+            Ok(it) => {
+                if it.is_new
+                    && let Some(wamp) = self.wamp.as_mut()
+                {
+                    wamp.held.insert(it.id.get(), sink);
+                }
+                self.tell_self(WampTold::Subscribed {
+                    request,
+                    subscription: it.id.get(),
+                });
+            }
+            Err(why) => {
+                self.tell_self(refused(
+                    code::SUBSCRIBE,
+                    request,
+                    why.uri(),
+                    why.to_string(),
+                ));
+            }
+        }
+    }
+
+    fn register(
+        &mut self,
+        realm: &Mutex<Realm>,
+        id: SessionId,
+        (request, procedure, filter): (u64, &str, &str),
+        options: RegisterOptions,
+    ) {
+        let checked = match Filter::parse(filter, self.shared.settings.address) {
+            Ok(filter) if self.may_do(Verb::Register, filter.as_str()) => Ok(()),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client register".to_owned(),
+            )),
+            Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
+        };
+        if let Err((uri, why)) = checked {
+            return self.tell_self(refused(code::REGISTER, request, uri, why));
+        }
+        let mut sink = Sink::new();
+        let mut locked = realm.lock();
+        let told = match locked
+            .router
+            .register(id, procedure, options, now(), &mut sink)
+        {
+            Ok(registration) => WampTold::Registered {
+                request,
+                registration: registration.get(),
+            },
+            Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
+        };
+        self.tell_self(told);
+        self.carry_out(&mut locked, sink);
+    }
+
+    fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
+        let request = call.request;
+        let checked = match Address::parse(&call.address, self.shared.settings.address) {
+            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
+            Ok(_) => Err((
+                "wamp.error.not_authorized",
+                "no rule lets this client call that".to_owned(),
+            )),
+            Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
+        };
+        let address = match checked {
+            Ok(address) => address,
+            Err((uri, why)) => {
+                return self.tell_self(refused(code::CALL, request, uri, why));
+            }
+        };
+        if is_reserved(&call.procedure) && !call.continues_only {
+            return self.call_router(realm, id, &call);
+        }
+        let is_ours = || {
+            realm
+                .lock()
+                .router
+                .registration_for(&call.procedure)
+                .is_some()
+        };
+        if !call.continues_only && !is_ours() && self.is_taken(&address) {
+            return self.call_elsewhere(realm, id, call, &address);
+        }
+        let wish = CallRequest {
+            options: call.options,
+            disclose: call.disclose,
+            continues_only: call.continues_only,
+            ..CallRequest::new(request, &call.procedure, call.payload)
+        };
+        let called = self.with_router(realm, |router, sink| {
+            router.call(Party::Session(id), wish, sink)
+        });
+        match called {
+            Ok(Called::NothingToContinue { is_late: false }) => {
+                let why =
+                    format!("request id {request} was used before, and no call of it is in flight");
+                self.tell_self(WampTold::Violated(why));
+            }
+            Ok(_) => {}
+            Err(violation) => self.tell_self(WampTold::Violated(violation.to_string())),
+        }
+    }
+
+    /// A call to one of the router's own procedures.
+    fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
+        let request = call.request;
+        let given = call
+            .payload
+            .args()
+            .and_then(|args| Ok((args, call.payload.kwargs()?)));
+        let (args, kwargs) = match given {
+            Ok((args, kwargs)) => {
+                let args: Vec<serde_json::Value> = args.into_iter().map(json::of_value).collect();
+                (args, json::of_dict(kwargs))
+            }
+            Err(why) => {
+                let uri = "wamp.error.invalid_argument";
+                return self.tell_self(refused(code::CALL, request, uri, why.to_string()));
+            }
+        };
+        if call.procedure == "wamp.session.add_testament"
+            && let Err((uri, why)) = self.may_leave_testament(&args)
+        {
+            return self.tell_self(refused(code::CALL, request, uri, why));
+        }
+        let mut sink = Sink::new();
+        let mut locked = realm.lock();
+        let answer = locked
+            .router
+            .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        let told = match answer {
+            Ok(answer) => {
+                let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
+                let kwargs = json::to_dict(&answer.kwargs);
+                let payload = Payload::from_values(call.serializer, &args, &kwargs);
+                WampTold::Result {
+                    request,
+                    payload: payload.unwrap_or_default(),
+                }
+            }
+            Err(why) => refused(code::CALL, request, why.uri, why.message.into_owned()),
+        };
+        self.tell_self(told);
+        self.carry_out(&mut locked, sink);
+    }
+
+    /// What a client leaves is looked at when it does, and again when it is published.
+    fn may_leave_testament(&self, args: &[serde_json::Value]) -> Result<(), event::Refuse> {
+        let topic = args.first().and_then(serde_json::Value::as_str);
+        let Some(topic) = topic else { return Ok(()) };
+        let address = uri::to_address(topic).filter(|_| !is_reserved(topic));
+        let address = address.and_then(|it| Address::parse(&it, self.shared.settings.address).ok());
+        let address = address.ok_or_else(|| event::invalid_uri(topic))?;
+        if self.may(Verb::Send, &address) {
+            return Ok(());
+        }
+        let why = "no rule lets this client publish that".to_owned();
+        Err(("wamp.error.not_authorized", why))
+    }
+
+    /// The session hears of something, behind all that was there before.
+    fn tell_self(&mut self, told: WampTold) {
+        let weight = told.weight();
+        self.outbox.put(|waiting| waiting.tell(told, weight));
+        self.bells.ring_later(&self.outbox);
+    }
+
+    /// Hands out what the router says, in its order.
+    fn carry_out(&mut self, realm: &mut Realm, sink: Sink<Payload>) {
+        let mut rest = sink;
+        while !rest.is_empty() {
+            let Sink {
+                messages,
+                testaments,
+            } = std::mem::take(&mut rest);
+            for testament in testaments {
+                self.hand_back(realm, testament);
+            }
+            for (party, message) in messages {
+                match party {
+                    Party::Session(id) => self.tell(realm, id, message, &mut rest),
+                    Party::Door(door) => self.tell_door(realm, door, message),
+                }
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        realm: &mut Realm,
+        id: SessionId,
+        message: ToSession<Payload>,
+        rest: &mut Sink<Payload>,
+    ) {
+        let is_bye = matches!(message, ToSession::Goodbye { .. });
+        let Some(outbox) = realm.outboxes.get(&id) else {
+            return;
+        };
+        let outbox = Arc::clone(outbox);
+        if is_bye {
+            // It is out of the router.
+            realm.outboxes.remove(&id);
+        }
+        if !outbox.put(|waiting| waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX)) {
+            match message {
+                ToSession::Invocation(it) => {
+                    let uri = "wamp.error.unavailable";
+                    let party = Party::Session(id);
+                    let why = ["the callee does not take calls now".into()];
+                    let payload = Payload::from_values(Serializer::Json, &why, &Dict::new());
+                    let payload = payload.unwrap_or_default();
+                    // It was sent to that callee just now.
+                    realm
+                        .router
+                        .error(party, it.request, uri, None, payload, rest)
+                        .ok();
+                }
+                ToSession::MetaEvent(_) => self.shared.stats.topic_dropped(),
+                // Results that it has asked for, and does not take.
+                _ => outbox.end(End::TooSlow),
+            }
+            return;
+        }
+        let told = WampTold::Said(Box::new(message));
+        let weight = told.weight();
+        outbox.put(|waiting| waiting.tell(told, weight));
+        self.bells.ring_later(&outbox);
+    }
+
+    /// A session's testament is published by its own attachment, with its own rights.
+    fn hand_back(&mut self, realm: &Realm, testament: Testament) {
+        let author = testament.author.session;
+        let outbox = match author.and_then(|id| realm.outboxes.get(&id)) {
+            Some(outbox) => outbox,
+            None => &self.outbox,
+        };
+        outbox.put(|waiting| waiting.testaments.push(testament));
+    }
+
+    /// The session is over.
+    pub(super) fn leave_realm(&mut self) {
+        let Some(wamp) = self.wamp.take() else {
+            return;
+        };
+        let mut sink = Sink::new();
+        {
+            let mut locked = wamp.realm.lock();
+            locked.router.leave(wamp.id, &mut sink);
+            self.carry_out(&mut locked, sink);
+            // One of that id may be another by now, if this one was killed.
+            let is_ours = |it: &Arc<Outbox>| Arc::ptr_eq(it, &self.outbox);
+            if locked.outboxes.get(&wamp.id).is_some_and(is_ours) {
+                locked.outboxes.remove(&wamp.id);
+            }
+        }
+        self.send_what_is_due(&wamp.realm);
+        let testaments = self
+            .outbox
+            .put(|waiting| std::mem::take(&mut waiting.testaments));
+        for testament in testaments {
+            self.publish_testament(&testament, &wamp);
+        }
+    }
+
+    fn publish_testament(&mut self, testament: &Testament, wamp: &Wamp) {
+        let options = PublishOptions::read(&json::to_dict(&testament.options));
+        let args: Vec<_> = testament.args.iter().map(json::to_value).collect();
+        let kwargs = json::to_dict(&testament.kwargs);
+        let payload = Payload::from_values(Serializer::Json, &args, &kwargs);
+        let address = uri::to_address(&testament.topic);
+        let (Ok(options), Ok(payload), Some(address)) = (options, payload, address) else {
+            return;
+        };
+        let session = testament.author.session.map_or(0, SessionId::get);
+        let publisher = options.disclose_me.then(|| WampPeer {
+            session,
+            authid: wamp.authid.to_string(),
+            authrole: wamp.authrole.to_string(),
+        });
+        let publication = (SysRng.try_next_u64().unwrap_or_default() >> 11) + 1;
+        if let Ok(message) = event::message(address, options, &payload, publication, publisher) {
+            self.publish(0, &message);
+        }
+    }
+}
+
+fn refused(request_type: u16, request: u64, uri: &'static str, message: String) -> WampTold {
+    WampTold::Refused {
+        request_type,
+        request,
+        uri,
+        message,
+    }
+}
+
+impl super::outbox::Waiting {
+    fn tell(&mut self, told: WampTold, weight: usize) {
+        self.told_bytes += weight;
+        self.wamp.push_back(told);
+    }
+
+    /// Whether there is room for more that nobody has to have.
+    fn has_told(&self, most: usize, bytes_max: usize) -> bool {
+        self.wamp.len() < most && self.told_bytes < bytes_max
+    }
+
+    /// What the session is to hear, up to about so many bytes.
+    pub(super) fn take_told(&mut self, bytes_max: usize, events: &mut Vec<Event>) {
+        let mut left = bytes_max;
+        while left > 0
+            && let Some(told) = self.wamp.pop_front()
+        {
+            let weight = told.weight();
+            left = left.saturating_sub(weight);
+            self.told_bytes = self.told_bytes.saturating_sub(weight);
+            events.push(Event::Wamp(Box::new(told)));
+        }
+    }
+}

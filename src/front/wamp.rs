@@ -1,0 +1,145 @@
+//! WAMP at the front: its transports, up to whole messages as bytes.
+//!
+//! ```text
+//! RawSocket (TCP, TLS, Unix socket) ─▶ raw  ─┐
+//! WebSocket ─────────────────────────▶ wire ─┼─ messages ⇄ drive ⇄ session ⇄ broker
+//! HTTP requests of long-poll ─▶ http ─▶ poll ┘
+//! ```
+//!
+//! Not here: what is in a message (`restante_proto::wamp`, session).
+
+mod drive;
+pub(super) mod http;
+mod poll;
+mod raw;
+mod wire;
+
+use std::time::{Duration, Instant};
+
+use restante_proto::wamp::Serializer;
+
+use super::Front;
+use super::door::{Arrival, Client};
+use super::newcomers::Newcomer;
+use super::port::Inside;
+use crate::session;
+pub(super) use poll::LongPolls;
+pub(super) use raw::{shake_hands, too_many};
+pub(super) use wire::{Lost, Turn, Wire};
+
+/// The WAMP door.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wamp {
+    /// Where WAMP over WebSocket is: each `/`, or without a slash at its end.
+    pub paths: Vec<String>,
+    /// A message, over whatever transport.
+    pub message_bytes_max: usize,
+    /// How often a client is pinged; silent for two of these, it is gone.
+    pub ping_interval: Duration,
+    /// Whether UBJSON is the big-endian one.
+    pub ubjson_legacy: bool,
+    /// Long-poll, below each path; none: it is not offered.
+    pub long_poll: Option<LongPoll>,
+    /// What sessions are told. Its `open_within` counts from accept.
+    pub session: session::wamp::Settings,
+    /// What tests have instead of sessions: whatever comes goes out again.
+    #[cfg(test)]
+    pub(crate) echo: Option<super::tests::Echo>,
+}
+
+/// WAMP over HTTP requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongPoll {
+    /// How long a request waits for a message.
+    pub poll_within: Duration,
+    /// How long a client may be without a request.
+    pub session_within: Duration,
+}
+
+/// How messages come and go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) transport: Transport,
+    pub(super) serializer: Serializer,
+    /// Whether several messages go together.
+    pub(super) batched: bool,
+    /// The longest message that the peer takes; none: it did not say.
+    pub(super) peer_bytes_max: Option<usize>,
+}
+
+/// What carries messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// A message each, or a batch of them.
+    WebSocket,
+    /// Frames over TCP or TLS.
+    RawSocket,
+    /// The same over a Unix socket.
+    Unix,
+    /// HTTP requests.
+    LongPoll,
+}
+
+impl Transport {
+    /// The name used in metrics and logs.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Transport::WebSocket => "websocket",
+            Transport::RawSocket => "rawsocket",
+            Transport::Unix => "unix",
+            Transport::LongPoll => "longpoll",
+        }
+    }
+}
+
+/// The serializer and whether messages are batched, of a subprotocol that is spoken here.
+pub(super) fn spoken(subprotocol: &str, ubjson_legacy: bool) -> Option<(Serializer, bool)> {
+    match Serializer::from_subprotocol(subprotocol)? {
+        (Serializer::Ubjson | Serializer::UbjsonLegacy, true) => None,
+        (serializer, batched) => Some((dialect(serializer, ubjson_legacy), batched)),
+    }
+}
+
+/// Two dialects of UBJSON have one name.
+fn dialect(serializer: Serializer, ubjson_legacy: bool) -> Serializer {
+    match serializer {
+        Serializer::Ubjson if ubjson_legacy => Serializer::UbjsonLegacy,
+        other => other,
+    }
+}
+
+/// Serves a connection that has found the WAMP door, to its end.
+pub(super) async fn enter<B: Inside>(
+    front: &Front<B>,
+    arrival: Arrival,
+    way: Way,
+    began: Instant,
+    newcomer: Newcomer,
+) {
+    let Some(settings) = &front.settings.wamp else {
+        return;
+    };
+    let Arrival {
+        stream,
+        early,
+        client,
+    } = arrival;
+    let metrics = front.metrics.clone();
+    let wire = Box::pin(Wire::new(way, stream, early, settings, metrics)).await;
+    drive(front, client, wire, began, newcomer).await;
+}
+
+/// Serves a client, by whatever transport, to its end. Once it has said who it is, it is no `newcomer` any more.
+pub(super) async fn drive<B: Inside>(
+    front: &Front<B>,
+    client: Client,
+    wire: Wire,
+    began: Instant,
+    newcomer: Newcomer,
+) {
+    #[cfg(test)]
+    if let Some(echo) = front.settings.wamp.as_ref().and_then(|it| it.echo.clone()) {
+        return super::tests::echo(front, (client, wire), (began, newcomer), echo).await;
+    }
+    drive::drive(front, client, wire, began, newcomer).await;
+}

@@ -1,0 +1,454 @@
+//! The loop of one WAMP connection: messages → session → broker, and back, for one session after the other.
+//!
+//! ```text
+//! wire.turn()  ─▶ decode ─▶ session.handle_message ─▶ port.call, port.wamp … port.flush
+//! port.ready() ─▶ port.drain ─▶ session.handle_event ─▶ session.poll_message ─▶ wire.write
+//! ```
+//!
+//! The guards are the backpressure, as in `front/drive.rs`: no read while the session wants no messages, the broker has no room, or the
+//! peer does not read; no drain while the peer does not read, and no deliveries while the session has enough of them.
+//!
+//! Not here: bytes (wire), decisions about messages (session), who somebody is (prove), and what a call does (broker).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use restante_proto::wamp::{Limits, decode};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+use tracing::info;
+
+use super::super::attach::{Wish as Attach, attach};
+use super::super::clock::{Alarm, down, now};
+use super::super::door::Client;
+use super::super::drive::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DRAIN_BYTES_MAX};
+use super::super::newcomers::Newcomer;
+use super::super::port::{Inside, News, Port, heard_of, lets_go};
+use super::super::pulse::{Beat, Pulse};
+use super::super::wamp_prove::{Prover, Shown, Step};
+use super::super::{CLOSE_WITHIN, Front, metrics};
+use super::{Lost, Turn, Wire};
+use crate::access::Principal;
+use crate::access::wamp::{Hello, Method, Refusal, Welcome};
+use crate::broker::WampClient;
+use crate::logs::seldom;
+use crate::session::NotAttached;
+use crate::session::wamp::{Known, Opening, Proved, Session, Settings, Transport, Wish};
+use crate::wamp::json;
+
+/// Why a connection comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The session says why.
+    Over,
+    /// Nothing comes any more.
+    Lost(Lost),
+    /// Nothing was heard for too long.
+    Silent,
+    /// It took nothing for too long.
+    Stalled,
+}
+
+struct Driver<P> {
+    wire: Wire,
+    session: Session,
+    limits: Limits,
+    /// The client inside the broker, while a session runs.
+    port: Option<Box<P>>,
+    pulse: Pulse,
+    alarm: Alarm,
+    shutdown: watch::Receiver<bool>,
+    /// Whether the session knows of the shutdown.
+    told: bool,
+    /// Who the client was found to be, until it is attached.
+    proved: Option<Box<Principal>>,
+    prover: Option<Box<Prover>>,
+    newcomer: Option<Newcomer>,
+    drain: Duration,
+    open_within: Duration,
+}
+
+/// Serves a client, by whatever transport, to its end. Once it has said who it is, it is no `newcomer` any more.
+pub(in crate::front) async fn drive<B: Inside>(
+    front: &Front<B>,
+    mut client: Client,
+    wire: Wire,
+    began: Instant,
+    newcomer: Newcomer,
+) {
+    let (Some(settings), Some(door)) = (&front.wamp, &front.settings.wamp) else {
+        return;
+    };
+    let ping_interval = door.ping_interval;
+    let settings: Arc<Settings> = Arc::clone(settings);
+    let transport = Transport {
+        name: wire.transport().as_str(),
+        serializer: wire.serializer(),
+    };
+    let seed = SysRng.try_next_u64().unwrap_or_default();
+    let mut driver = Driver::<B::Port> {
+        limits: settings.limits.clone(),
+        open_within: settings.open_within,
+        session: Session::new(settings, transport, seed, began),
+        pulse: Pulse::new(ping_interval, now()),
+        wire,
+        port: None,
+        alarm: Alarm::new(),
+        shutdown: front.shutdown.clone(),
+        told: false,
+        proved: None,
+        prover: None,
+        newcomer: Some(newcomer),
+        drain: front.settings.drain,
+    };
+    let end = loop {
+        if let Err(end) = driver.step(front, &mut client).await {
+            break end;
+        }
+    };
+    if let Some(port) = &mut driver.port {
+        port.flush();
+    }
+    Box::pin(driver.finish(end, &client)).await;
+}
+
+impl<P: Port> Driver<P> {
+    /// Writes what is ready, and waits for one thing to happen.
+    async fn step<B: Inside<Port = P>>(
+        &mut self,
+        front: &Front<B>,
+        client: &mut Client,
+    ) -> Result<(), End> {
+        self.write()?;
+        let blocked = self.wire.is_blocked();
+        let has_room = self.port.as_ref().is_none_or(|port| port.has_room());
+        let reading = !blocked && self.session.wants_messages() && has_room;
+        let open = self.session.closing().is_none();
+        let wanted = match (blocked, self.session.wants_deliveries()) {
+            (true, _) => News::Alarms,
+            (false, false) => News::AllButDeliveries,
+            (false, true) => News::All,
+        };
+        self.pulse.look(now(), reading, blocked);
+        let beat = self.pulse.next();
+        let wake = self.session.poll_timeout().map_or(beat, |it| it.min(beat));
+        tokio::select! {
+            turn = self.wire.turn(reading) => self.read(turn)?,
+            () = heard_of_if(&mut self.port, wanted), if open => self.take(wanted)?,
+            () = self.alarm.reach(wake) => self.beat()?,
+            () = down(&mut self.shutdown), if !self.told => {
+                self.told = true;
+                self.session.handle_shutdown(now(), now() + self.drain);
+            }
+        }
+        // Rare, and long: in a box that is dropped.
+        while let Some(wish) = self.grant_all() {
+            Box::pin(self.come_in(front, client, wish)).await;
+        }
+        if let Some(port) = &mut self.port {
+            port.flush();
+        }
+        Ok(())
+    }
+
+    /// Takes a message and all that came with it, as one batch.
+    fn read(&mut self, mut turn: Turn) -> Result<(), End> {
+        let now = now();
+        let (mut n_messages, mut n_bytes) = (0, 0);
+        loop {
+            match turn {
+                Turn::Written => {}
+                Turn::Alive => self.pulse.heard(now),
+                Turn::Ended(lost) => {
+                    self.flush();
+                    return Err(End::Lost(lost));
+                }
+                Turn::Message(bytes) => {
+                    self.pulse.heard(now);
+                    n_messages += 1;
+                    n_bytes += bytes.len();
+                    self.hear(now, &bytes);
+                    if let Some(wish) = self.grant_all() {
+                        // It waits for the driver: nothing more is taken.
+                        self.session.put_back(wish);
+                        return Ok(());
+                    }
+                }
+            }
+            let has_room = self.port.as_ref().is_none_or(|port| port.has_room());
+            let is_full = n_messages >= BATCH_MESSAGES_MAX || n_bytes >= BATCH_BYTES_MAX;
+            if is_full || !has_room || !self.session.wants_messages() {
+                return Ok(());
+            }
+            match self.wire.turn_now() {
+                Some(next) => turn = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Instant, bytes: &Bytes) {
+        match decode(self.wire.serializer(), bytes, &self.limits) {
+            Ok(message) => self.session.handle_message(now, message),
+            Err(error) => self.session.handle_decode_error(&error),
+        }
+    }
+
+    /// Grants what the session wishes, up to what has to be waited for.
+    fn grant_all(&mut self) -> Option<Wish> {
+        while let Some(wish) = self.session.poll_wish() {
+            match (wish, &mut self.port) {
+                (Wish::Call { tag, call }, Some(port)) => port.call(tag, call),
+                (Wish::Ask(ask), Some(port)) => port.wamp(*ask),
+                (Wish::Credit { consumer, limit }, Some(port)) => port.credit(&consumer, limit),
+                (Wish::Call { .. } | Wish::Ask(_) | Wish::Credit { .. }, None) => {}
+                (Wish::Detach, _) => {
+                    self.flush();
+                    self.port = None;
+                }
+                (wish @ (Wish::Begin(_) | Wish::Answer { .. } | Wish::Attach { .. }), _) => {
+                    return Some(wish);
+                }
+            }
+        }
+        None
+    }
+
+    fn flush(&mut self) {
+        if let Some(port) = &mut self.port {
+            port.flush();
+        }
+    }
+
+    /// What takes its time: finding out who somebody is, and attaching them.
+    async fn come_in<B: Inside<Port = P>>(
+        &mut self,
+        front: &Front<B>,
+        client: &mut Client,
+        wish: Wish,
+    ) {
+        let deadline = now() + self.open_within;
+        match wish {
+            Wish::Begin(opening) => {
+                let hello = hello(&opening, self.wire.channel());
+                let prover = self.prover.get_or_insert_with(|| {
+                    Box::new(Prover::new(
+                        Arc::clone(&front.auth),
+                        client.peer,
+                        client.door.protocol(),
+                        Shown {
+                            header: None,
+                            certificate: client.certificate.as_deref().map(<[u8]>::to_vec),
+                        },
+                    ))
+                });
+                client.realm = opening.realm.as_str().into();
+                let step = match client.principal.clone().filter(|_| hello.offers_nothing()) {
+                    Some(principal) => {
+                        let wish = hello.authrole.as_deref();
+                        match Welcome::new(principal, Method::Http, wish) {
+                            Ok(welcome) => Some(Step::Welcome(Box::new(welcome))),
+                            Err(why) => Some(Step::Refused(why)),
+                        }
+                    }
+                    None => timeout_at(deadline.into(), prover.begin(&hello)).await.ok(),
+                };
+                self.proved(step, front.broker.has_realm(&opening.realm));
+            }
+            Wish::Answer { signature, extra } => {
+                let extra = json::of_dict(extra);
+                let step = match &mut self.prover {
+                    Some(prover) => timeout_at(deadline.into(), prover.answer(&signature, &extra))
+                        .await
+                        .ok(),
+                    None => None,
+                };
+                self.proved(step, front.broker.has_realm(&client.realm));
+            }
+            Wish::Attach { realm, client: who } => {
+                client.realm = realm.into();
+                self.attach(front, client, who, deadline).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Who the client is, is known, or what it is to answer. Whether there is the realm is told to nobody who might be anybody.
+    fn proved(&mut self, step: Option<Step>, has_realm: bool) {
+        let proved = match step {
+            Some(Step::Welcome(_)) if !has_realm => {
+                let why = Refusal::NoSuchRealm;
+                refused(why.uri(), &why.to_string())
+            }
+            None => refused("wamp.error.authentication_failed", "not found out in time"),
+            Some(Step::Challenge(challenge)) => Proved::Challenge {
+                method: challenge.method.as_str(),
+                extra: json::to_dict(&challenge.extra),
+            },
+            Some(Step::Refused(why)) => refused(why.uri(), &why.to_string()),
+            Some(Step::Welcome(welcome)) => {
+                let known = Known {
+                    authid: welcome.authid.as_str().into(),
+                    authrole: welcome.authrole.as_str().into(),
+                    authmethod: welcome.authmethod.as_str(),
+                    authprovider: welcome.authprovider,
+                    authextra: json::to_dict(&welcome.authextra),
+                };
+                self.proved = Some(Box::new(welcome.principal));
+                Proved::Known(Box::new(known))
+            }
+        };
+        self.session.handle_proved(proved);
+    }
+
+    async fn attach<B: Inside<Port = P>>(
+        &mut self,
+        front: &Front<B>,
+        client: &Client,
+        who: Box<WampClient>,
+        deadline: Instant,
+    ) {
+        let Some(principal) = self.proved.take() else {
+            return self.session.handle_attached(Err(NotAttached::Unauthorized));
+        };
+        let session = who.session;
+        let wish = Attach::of_wamp(*principal, who);
+        match attach(front, client, wish, deadline).await {
+            Ok((port, attached)) => {
+                self.port = Some(port);
+                self.newcomer = None;
+                self.prover = None;
+                self.wire.admit();
+                let (realm, conn) = (&client.realm, client.conn);
+                info!(%realm, %conn, session = %attached.session, wamp = session, peer = %client.peer, "attached");
+                self.session.handle_attached(Ok(()));
+            }
+            Err(why) => self.session.handle_attached(Err(why)),
+        }
+    }
+
+    /// Takes what the broker has. Who is let go while they read nothing is not waited for.
+    fn take(&mut self, wanted: News) -> Result<(), End> {
+        let bytes_max = if wanted == News::All {
+            DRAIN_BYTES_MAX
+        } else {
+            0
+        };
+        let Some(port) = &mut self.port else {
+            return Ok(());
+        };
+        let (mut is_let_go, now) = (false, now());
+        for event in port.drain(bytes_max) {
+            is_let_go |= lets_go(&event);
+            self.session.handle_event(now, event);
+        }
+        if is_let_go && wanted == News::Alarms {
+            return Err(End::Over);
+        }
+        Ok(())
+    }
+
+    /// Writes what the session has, as far as the peer takes it; the end comes after the last of it.
+    fn write(&mut self) -> Result<(), End> {
+        if self.session.has_output() {
+            let session = &mut self.session;
+            let peer_max = self.wire.peer_bytes_max().unwrap_or(usize::MAX);
+            let written = self.wire.write(|room| session.poll_message(peer_max, room));
+            metrics::wamp_unwritten(&self.session.take_tally());
+            written.map_err(End::Lost)?;
+        }
+        if self.session.closing().is_some() && !self.wire.is_blocked() {
+            return Err(End::Over);
+        }
+        Ok(())
+    }
+
+    fn beat(&mut self) -> Result<(), End> {
+        let now = now();
+        match self.pulse.due(now) {
+            Some(Beat::Ping) => self.wire.ping().map_err(End::Lost)?,
+            Some(Beat::Silent) if self.wire.answers_pings() => return Err(End::Silent),
+            Some(Beat::Silent) => self.pulse.heard(now),
+            Some(Beat::Stalled) => return Err(End::Stalled),
+            None => {}
+        }
+        self.session.handle_timeout(now);
+        Ok(())
+    }
+
+    /// Says good-bye, counts and logs it. The attachment is gone before: the broker does not wait for the peer.
+    async fn finish(mut self, end: End, client: &Client) {
+        self.port = None;
+        let closing = self.session.closing();
+        let reason = match end {
+            End::Over => closing.map_or("over", |it| it.reason),
+            End::Lost(lost) => lost.as_str(),
+            End::Silent => "silent",
+            End::Stalled => "stalled",
+        };
+        let why = closing.map_or("", |it| it.text.as_str()).to_owned();
+        metrics::wamp_disconnected(reason);
+        let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
+        if self.newcomer.is_none() {
+            info!(%realm, %conn, %peer, code = reason, why, "connection ended");
+        } else {
+            // Anybody can connect, and leave.
+            seldom!(60, info, %realm, %conn, %peer, code = reason, why, "connection ended");
+        }
+        let is_violation = closing.is_some_and(|it| it.violation);
+        let bye = async {
+            match end {
+                End::Over if is_violation => self.wire.close(1002, &short(&why)).await,
+                End::Over => self.wire.close(1000, &short(&why)).await,
+                End::Lost(Lost::Closed) => self.wire.see_out().await,
+                End::Lost(lost) => {
+                    if let Some((code, why)) = lost.told() {
+                        self.wire.close(code, why).await;
+                    }
+                }
+                End::Silent | End::Stalled => {}
+            }
+        };
+        if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
+            tracing::debug!(conn = %client.conn, "the peer did not close in time");
+        }
+    }
+}
+
+async fn heard_of_if<P: Port>(port: &mut Option<Box<P>>, wanted: News) {
+    match port {
+        Some(port) => heard_of(&mut **port, wanted).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn hello(opening: &Opening, channel: Option<[u8; 32]>) -> Hello {
+    Hello {
+        session: opening.session,
+        authmethods: opening.authmethods.clone(),
+        authid: opening.authid.clone(),
+        authrole: opening.authrole.clone(),
+        authextra: json::of_dict(opening.authextra.clone()),
+        channel,
+    }
+}
+
+fn refused(reason: &'static str, message: &str) -> Proved {
+    Proved::Refused {
+        reason,
+        message: message.to_owned(),
+        extra: restante_proto::wamp::Dict::new(),
+    }
+}
+
+/// A close frame's reason is 123 bytes at most (RFC 6455 §5.5).
+fn short(why: &str) -> String {
+    let mut end = why.len().min(123);
+    while !why.is_char_boundary(end) {
+        end -= 1;
+    }
+    why.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,135 @@
+//! What is to be written: in order, encoded when there is room.
+//!
+//! An event is encoded once for all who get it and speak the same serializer; what stands before that is written here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, write_event};
+
+use super::wish::Tally;
+
+/// Room that an idle session may keep.
+const IDLE_CAPACITY: usize = 8;
+
+/// Something to be written.
+#[derive(Debug)]
+enum Out {
+    Message(Box<Message>),
+    Event {
+        subscription: u64,
+        tail: Arc<EventTail>,
+    },
+}
+
+/// What could not be written, for the session to see to.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    pub(super) message: Box<Message>,
+    pub(super) why: Why,
+}
+
+/// Why it could not.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The client takes so many bytes.
+    TooLarge(usize),
+    /// The client's serializer has no words for it.
+    Unspeakable(EncodeError),
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) struct Output {
+    serializer: Serializer,
+    queue: VecDeque<Out>,
+    /// About how many bytes wait in it.
+    n_bytes: usize,
+}
+
+impl Output {
+    pub(super) fn new(serializer: Serializer) -> Self {
+        Output {
+            serializer,
+            queue: VecDeque::new(),
+            n_bytes: 0,
+        }
+    }
+
+    pub(super) fn message(&mut self, message: Message) {
+        self.n_bytes += weight(&message);
+        self.queue.push_back(Out::Message(Box::new(message)));
+    }
+
+    pub(super) fn event(&mut self, subscription: u64, tail: Arc<EventTail>) {
+        self.n_bytes += tail.len();
+        self.queue.push_back(Out::Event { subscription, tail });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// Encodes the next message, in `room`, and splits it off. `peer_max`: what the client takes in one message. An event that cannot
+    /// be written is passed over; any other message is given back.
+    pub(super) fn next(
+        &mut self,
+        peer_max: usize,
+        room: &mut BytesMut,
+        tally: &mut Tally,
+    ) -> Option<Result<Bytes, Unwritten>> {
+        while let Some(out) = self.queue.pop_front() {
+            let (encoded, message) = match out {
+                Out::Message(message) => {
+                    self.n_bytes = self.n_bytes.saturating_sub(weight(&message));
+                    (encode(self.serializer, &message, room), Some(message))
+                }
+                Out::Event { subscription, tail } => {
+                    self.n_bytes = self.n_bytes.saturating_sub(tail.len());
+                    write_event(room, subscription, &tail);
+                    (Ok(()), None)
+                }
+            };
+            let why = match encoded {
+                Ok(()) if room.len() <= peer_max => {
+                    tally.written += 1;
+                    return Some(Ok(room.split().freeze()));
+                }
+                Ok(()) => {
+                    tally.too_large += 1;
+                    Why::TooLarge(peer_max)
+                }
+                Err(error) => {
+                    tally.unspeakable += 1;
+                    Why::Unspeakable(error)
+                }
+            };
+            room.clear();
+            if let Some(message) = message {
+                return Some(Err(Unwritten { message, why }));
+            }
+        }
+        if self.queue.capacity() > IDLE_CAPACITY {
+            self.queue.shrink_to(IDLE_CAPACITY);
+        }
+        None
+    }
+}
+
+/// About how many bytes a message holds on to.
+fn weight(message: &Message) -> usize {
+    const REST: usize = 128;
+    let payload = match message {
+        Message::Invocation { payload, .. }
+        | Message::Result { payload, .. }
+        | Message::Event { payload, .. }
+        | Message::Error { payload, .. } => payload.len(),
+        _ => 0,
+    };
+    payload + REST
+}

@@ -1,0 +1,374 @@
+//! SUBSCRIBE and UNSUBSCRIBE: from the request to a consumer at the broker, and back.
+//!
+//! ```text
+//! SUBSCRIBE ─▶ router: an id ─▶ broker: a consumer of that name ─▶ confirmed ─▶ SUBSCRIBED
+//! ```
+//!
+//! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation". Durable
+//! subscriptions are our own (`x_durable`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use restante_proto::mbws::Ranges;
+use restante_proto::wamp::{Dict, Message};
+use rustc_hash::FxHashMap;
+
+use super::publish::{code, of_refusal};
+use super::requests::Answer;
+use super::{Session, Wish};
+use crate::broker::{Call, Consume, Settle, Source, WampAsk};
+use crate::refusal::Refusal;
+use crate::router::{Match, is_reserved};
+use crate::wamp::event::{invalid_argument, invalid_uri};
+use crate::wamp::options::SubscribeOptions;
+use crate::wamp::uri;
+
+/// What a session has subscribed to.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    by_id: FxHashMap<u64, Topic>,
+    /// By request: what the router was asked for.
+    asked: FxHashMap<u64, Asked>,
+    /// Deliveries of durable subscriptions that the client has and has not acknowledged: by publication, subscription and
+    /// offset.
+    unacknowledged: BTreeMap<(u64, u64), u64>,
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) struct Topic {
+    /// Topic or pattern.
+    pub(super) uri: String,
+    pub(super) how: Match,
+    consumer: Arc<str>,
+    /// Whether the broker knows of it.
+    state: State,
+    /// Requests that are answered once it has begun.
+    waiting: Vec<u64>,
+    pub(super) durable: Option<Durable>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Beginning,
+    Begun,
+    Ending,
+}
+
+/// What a durable subscription may have out.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) granted: u64,
+    window: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    uri: String,
+    filter: String,
+    options: SubscribeOptions,
+}
+
+impl Topics {
+    /// The subscription that a delivery is for.
+    pub(super) fn of_consumer(&self, consumer: &str) -> Option<(u64, &Topic)> {
+        let id = consumer.parse().ok()?;
+        let topic = self.by_id.get(&id)?;
+        (topic.state == State::Begun).then_some((id, topic))
+    }
+
+    /// A delivery of a durable subscription went out.
+    pub(super) fn is_out(&mut self, publication: u64, subscription: u64, offset: u64) {
+        self.unacknowledged
+            .insert((publication, subscription), offset);
+    }
+}
+
+impl Session {
+    pub(super) fn subscribe(&mut self, request: u64, options: &Dict, topic: String) {
+        if !self.is_next(request) {
+            return;
+        }
+        let read = SubscribeOptions::read(options).map_err(invalid_argument);
+        let checked = read.and_then(|options| {
+            let is_uri = self.is_uri(&topic, options.how);
+            let filter = is_uri
+                .then(|| uri::to_filter(&topic, options.how))
+                .flatten();
+            let filter = filter.ok_or_else(|| invalid_uri(&topic))?;
+            if options.durable.is_some() && is_reserved(&topic) {
+                return Err(invalid_argument(
+                    "what the router tells of itself is not kept",
+                ));
+            }
+            Ok((options, filter))
+        });
+        let (options, filter) = match checked {
+            Ok(checked) => checked,
+            Err((uri, why)) => return self.refuse(code::SUBSCRIBE, request, uri, &why),
+        };
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Subscribe {
+                request,
+                topic: topic.clone(),
+                how: options.how,
+                filter: filter.clone(),
+            })));
+        let uri = topic;
+        self.topics.asked.insert(
+            request,
+            Asked {
+                uri,
+                filter,
+                options,
+            },
+        );
+    }
+
+    /// The router has given the subscription an id.
+    pub(super) fn has_id(&mut self, request: u64, subscription: u64) {
+        let Some(asked) = self.topics.asked.remove(&request) else {
+            return;
+        };
+        if let Some(known) = self.topics.by_id.get_mut(&subscription) {
+            match known.state {
+                State::Begun => self.output.message(Message::Subscribed {
+                    request,
+                    subscription,
+                }),
+                State::Beginning => known.waiting.push(request),
+                State::Ending => {
+                    let why = "the subscription is just ending: try again";
+                    self.refuse(code::SUBSCRIBE, request, "wamp.error.unavailable", why);
+                }
+            }
+            return;
+        }
+        let consumer: Arc<str> = subscription.to_string().into();
+        let is_meta = is_reserved(&asked.uri);
+        let durable = asked.options.durable.as_ref().map(|_| {
+            let most = self.settings.unacknowledged_max.max(1);
+            let window = asked.options.window.unwrap_or(most).clamp(1, most);
+            Durable {
+                granted: window,
+                window,
+            }
+        });
+        let wish = consume(&consumer, &asked, durable.as_ref());
+        self.topics.by_id.insert(
+            subscription,
+            Topic {
+                uri: asked.uri,
+                how: asked.options.how,
+                consumer,
+                state: if is_meta {
+                    State::Begun
+                } else {
+                    State::Beginning
+                },
+                waiting: vec![request],
+                durable,
+            },
+        );
+        match wish {
+            _ if is_meta => self.begun(subscription, None),
+            Ok(wish) => {
+                let tag = self.requests.tag(Answer::Subscribed { subscription });
+                let call = Call::Consume(wish);
+                self.wishes.push_back(Wish::Call { tag, call });
+            }
+            Err(name) => {
+                let (uri, why) = invalid_uri(&name);
+                self.never_began(subscription, uri, &why);
+            }
+        }
+    }
+
+    /// The broker has confirmed a subscription's consumer, or refused it.
+    pub(super) fn begun(&mut self, subscription: u64, refusal: Option<Refusal>) {
+        if let Some(why) = refusal {
+            let (uri, text) = of_refusal(why);
+            return self.never_began(subscription, uri, text);
+        }
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        topic.state = State::Begun;
+        for request in std::mem::take(&mut topic.waiting) {
+            self.output.message(Message::Subscribed {
+                request,
+                subscription,
+            });
+        }
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Begun { subscription })));
+    }
+
+    fn never_began(&mut self, subscription: u64, uri: &'static str, why: &str) {
+        let Some(topic) = self.topics.by_id.remove(&subscription) else {
+            return;
+        };
+        for request in topic.waiting {
+            self.refuse(code::SUBSCRIBE, request, uri, why);
+        }
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+    }
+
+    pub(super) fn unsubscribe(&mut self, request: u64, subscription: u64) {
+        if !self.is_next(request) {
+            return;
+        }
+        let known = self.topics.by_id.get_mut(&subscription);
+        let Some(topic) = known.filter(|it| it.state == State::Begun) else {
+            let why = "this session has no such subscription";
+            let uri = "wamp.error.no_such_subscription";
+            return self.refuse(code::UNSUBSCRIBE, request, uri, why);
+        };
+        topic.state = State::Ending;
+        self.end_subscription(subscription, Some(request));
+    }
+
+    /// The router has taken a subscription away.
+    pub(super) fn revoked(&mut self, subscription: u64, reason: &str, is_told: bool) {
+        if !self.topics.by_id.contains_key(&subscription) {
+            return;
+        }
+        if is_told {
+            self.tell_revoked(subscription, reason);
+        }
+        self.end_subscription(subscription, None);
+    }
+
+    fn tell_revoked(&mut self, subscription: u64, reason: &str) {
+        let details = Dict::new()
+            .with("subscription", subscription)
+            .with("reason", reason);
+        self.output.message(Message::Unsubscribed {
+            request: 0,
+            details: Some(details),
+        });
+    }
+
+    fn end_subscription(&mut self, subscription: u64, request: Option<u64>) {
+        let Some(topic) = self.topics.by_id.remove(&subscription) else {
+            return;
+        };
+        self.topics
+            .unacknowledged
+            .retain(|(_, of), _| *of != subscription);
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+        if is_reserved(&topic.uri) {
+            if let Some(request) = request {
+                self.output.message(Message::Unsubscribed {
+                    request,
+                    details: None,
+                });
+            }
+            return;
+        }
+        let tag = self.requests.tag(Answer::Unsubscribed { request });
+        let consumer = topic.consumer.to_string();
+        let call = Call::Cancel { consumer };
+        self.wishes.push_back(Wish::Call { tag, call });
+    }
+
+    /// The broker has ended a consumer: the right is gone, or the queue.
+    pub(super) fn lost(&mut self, consumer: &str, why: Refusal) {
+        let Some((subscription, _)) = self.topics.of_consumer(consumer) else {
+            return;
+        };
+        let (uri, _) = of_refusal(why);
+        let announced = self.me.as_ref().map(|me| me.announced.subscriber);
+        if announced.is_some_and(|it| it.subscription_revocation) {
+            self.tell_revoked(subscription, uri);
+        }
+        self.topics.by_id.remove(&subscription);
+        self.topics
+            .unacknowledged
+            .retain(|(_, of), _| *of != subscription);
+        self.wishes
+            .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
+    }
+
+    /// EVENT_RECEIVED: the client has done with an event. Of none that is out, it means nothing.
+    pub(super) fn received(&mut self, publication: u64) {
+        self.acknowledge(&[publication], None);
+    }
+
+    /// Acknowledges these; false: none of them is out.
+    pub(super) fn acknowledge(&mut self, publications: &[u64], request: Option<u64>) -> bool {
+        let mut settles: BTreeMap<u64, Ranges> = BTreeMap::new();
+        for publication in publications {
+            let out: Vec<(u64, u64)> = self
+                .topics
+                .unacknowledged
+                .range((*publication, 0)..=(*publication, u64::MAX))
+                .map(|((_, subscription), offset)| (*subscription, *offset))
+                .collect();
+            for (subscription, offset) in out {
+                self.topics
+                    .unacknowledged
+                    .remove(&(*publication, subscription));
+                settles
+                    .entry(subscription)
+                    .or_insert_with(Ranges::new)
+                    .insert(offset);
+            }
+        }
+        let n_settles = settles.len();
+        for (n, (subscription, accepted)) in settles.into_iter().enumerate() {
+            let n_accepted = accepted.count();
+            // The last of them answers for all: confirms are in order.
+            let request = request.filter(|_| n + 1 == n_settles);
+            let tag = self.requests.tag(Answer::Received { request });
+            let call = Call::Settle(Settle {
+                consumer: subscription.to_string(),
+                accepted,
+                ..Settle::default()
+            });
+            self.wishes.push_back(Wish::Call { tag, call });
+            self.grant(subscription, n_accepted);
+        }
+        n_settles > 0
+    }
+
+    /// So many of a durable subscription may come besides.
+    fn grant(&mut self, subscription: u64, n_more: u64) {
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        if let Some(durable) = &mut topic.durable {
+            durable.granted += n_more;
+            self.wishes.push_back(Wish::Credit {
+                consumer: Arc::clone(&topic.consumer),
+                limit: durable.granted,
+            });
+        }
+    }
+}
+
+/// The consumer of a subscription. Fails with the queue's name where that is none.
+fn consume(consumer: &str, asked: &Asked, durable: Option<&Durable>) -> Result<Consume, String> {
+    let (address, source, limit) = match (&asked.options.durable, durable) {
+        (Some(name), Some(durable)) => {
+            let is_uri = crate::router::UriRules::Loose.allow(name, Match::Exact);
+            let address = is_uri.then(|| uri::to_address(name)).flatten();
+            let address = address.ok_or_else(|| name.clone())?;
+            let filter = asked.filter.clone();
+            (address, Source::Durable { filter }, durable.window)
+        }
+        _ => (asked.filter.clone(), Source::Topic, u64::MAX),
+    };
+    Ok(Consume {
+        consumer: consumer.to_owned(),
+        address,
+        source,
+        limit,
+        auto_settle: durable.is_none(),
+        exclusive: false,
+        retained: asked.options.get_retained,
+    })
+}
