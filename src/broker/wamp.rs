@@ -556,10 +556,16 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => WampTold::Registered {
-                request,
-                registration: registration.get(),
-            },
+            Ok(registration) => {
+                let registration = registration.get();
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.insert(registration, filter.to_owned());
+                }
+                WampTold::Registered {
+                    request,
+                    registration,
+                }
+            }
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
