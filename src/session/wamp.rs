@@ -41,6 +41,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{DecodeError, Dict, Message, Payload};
+use rustc_hash::FxHashSet;
 
 pub use features::announced;
 pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish};
@@ -77,6 +78,8 @@ pub struct Session {
     requests: Requests,
     topics: Topics,
     timers: Timers,
+    /// Calls whose caller was told that they are over, before the router has.
+    cut_off: FxHashSet<u64>,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -127,6 +130,7 @@ impl Session {
             requests: Requests::default(),
             topics: Topics::default(),
             timers: Timers::default(),
+            cut_off: FxHashSet::default(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -146,11 +150,11 @@ impl Session {
             State::Opening { .. } => self.opening_message(message),
             State::Proving { .. } => self.proving_message(message),
             State::Running => self.running_message(now, message),
-            State::Leaving { .. } => {
-                if matches!(message, Message::Goodbye { .. }) {
-                    self.begin_anew(now);
-                }
-            }
+            State::Leaving { .. } => match message {
+                Message::Goodbye { .. } => self.begin_anew(now),
+                Message::Abort { .. } => self.close("aborted", false, "the client aborted"),
+                _ => {}
+            },
             // The driver does not read meanwhile.
             State::Attaching(_) | State::Over(_) => {}
         }
@@ -402,6 +406,7 @@ impl Session {
         self.requests = self.requests.of_next_session();
         self.topics = Topics::default();
         self.timers = Timers::default();
+        self.cut_off = FxHashSet::default();
         if std::mem::take(&mut self.attached) {
             self.wishes.push_back(Wish::Detach);
         }

@@ -1,5 +1,7 @@
 //! The session, driven by a script: messages and events in, messages and wishes out.
 
+mod calls;
+mod events;
 mod invariants;
 mod opening;
 mod rig;
