@@ -47,7 +47,7 @@ pub use features::announced;
 pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish};
 
 use super::rate::Bucket;
-use crate::broker::{End, Event};
+use crate::broker::{End, Event, WampCall};
 use output::Output;
 use requests::Requests;
 use rpc::Timers;
@@ -80,6 +80,8 @@ pub struct Session {
     timers: Timers,
     /// Calls whose caller was told that they are over, before the router has.
     cut_off: FxHashSet<u64>,
+    /// Calls that wait until the session has a queue for their answers.
+    deferred: Vec<WampCall>,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -131,6 +133,7 @@ impl Session {
             topics: Topics::default(),
             timers: Timers::default(),
             cut_off: FxHashSet::default(),
+            deferred: Vec::new(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -407,6 +410,7 @@ impl Session {
         self.topics = Topics::default();
         self.timers = Timers::default();
         self.cut_off = FxHashSet::default();
+        self.deferred = Vec::new();
         if std::mem::take(&mut self.attached) {
             self.wishes.push_back(Wish::Detach);
         }
