@@ -118,9 +118,9 @@ const WRONG: &[(&str, Then)] = &[
     (r#"[49,4711,{}]"#, Nothing),
     (r#"[337,4711]"#, Nothing),
     // What is odd, and taken.
-    (r#"[16,$.0,{"acknowledge":true},"refused.odd"]"#, Answer(17)),
-    (r#"[16,$,{"acknowledge":true,"exclude_me":null,"eligible":null,"frobnicate":[1,{}]},"refused.odd",[],{}]"#, Answer(17)),
-    (r#"[16,$,{"acknowledge":true,"exclude":[7.0]},"refused.odd",[null]]"#, Answer(17)),
+    (r#"[16,$.0,{"acknowledge":true},"refused.told"]"#, Answer(17)),
+    (r#"[16,$,{"acknowledge":true,"exclude_me":null,"eligible":null,"frobnicate":[1,{}]},"refused.told",[],{}]"#, Answer(17)),
+    (r#"[16,$,{"acknowledge":true,"exclude":[7.0]},"refused.told",[null]]"#, Answer(17)),
     (r#"[32,$,{"match":null,"get_retained":null,"x_durable":null},"refused.odd"]"#, Answer(33)),
     (r#"[32,$,{},"refused.odd"]"#, Answer(33)),
     (r#"[32,$,{"x_durable":"refused.queue"},"refused.odd"]"#, Error(32, "wamp.error.option_not_allowed")),
@@ -729,7 +729,8 @@ fn undefined_as_its_serializers_have_it_is_nothing() {
 /// What nobody can take is answered, once; the rest goes on.
 #[test]
 fn what_is_too_large_for_its_receiver_is_an_error_once() {
-    let server = start(&[]);
+    // No ping wakes anybody.
+    let server = start(&[("RESTANTE_WAMP_PING_INTERVAL", "1h")]);
     let mut small = Client::small(&server);
     let mut other = Client::join(&server, JSON);
     let large = "x".repeat(8000);

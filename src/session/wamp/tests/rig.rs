@@ -129,12 +129,13 @@ impl Rig {
 
     /// Takes what it wishes and says.
     pub(super) fn settle(&mut self) {
-        while let Some(wish) = self.session.poll_wish() {
-            self.wishes.push(wish);
-        }
         while let Some(bytes) = self.session.poll_message(self.peer_max, &mut self.room) {
             let message = decode(Serializer::Json, &bytes, &Limits::default());
             self.said.push(message.expect("what it says is a message"));
+        }
+        // What could not be written is something to wish too.
+        while let Some(wish) = self.session.poll_wish() {
+            self.wishes.push(wish);
         }
     }
 
