@@ -15,6 +15,7 @@
 //!
 //! Not here: messages on the wire (session), who calls whom (router).
 
+mod authorizer;
 mod doors;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use crate::router::{
 };
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
+pub use authorizer::Authorized;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
 use doors::Requester;
@@ -94,6 +96,17 @@ pub enum WampAsk {
     },
     /// Answered by what a callee says, or the router.
     Call(Box<WampCall>),
+    /// Whether the session may do something; answered by [`WampTold::Authorized`].
+    Authorize {
+        /// The procedure that knows.
+        authorizer: String,
+        /// `publish` and so on.
+        action: &'static str,
+        /// With what.
+        uri: String,
+        /// How that is matched.
+        how: Match,
+    },
     /// A call is not wanted any more.
     Cancel {
         /// The call's request.
@@ -191,6 +204,8 @@ pub enum WampTold {
         /// The answer.
         payload: Payload,
     },
+    /// What the authorizer said.
+    Authorized(Authorized),
     /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
     WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
@@ -236,6 +251,8 @@ pub(super) struct Realm {
     outboxes: FxHashMap<SessionId, Arc<Outbox>>,
     /// Who has called by another door, and is not answered.
     requesters: FxHashMap<u64, Requester>,
+    /// Which sessions the authorizer was asked about.
+    authorizing: FxHashMap<u64, SessionId>,
     last_door: u64,
 }
 
@@ -256,6 +273,7 @@ impl Routers {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
                 requesters: FxHashMap::default(),
+                authorizing: FxHashMap::default(),
                 last_door: 0,
             }))
         });
@@ -341,6 +359,12 @@ impl Attachment {
 
     fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
+            WampAsk::Authorize {
+                authorizer,
+                action,
+                uri,
+                how,
+            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
             WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,

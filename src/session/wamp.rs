@@ -23,6 +23,7 @@
 //!
 //! Rules: the WAMP specification, "Sessions", "Publish and Subscribe", "Remote Procedure Calls", and the advanced profile.
 
+mod authorize;
 mod deliver;
 mod features;
 mod open;
@@ -48,6 +49,7 @@ pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Tra
 
 use super::rate::Bucket;
 use crate::broker::{End, Event, WampCall};
+use authorize::Authorizing;
 use output::Output;
 use requests::Requests;
 use rpc::Timers;
@@ -82,6 +84,7 @@ pub struct Session {
     cut_off: FxHashSet<u64>,
     /// Calls that wait until the session has a queue for their answers.
     deferred: Vec<WampCall>,
+    authorizing: Authorizing,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -134,6 +137,7 @@ impl Session {
             timers: Timers::default(),
             cut_off: FxHashSet::default(),
             deferred: Vec::new(),
+            authorizing: Authorizing::default(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -152,7 +156,7 @@ impl Session {
         match &self.state {
             State::Opening { .. } => self.opening_message(message),
             State::Proving { .. } => self.proving_message(message),
-            State::Running => self.running_message(now, message),
+            State::Running => self.take_if_authorized(now, message),
             State::Leaving { .. } => match message {
                 Message::Goodbye { .. } => self.begin_anew(now),
                 Message::Abort { .. } => self.close("aborted", false, "the client aborted"),
@@ -170,7 +174,7 @@ impl Session {
         }
     }
 
-    fn running_message(&mut self, now: Instant, message: Message) {
+    fn dispatch(&mut self, now: Instant, message: Message) {
         match message {
             Message::Publish {
                 request,
@@ -275,7 +279,10 @@ impl Session {
             State::Leaving { deadline } if now >= *deadline => {
                 self.close("goodbye", false, "the client did not answer our GOODBYE");
             }
-            State::Running => self.expire_calls(now),
+            State::Running => {
+                self.give_up_authorizer(now);
+                self.expire_calls(now);
+            }
             _ => {}
         }
     }
@@ -286,7 +293,10 @@ impl Session {
             State::Opening { deadline }
             | State::Proving { deadline, .. }
             | State::Leaving { deadline } => Some(*deadline),
-            State::Running => self.timers.next(),
+            State::Running => {
+                let asked = self.authorizing.deadline();
+                self.timers.next().into_iter().chain(asked).min()
+            }
             State::Attaching(_) | State::Over(_) => None,
         }
     }
@@ -327,7 +337,8 @@ impl Session {
             State::Opening { .. } | State::Leaving { .. } => true,
             State::Proving { .. } => !self.requests.waits_for_driver,
             State::Running => {
-                self.requests.in_flight() < u64::from(self.settings.window.max(1))
+                !self.authorizing.is_asking()
+                    && self.requests.in_flight() < u64::from(self.settings.window.max(1))
                     && self.output.n_bytes() < ANSWER_BYTES_MAX
             }
             State::Attaching(_) | State::Over(_) => false,
@@ -411,6 +422,7 @@ impl Session {
         self.timers = Timers::default();
         self.cut_off = FxHashSet::default();
         self.deferred = Vec::new();
+        self.authorizing = Authorizing::default();
         if std::mem::take(&mut self.attached) {
             self.wishes.push_back(Wish::Detach);
         }
