@@ -22,4 +22,5 @@ mod tls;
 mod trials;
 mod wait;
 mod walk;
+mod wamp;
 mod wire;
