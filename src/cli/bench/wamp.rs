@@ -189,7 +189,6 @@ async fn measure(
 mod tests {
     use clap::Parser;
 
-    use super::*;
     use crate::cli::{Cli, Command};
 
     #[tokio::test(flavor = "multi_thread")]
