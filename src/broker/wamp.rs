@@ -15,6 +15,9 @@
 //!
 //! Not here: messages on the wire (session), who calls whom (router).
 
+mod authorizer;
+mod doors;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use super::call::{Attach, AttachError, End, Event, WampClient};
 use super::now;
 use super::outbox::Outbox;
 use crate::engine::address::{Address, Filter};
+use crate::message::SharedMessage;
 use crate::registry::Verb;
 use crate::router::{
     CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
@@ -38,6 +42,10 @@ use crate::router::{
 };
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
+pub use authorizer::Authorized;
+pub(super) use doors::Due;
+pub use doors::REPLIES;
+use doors::Requester;
 
 /// Bytes of what waits for a client that does not read, from which on it gets no more calls and meta events.
 const TOLD_BYTES_MAX: usize = 8 << 20;
@@ -88,6 +96,17 @@ pub enum WampAsk {
     },
     /// Answered by what a callee says, or the router.
     Call(Box<WampCall>),
+    /// Whether the session may do something; answered by [`WampTold::Authorized`].
+    Authorize {
+        /// The procedure that knows.
+        authorizer: String,
+        /// `publish` and so on.
+        action: &'static str,
+        /// With what.
+        uri: String,
+        /// How that is matched.
+        how: Match,
+    },
     /// A call is not wanted any more.
     Cancel {
         /// The call's request.
@@ -109,6 +128,8 @@ pub enum WampAsk {
         /// The result.
         payload: Payload,
     },
+    /// What came for the session's calls that others answer by messages.
+    Answered(Arc<SharedMessage>),
     /// A callee's error.
     Error {
         /// The invocation's request.
@@ -183,6 +204,10 @@ pub enum WampTold {
         /// The answer.
         payload: Payload,
     },
+    /// What the authorizer said.
+    Authorized(Authorized),
+    /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
+    WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
     Violated(String),
     /// What others, or the router, have for it.
@@ -224,6 +249,19 @@ pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
 pub(super) struct Realm {
     pub(super) router: Router<Payload>,
     outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    /// Who has called by another door, and is not answered.
+    requesters: FxHashMap<u64, Requester>,
+    /// Which sessions the authorizer was asked about.
+    authorizing: FxHashMap<u64, SessionId>,
+    last_door: u64,
+}
+
+impl Realm {
+    /// The number of a call in or out by another door.
+    fn new_door(&mut self) -> u64 {
+        self.last_door += 1;
+        self.last_door
+    }
 }
 
 impl Routers {
@@ -234,9 +272,17 @@ impl Routers {
             Arc::new(Mutex::new(Realm {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
+                requesters: FxHashMap::default(),
+                authorizing: FxHashMap::default(),
+                last_door: 0,
             }))
         });
         Arc::clone(made)
+    }
+
+    /// The router of a realm that has one.
+    pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
+        self.0.lock().get(realm).cloned()
     }
 }
 
@@ -249,6 +295,8 @@ pub(super) struct Wamp {
     authrole: Arc<str>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
+    /// By door: calls of this session that others answer by messages, and the router's request.
+    asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
 }
 
@@ -277,6 +325,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             held: BTreeMap::new(),
+            asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
         self.bells.ring();
@@ -304,13 +353,25 @@ impl Attachment {
     pub fn wamp(&mut self, ask: WampAsk) {
         let Some(wamp) = &self.wamp else { return };
         let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        self.ask_router(&realm, id, ask);
+        self.send_what_is_due(&realm);
+    }
+
+    fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
+            WampAsk::Authorize {
+                authorizer,
+                action,
+                uri,
+                how,
+            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
+            WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,
                 topic,
                 how,
                 filter,
-            } => self.begin_subscribing(&realm, id, request, &topic, how, &filter),
+            } => self.begin_subscribing(realm, id, request, &topic, how, &filter),
             WampAsk::Begun { subscription } => {
                 let held = self
                     .wamp
@@ -340,7 +401,7 @@ impl Attachment {
                 procedure,
                 filter,
                 options,
-            } => self.register(&realm, id, (request, &procedure, &filter), options),
+            } => self.register(realm, id, (request, &procedure, &filter), options),
             WampAsk::Unregister {
                 request,
                 registration,
@@ -355,14 +416,14 @@ impl Attachment {
                 self.tell_self(told);
                 self.carry_out(&mut locked, sink);
             }
-            WampAsk::Call(call) => self.call_procedure(&realm, id, *call),
+            WampAsk::Call(call) => self.call_procedure(realm, id, *call),
             WampAsk::Cancel { request, mode } => {
-                self.with_router(&realm, |router, sink| {
+                self.with_router(realm, |router, sink| {
                     router.cancel(Party::Session(id), request, mode, sink);
                 });
             }
             WampAsk::Expire { request } => {
-                self.with_router(&realm, |router, sink| {
+                self.with_router(realm, |router, sink| {
                     router.expire(Party::Session(id), request, sink);
                 });
             }
@@ -372,7 +433,7 @@ impl Attachment {
                 payload,
             } => {
                 let party = Party::Session(id);
-                let done = self.with_router(&realm, |router, sink| {
+                let done = self.with_router(realm, |router, sink| {
                     router.yield_(party, invocation, options, payload, sink)
                 });
                 if let Err(violation) = done {
@@ -386,7 +447,7 @@ impl Attachment {
                 payload,
             } => {
                 let party = Party::Session(id);
-                let done = self.with_router(&realm, |router, sink| {
+                let done = self.with_router(realm, |router, sink| {
                     router.error(party, invocation, uri, ppt, payload, sink)
                 });
                 if let Err(violation) = done {
@@ -402,9 +463,17 @@ impl Attachment {
         realm: &Mutex<Realm>,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
     ) -> R {
+        self.with_router_of(realm, |realm, sink| ask(&mut realm.router, sink))
+    }
+
+    fn with_router_of<R>(
+        &mut self,
+        realm: &Mutex<Realm>,
+        ask: impl FnOnce(&mut Realm, &mut Sink<Payload>) -> R,
+    ) -> R {
         let mut sink = Sink::new();
         let mut locked = realm.lock();
-        let answer = ask(&mut locked.router, &mut sink);
+        let answer = ask(&mut locked, &mut sink);
         self.carry_out(&mut locked, sink);
         answer
     }
@@ -494,18 +563,31 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(()),
+            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
             Ok(_) => Err((
                 "wamp.error.not_authorized",
                 "no rule lets this client call that".to_owned(),
             )),
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        if let Err((uri, why)) = checked {
-            return self.tell_self(refused(code::CALL, request, uri, why));
-        }
+        let address = match checked {
+            Ok(address) => address,
+            Err((uri, why)) => {
+                return self.tell_self(refused(code::CALL, request, uri, why));
+            }
+        };
         if is_reserved(&call.procedure) && !call.continues_only {
             return self.call_router(realm, id, &call);
+        }
+        let is_ours = || {
+            realm
+                .lock()
+                .router
+                .registration_for(&call.procedure)
+                .is_some()
+        };
+        if !call.continues_only && !is_ours() && self.is_taken(&address) {
+            return self.call_elsewhere(realm, id, call, &address);
         }
         let wish = CallRequest {
             options: call.options,
@@ -605,7 +687,7 @@ impl Attachment {
             for (party, message) in messages {
                 match party {
                     Party::Session(id) => self.tell(realm, id, message, &mut rest),
-                    Party::Door(_) => {}
+                    Party::Door(door) => self.tell_door(realm, door, message),
                 }
             }
         }
@@ -679,6 +761,7 @@ impl Attachment {
                 locked.outboxes.remove(&wamp.id);
             }
         }
+        self.send_what_is_due(&wamp.realm);
         let testaments = self
             .outbox
             .put(|waiting| std::mem::take(&mut waiting.testaments));

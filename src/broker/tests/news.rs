@@ -195,6 +195,7 @@ async fn what_wamp_reserves_is_heard_and_called_by_rules_and_is_nobodys_to_send(
     let (mut it, _) = broker.attach(shopper()).await.unwrap();
     let topic = |filter: &str, consumer: &str| {
         Call::Consume(Consume {
+            retained: false,
             consumer: consumer.to_owned(),
             address: filter.to_owned(),
             source: Source::Topic,

@@ -20,7 +20,8 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::broker::{FakeAuth, FakeBroker, Inner};
 use crate::front::{Listener, LongPoll, Mqtt, Settings, Socket, Takes, Wamp, serve};
-use crate::session::{mbws, mqtt};
+use crate::router::UriRules;
+use crate::session::{self, mbws, mqtt};
 use crate::tls::tests::authority::{Authority, Folder};
 use crate::tls::{Certificates, ConnectOptions, Connector, Gate, Stream};
 
@@ -81,6 +82,23 @@ pub(super) fn settings() -> Settings {
                 poll_within: Duration::from_secs(60),
                 session_within: Duration::from_secs(60),
             }),
+            session: session::wamp::Settings {
+                limits: restante_proto::wamp::Limits {
+                    bytes_max: 256 * 1024,
+                    ..restante_proto::wamp::Limits::default()
+                },
+                uris: UriRules::Loose,
+                sequential_ids: true,
+                open_within: Duration::from_secs(60),
+                leave_within: Duration::from_secs(60),
+                publish_rate: None,
+                window: 1000,
+                unacknowledged_max: 100,
+                authorizer: None,
+                authorizer_cache: Duration::ZERO,
+                disclosure: session::wamp::Disclosure::Wished,
+                agent: "test-broker/1".to_owned(),
+            },
             echo: None,
         }),
     }

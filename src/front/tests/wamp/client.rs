@@ -124,7 +124,7 @@ impl Ws {
         let upgraded = within(tokio_tungstenite::client_async(request, stream)).await;
         let (ws, answer) = upgraded.unwrap();
         assert_eq!(answer.headers()[name], subprotocol);
-        let text = subprotocol.contains("json");
+        let text = subprotocol.contains(".json");
         Ws { ws, text }
     }
 
