@@ -5,6 +5,7 @@ mod commands;
 mod crowd;
 mod features;
 mod fuzz;
+mod loads;
 mod mqtt;
 mod observed;
 mod ops;
