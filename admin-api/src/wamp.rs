@@ -19,7 +19,7 @@ pub struct WampSessionInfo {
     pub authmethod: String,
     /// `websocket`, `rawsocket`, `unix`, `longpoll`.
     pub transport: String,
-    /// `json`, `msgpack`, `cbor`, `ubjson`, as the client has chosen.
+    /// `wamp.2.json`, `wamp.2.msgpack`, `wamp.2.cbor`, `wamp.2.ubjson`.
     pub serializer: String,
     /// Procedures and patterns that it has registered.
     pub registrations: u64,

@@ -32,7 +32,7 @@ use super::making::Reserved;
 use super::mqtt::Mqtt;
 use super::outbox::{Bells, Made, Meter, Outbox, Subscriber};
 use super::rights::{ending, own_queue};
-use super::wamp::Wamp;
+use super::wamp::{Due, Wamp};
 use super::{Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
@@ -67,6 +67,8 @@ pub struct Attachment {
     pub(super) mqtt: Option<Box<Mqtt>>,
     /// What there is for WAMP alone.
     pub(super) wamp: Option<Box<Wamp>>,
+    /// Messages by which calls go in and out by other doors, until they are sent.
+    pub(super) due: Vec<Due>,
     consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
 
@@ -187,6 +189,7 @@ impl Attachment {
             name: None,
             mqtt: Mqtt::new(wish),
             wamp: None,
+            due: Vec::new(),
             consumers: HashMap::new(),
             temporary: HashMap::new(),
             batch,

@@ -279,6 +279,17 @@ impl Attachment {
             }
             return Outcome::Refused(why);
         }
+        self.publish_allowed(tag, &address, message)
+    }
+
+    /// Publishes for the broker itself: nobody's rights are looked at, and nobody hears what becomes of it.
+    pub(super) fn publish_unasked(&mut self, message: &NewMessage) {
+        if let Ok(address) = Address::parse(&message.address, self.shared.settings.address) {
+            self.publish_allowed(0, &address, message);
+        }
+    }
+
+    fn publish_allowed(&mut self, tag: u64, address: &Address, message: &NewMessage) -> Outcome {
         let uuid = message.message_id.is_none().then(Uuid::now_v7);
         let id = match (&message.message_id, &uuid) {
             (Some(id), _) => id.as_bytes(),
@@ -290,17 +301,25 @@ impl Attachment {
             id,
         };
         let retains = self.retains(message) && address.space() == Space::Ordinary;
-        if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, &address) {
+        if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, address) {
             return outcome;
         }
-        let may_make = self.may_make_queue(tag, &address);
+        let may_make = self.may_make_queue(tag, address);
         let care = self.shared.care(message);
         let mut placed = self
             .shared
-            .place(&self.realm, &address, &sent, may_make, care, None);
+            .place(&self.realm, address, &sent, may_make, care, None);
         self.leave_out_own(&mut placed);
         if let Some(wamp) = &message.wamp {
             self.leave_out_unwanted(&mut placed, wamp);
+        }
+        let has_takers = match &placed {
+            Placed::Lands(_) | Placed::Dropped => true,
+            Placed::Makes { landings, .. } => !landings.is_empty(),
+            Placed::NoRoute => false,
+        };
+        if !has_takers && let Some(outcome) = self.call_by_message(address, message) {
+            return outcome;
         }
         if self.may_land_nowhere() && matches!(placed, Placed::NoRoute) {
             if !retains {
@@ -384,7 +403,9 @@ impl Attachment {
     /// (MQTT 5.0: reason code 0x10).
     fn landed_nowhere(&mut self, tag: u64) -> Outcome {
         self.landed = Landed::Nowhere;
-        self.failed.push((tag, Refusal::NoRoute));
+        if tag > 0 {
+            self.failed.push((tag, Refusal::NoRoute));
+        }
         self.shared.stats.published(self.protocol);
         Outcome::Done
     }
@@ -402,7 +423,7 @@ impl Attachment {
     }
 
     /// `~NAME` is short for this session's temporary queue of that name.
-    fn own_temporary(&self, address: &str) -> Option<String> {
+    pub(super) fn own_temporary(&self, address: &str) -> Option<String> {
         own_name(address).map(|name| self.temporary_address(name))
     }
 

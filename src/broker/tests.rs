@@ -10,6 +10,7 @@ mod registrar;
 mod rights;
 mod routes;
 mod state;
+mod wamp;
 
 use std::time::Duration;
 

@@ -15,6 +15,9 @@
 //!
 //! Not here: messages on the wire (session), who calls whom (router).
 
+mod courier;
+mod doors;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,6 +35,7 @@ use super::outbox::{Bells, Outbox, Subscriber};
 use super::stats::CallEnd;
 use super::{Protocol, Shared};
 use crate::engine::address::{Address, Filter};
+use crate::message::SharedMessage;
 use crate::registry::Verb;
 use crate::router::{
     CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
@@ -40,10 +44,10 @@ use crate::router::{
 };
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
-
-mod courier;
-
-use self::courier::Courier;
+use courier::Courier;
+pub(super) use doors::Due;
+pub use doors::REPLIES;
+use doors::Requester;
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,6 +114,8 @@ pub enum WampAsk {
         /// The result.
         payload: Payload,
     },
+    /// What came for the session's calls that others answer by messages.
+    Answered(Arc<SharedMessage>),
     /// A callee's error.
     Error {
         /// The invocation's request.
@@ -184,6 +190,8 @@ pub enum WampTold {
         /// The answer.
         payload: Payload,
     },
+    /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
+    WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
     Violated(String),
     /// What others, or the router, have for it.
@@ -225,6 +233,9 @@ pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
 pub(super) struct Realm {
     pub(super) router: Router<Payload>,
     pub(super) outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    /// Who has called by another door, and is not answered.
+    requesters: FxHashMap<u64, Requester>,
+    last_door: u64,
 }
 
 impl Shared {
@@ -239,8 +250,9 @@ impl Shared {
 }
 
 impl Realm {
-    /// An administrator has the router do something: hands out what it says.
-    pub(super) fn act<R>(
+    /// An administrator takes something from clients: they are told what the router says. Nothing that is taken so has to do with
+    /// other doors.
+    pub(super) fn take_back<R>(
         &mut self,
         shared: &Shared,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
@@ -248,17 +260,37 @@ impl Realm {
         let mut sink = Sink::new();
         let answer = ask(&mut self.router, &mut sink);
         let mut bells = Bells::default();
-        Courier {
+        let courier = Courier {
             shared,
             bells: &mut bells,
             own: None,
-        }
-        .carry_out(self, sink);
+        };
+        courier.carry_out(self, sink);
         answer
+    }
+
+    /// The number of a call in or out by another door.
+    fn new_door(&mut self) -> u64 {
+        self.last_door += 1;
+        self.last_door
     }
 }
 
 impl Routers {
+    pub(super) fn of(&self, realm: &Arc<str>, limits: Limits) -> Arc<Mutex<Realm>> {
+        let mut all = self.0.lock();
+        let known = all.entry(Arc::clone(realm));
+        let made = known.or_insert_with(|| {
+            Arc::new(Mutex::new(Realm {
+                router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
+                outboxes: FxHashMap::default(),
+                requesters: FxHashMap::default(),
+                last_door: 0,
+            }))
+        });
+        Arc::clone(made)
+    }
+
     /// All that there are, by realm.
     pub(super) fn all(&self) -> BTreeMap<Arc<str>, Arc<Mutex<Realm>>> {
         let all = self.0.lock();
@@ -267,21 +299,9 @@ impl Routers {
             .collect()
     }
 
-    /// A realm's, if it has, or had, a WAMP client.
-    pub(super) fn known(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
+    /// The router of a realm that has one.
+    pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
         self.0.lock().get(realm).cloned()
-    }
-
-    pub(super) fn of(&self, realm: &Arc<str>, limits: Limits) -> Arc<Mutex<Realm>> {
-        let mut all = self.0.lock();
-        let known = all.entry(Arc::clone(realm));
-        let made = known.or_insert_with(|| {
-            Arc::new(Mutex::new(Realm {
-                router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
-                outboxes: FxHashMap::default(),
-            }))
-        });
-        Arc::clone(made)
     }
 }
 
@@ -294,6 +314,8 @@ pub(super) struct Wamp {
     authrole: Arc<str>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
+    /// By door: calls of this session that others answer by messages, and the router's request.
+    asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
 }
 
@@ -322,6 +344,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             held: BTreeMap::new(),
+            asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
         self.bells.ring();
@@ -349,13 +372,19 @@ impl Attachment {
     pub fn wamp(&mut self, ask: WampAsk) {
         let Some(wamp) = &self.wamp else { return };
         let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        self.ask_router(&realm, id, ask);
+        self.send_what_is_due(&realm);
+    }
+
+    fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
+            WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,
                 topic,
                 how,
                 filter,
-            } => self.begin_subscribing(&realm, id, request, &topic, how, &filter),
+            } => self.begin_subscribing(realm, id, request, &topic, how, &filter),
             WampAsk::Begun { subscription } => {
                 let held = self
                     .wamp
@@ -385,7 +414,7 @@ impl Attachment {
                 procedure,
                 filter,
                 options,
-            } => self.register(&realm, id, (request, &procedure, &filter), options),
+            } => self.register(realm, id, (request, &procedure, &filter), options),
             WampAsk::Unregister {
                 request,
                 registration,
@@ -400,14 +429,14 @@ impl Attachment {
                 self.tell_self(told);
                 self.carry_out(&mut locked, sink);
             }
-            WampAsk::Call(call) => self.call_procedure(&realm, id, *call),
+            WampAsk::Call(call) => self.call_procedure(realm, id, *call),
             WampAsk::Cancel { request, mode } => {
-                self.with_router(&realm, |router, sink| {
+                self.with_router(realm, |router, sink| {
                     router.cancel(Party::Session(id), request, mode, sink);
                 });
             }
             WampAsk::Expire { request } => {
-                self.with_router(&realm, |router, sink| {
+                self.with_router(realm, |router, sink| {
                     router.expire(Party::Session(id), request, sink);
                 });
             }
@@ -417,7 +446,7 @@ impl Attachment {
                 payload,
             } => {
                 let party = Party::Session(id);
-                let done = self.with_router(&realm, |router, sink| {
+                let done = self.with_router(realm, |router, sink| {
                     router.yield_(party, invocation, options, payload, sink)
                 });
                 if let Err(violation) = done {
@@ -431,7 +460,7 @@ impl Attachment {
                 payload,
             } => {
                 let party = Party::Session(id);
-                let done = self.with_router(&realm, |router, sink| {
+                let done = self.with_router(realm, |router, sink| {
                     router.error(party, invocation, uri, ppt, payload, sink)
                 });
                 if let Err(violation) = done {
@@ -447,9 +476,17 @@ impl Attachment {
         realm: &Mutex<Realm>,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
     ) -> R {
+        self.with_router_of(realm, |realm, sink| ask(&mut realm.router, sink))
+    }
+
+    fn with_router_of<R>(
+        &mut self,
+        realm: &Mutex<Realm>,
+        ask: impl FnOnce(&mut Realm, &mut Sink<Payload>) -> R,
+    ) -> R {
         let mut sink = Sink::new();
         let mut locked = realm.lock();
-        let answer = ask(&mut locked.router, &mut sink);
+        let answer = ask(&mut locked, &mut sink);
         self.carry_out(&mut locked, sink);
         answer
     }
@@ -539,18 +576,31 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(()),
+            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
             Ok(_) => Err((
                 "wamp.error.not_authorized",
                 "no rule lets this client call that".to_owned(),
             )),
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        if let Err((uri, why)) = checked {
-            return self.tell_self(refused(code::CALL, request, uri, why));
-        }
+        let address = match checked {
+            Ok(address) => address,
+            Err((uri, why)) => {
+                return self.tell_self(refused(code::CALL, request, uri, why));
+            }
+        };
         if is_reserved(&call.procedure) && !call.continues_only {
             return self.call_router(realm, id, &call);
+        }
+        let is_ours = || {
+            realm
+                .lock()
+                .router
+                .registration_for(&call.procedure)
+                .is_some()
+        };
+        if !call.continues_only && !is_ours() && self.is_taken(&address) {
+            return self.call_elsewhere(realm, id, call, &address);
         }
         let wish = CallRequest {
             options: call.options,
@@ -646,12 +696,14 @@ impl Attachment {
 
     /// Hands out what the router says, in its order.
     fn carry_out(&mut self, realm: &mut Realm, sink: Sink<Payload>) {
-        Courier {
+        let courier = Courier {
             shared: &self.shared,
             bells: &mut self.bells,
             own: Some(&self.outbox),
+        };
+        for (door, said) in courier.carry_out(realm, sink) {
+            self.tell_door(realm, door, said);
         }
-        .carry_out(realm, sink);
     }
 
     /// The session is over.
@@ -670,6 +722,7 @@ impl Attachment {
                 locked.outboxes.remove(&wamp.id);
             }
         }
+        self.send_what_is_due(&wamp.realm);
         let testaments = self
             .outbox
             .put(|waiting| std::mem::take(&mut waiting.testaments));

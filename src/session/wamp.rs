@@ -46,7 +46,7 @@ pub use features::announced;
 pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish};
 
 use super::rate::Bucket;
-use crate::broker::{End, Event};
+use crate::broker::{End, Event, WampCall};
 use output::Output;
 use requests::Requests;
 use rpc::Timers;
@@ -77,6 +77,8 @@ pub struct Session {
     requests: Requests,
     topics: Topics,
     timers: Timers,
+    /// Calls that wait until the session has a queue for their answers.
+    deferred: Vec<WampCall>,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -127,6 +129,7 @@ impl Session {
             requests: Requests::default(),
             topics: Topics::default(),
             timers: Timers::default(),
+            deferred: Vec::new(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -402,6 +405,7 @@ impl Session {
         self.requests = self.requests.of_next_session();
         self.topics = Topics::default();
         self.timers = Timers::default();
+        self.deferred = Vec::new();
         if std::mem::take(&mut self.attached) {
             self.wishes.push_back(Wish::Detach);
         }

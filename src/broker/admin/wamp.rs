@@ -52,7 +52,7 @@ impl Broker {
     /// [`AdminError::NoRegistration`].
     pub fn registration(&self, realm: &str, id: u64) -> Result<RegistrationInfo, AdminError> {
         let none = || AdminError::NoRegistration(id);
-        let known = self.shared.routers.known(realm).ok_or_else(none)?;
+        let known = self.shared.routers.get(realm).ok_or_else(none)?;
         let locked = known.lock();
         let row = locked.router.registration(RegistrationId::new(id));
         Ok(registration(realm, &locked, row.ok_or_else(none)?))
@@ -76,7 +76,7 @@ impl Broker {
     /// [`AdminError::NoSubscription`].
     pub fn subscription(&self, realm: &str, id: u64) -> Result<WampSubscriptionInfo, AdminError> {
         let none = || AdminError::NoSubscription(id);
-        let known = self.shared.routers.known(realm).ok_or_else(none)?;
+        let known = self.shared.routers.get(realm).ok_or_else(none)?;
         let locked = known.lock();
         let row = locked.router.subscription(SubscriptionId::new(id));
         Ok(subscription(realm, &locked, row.ok_or_else(none)?))
@@ -97,8 +97,8 @@ impl Broker {
     /// [`AdminError::NoRegistration`].
     pub fn revoke_registration(&self, realm: &str, id: u64) -> Result<(), AdminError> {
         let none = || AdminError::NoRegistration(id);
-        let known = self.shared.routers.known(realm).ok_or_else(none)?;
-        let done = known.lock().act(&self.shared, |router, sink| {
+        let known = self.shared.routers.get(realm).ok_or_else(none)?;
+        let done = known.lock().take_back(&self.shared, |router, sink| {
             router.withdraw_registration(RegistrationId::new(id), sink)
         });
         done.map_err(|_none| none())?;
@@ -116,8 +116,8 @@ impl Broker {
     /// [`AdminError::NoSubscription`].
     pub fn revoke_subscription(&self, realm: &str, id: u64) -> Result<(), AdminError> {
         let none = || AdminError::NoSubscription(id);
-        let known = self.shared.routers.known(realm).ok_or_else(none)?;
-        let done = known.lock().act(&self.shared, |router, sink| {
+        let known = self.shared.routers.get(realm).ok_or_else(none)?;
+        let done = known.lock().take_back(&self.shared, |router, sink| {
             router.withdraw_subscription(SubscriptionId::new(id), sink)
         });
         done.map_err(|_none| none())?;
@@ -164,7 +164,7 @@ impl Shared {
     /// What else there is to tell of a WAMP session, and how many subscriptions it has; none: it is none.
     pub(super) fn wamp_session(&self, card: &Card) -> Option<(WampSessionInfo, u64)> {
         let client = card.wamp.as_ref()?;
-        let realm: Option<Arc<Mutex<Realm>>> = self.routers.known(&card.realm);
+        let realm: Option<Arc<Mutex<Realm>>> = self.routers.get(&card.realm);
         let id = SessionId::new(client.session);
         let held = realm.map(|it| it.lock().router.holdings(id));
         let held = held.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Hands out what a realm's router says: into the outboxes of those concerned, counted.
 //!
-//! Always, with a test of its name in `broker/tests/wamp_admin.rs`:
+//! Always, with a test of its name in `broker/tests/wamp/admin.rs`:
 //! - `calls_are_counted_by_how_they_end`
 
 use std::sync::Arc;
@@ -29,9 +29,13 @@ pub(super) struct Courier<'a> {
 }
 
 impl Courier<'_> {
-    /// All of it, in its order.
-    pub(super) fn carry_out(&mut self, realm: &mut Realm, sink: Sink<Payload>) {
-        let mut rest = sink;
+    /// All of it, in its order. Gives what is for other doors.
+    pub(super) fn carry_out(
+        mut self,
+        realm: &mut Realm,
+        sink: Sink<Payload>,
+    ) -> Vec<(u64, ToSession<Payload>)> {
+        let (mut rest, mut for_doors) = (sink, Vec::new());
         while !rest.is_empty() {
             let Sink {
                 messages,
@@ -46,10 +50,11 @@ impl Courier<'_> {
                 }
                 match party {
                     Party::Session(id) => self.tell(realm, id, message, &mut rest),
-                    Party::Door(_) => {}
+                    Party::Door(door) => for_doors.push((door, message)),
                 }
             }
         }
+        for_doors
     }
 
     fn tell(

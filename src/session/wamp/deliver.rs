@@ -11,13 +11,16 @@ use restante_proto::wamp::{Dict, EventTail, Serializer};
 
 use super::Session;
 use super::subscribe::Topic;
-use crate::broker::Delivery;
+use crate::broker::{Delivery, REPLIES};
 use crate::message::{Message, PRIORITY_DEFAULT, may_be_told};
 use crate::router::Match;
 use crate::wamp::{body, publication_of, uri};
 
 impl Session {
     pub(super) fn deliver(&mut self, delivery: Delivery) {
+        if *delivery.consumer == *REPLIES {
+            return self.answered(delivery.message);
+        }
         let Some((subscription, topic)) = self.topics.of_consumer(&delivery.consumer) else {
             self.tally.unwanted += 1;
             return;

@@ -156,6 +156,7 @@ impl Session {
                     acknowledge,
                 } => self.published(request, publication, acknowledge, refusal),
                 Answer::Subscribed { subscription } => self.begun(subscription, refusal),
+                Answer::Replies => self.has_replies(refusal),
                 Answer::Unsubscribed { request } => {
                     if let Some(request) = request {
                         self.output.message(Message::Unsubscribed {

@@ -18,6 +18,8 @@ pub(super) enum Answer {
     },
     /// A subscription's consumer has begun.
     Subscribed { subscription: u64 },
+    /// The consumer of what others answer has begun.
+    Replies,
     /// A consumer was cancelled: UNSUBSCRIBED, if the client has asked for it.
     Unsubscribed { request: Option<u64> },
     /// Events of a durable subscription were acknowledged; RESULT, if that was a call.

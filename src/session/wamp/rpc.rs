@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use restante_proto::wamp::{Dict, Message, Payload, Value};
@@ -11,10 +12,11 @@ use rustc_hash::FxBuildHasher;
 
 use super::output::{Unwritten, Why};
 use super::publish::{code, of_refusal};
-use super::requests::Turn;
+use super::requests::{Answer, Turn};
 use super::wish::Disclosure;
 use super::{Session, Wish, goodbye};
-use crate::broker::{WampAsk, WampCall, WampTold};
+use crate::broker::{Call, Consume, REPLIES, Source, WampAsk, WampCall, WampTold};
+use crate::message::SharedMessage;
 use crate::refusal::Refusal;
 use crate::router::{
     CallError, CallOptions, CallResult, CancelMode, DisclosePolicy, Interrupt, Invocation, Invoke,
@@ -291,9 +293,47 @@ impl Session {
                 details: Dict::new(),
                 payload,
             }),
+            WampTold::WantsReplies(call) => self.wants_replies(*call),
             WampTold::Violated(why) => self.violate(&why),
             WampTold::Said(said) => self.said(now, *said),
         }
+    }
+
+    /// A call is to become a message: its answer needs a queue.
+    fn wants_replies(&mut self, call: WampCall) {
+        self.deferred.push(call);
+        if self.deferred.len() > 1 {
+            return;
+        }
+        let tag = self.requests.tag(Answer::Replies);
+        let call = Call::Consume(Consume {
+            consumer: REPLIES.to_owned(),
+            address: format!("~{REPLIES}"),
+            source: Source::Queue,
+            limit: u64::MAX,
+            auto_settle: true,
+            exclusive: true,
+            retained: false,
+        });
+        self.wishes.push_back(Wish::Call { tag, call });
+    }
+
+    /// The queue for answers is there, or is refused.
+    pub(super) fn has_replies(&mut self, refusal: Option<Refusal>) {
+        for call in std::mem::take(&mut self.deferred) {
+            match refusal {
+                None => self.ask(WampAsk::Call(Box::new(call))),
+                Some(why) => {
+                    let (uri, text) = of_refusal(why);
+                    self.refuse(code::CALL, call.request, uri, text);
+                }
+            }
+        }
+    }
+
+    /// Somebody has answered a call by a message.
+    pub(super) fn answered(&mut self, message: Arc<SharedMessage>) {
+        self.ask(WampAsk::Answered(message));
     }
 
     fn said(&mut self, now: Instant, said: ToSession<Payload>) {

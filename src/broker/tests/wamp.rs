@@ -1,0 +1,427 @@
+//! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
+
+mod admin;
+
+use restante_proto::wamp::{Dict, Payload, Serializer, Value};
+
+use super::*;
+use crate::router::{
+    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, ToSession,
+    YieldOptions,
+};
+
+fn ids() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+struct Client {
+    it: Attachment,
+    id: u64,
+    told: std::collections::VecDeque<WampTold>,
+    deliveries: Vec<Delivery>,
+    tag: u64,
+}
+
+impl Client {
+    async fn new(house: &House) -> Client {
+        let id = ids();
+        let client = WampClient {
+            session: id,
+            authid: "admin".into(),
+            authrole: "admin".into(),
+            authmethod: "ticket",
+            authprovider: "restante",
+            transport: "websocket",
+            serializer: "wamp.2.json",
+            features: Features {
+                callee: CalleeFeatures {
+                    call_canceling: true,
+                    ..CalleeFeatures::default()
+                },
+                ..Features::default()
+            },
+        };
+        let wish = Attach {
+            protocol: Protocol::Wamp,
+            wamp: Some(Box::new(client)),
+            ..wish(None, 0)
+        };
+        let (it, _) = house.started.broker.attach(wish).await.unwrap();
+        Client {
+            it,
+            id,
+            told: std::collections::VecDeque::new(),
+            deliveries: Vec::new(),
+            tag: 0,
+        }
+    }
+
+    fn ask(&mut self, ask: WampAsk) {
+        self.it.wamp(ask);
+        self.it.flush();
+    }
+
+    async fn step(&mut self) {
+        let ready = tokio::time::timeout(Duration::from_secs(10), self.it.ready());
+        ready.await.expect("something comes");
+        for event in self.it.drain(1 << 20) {
+            match event {
+                Event::Wamp(told) => self.told.push_back(*told),
+                Event::Delivery(delivery) => self.deliveries.push(*delivery),
+                _ => {}
+            }
+        }
+    }
+
+    async fn told(&mut self) -> WampTold {
+        while self.told.is_empty() {
+            self.step().await;
+        }
+        self.told.pop_front().unwrap()
+    }
+
+    async fn said(&mut self) -> ToSession<Payload> {
+        match self.told().await {
+            WampTold::Said(said) => *said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn register(&mut self, procedure: &str) -> u64 {
+        self.ask(WampAsk::Register {
+            request: 1,
+            procedure: procedure.to_owned(),
+            filter: procedure.replace('.', "/"),
+            options: RegisterOptions::default(),
+        });
+        match self.told().await {
+            WampTold::Registered { registration, .. } => registration,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn call(&mut self, request: u64, procedure: &str, text: &str) {
+        self.ask(WampAsk::Call(Box::new(WampCall {
+            request,
+            procedure: procedure.to_owned(),
+            address: procedure.replace('.', "/"),
+            options: CallOptions::default(),
+            disclose: DisclosePolicy::default(),
+            continues_only: false,
+            serializer: Serializer::Json,
+            payload: payload(text),
+        })));
+    }
+
+    async fn invocation(&mut self) -> (u64, Payload) {
+        match self.said().await {
+            ToSession::Invocation(it) => (it.request, it.payload),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn give(&mut self, invocation: u64, text: &str) {
+        self.ask(WampAsk::Yield {
+            invocation,
+            options: YieldOptions::default(),
+            payload: payload(text),
+        });
+    }
+
+    async fn next_call(&mut self, call: Call) {
+        self.tag += 1;
+        self.it.call(self.tag, call);
+        self.it.flush();
+        let (refused, mut deliveries) = until(&mut self.it, self.tag).await;
+        // That nobody listens is told, and no fault.
+        assert!(refused.iter().all(|(_, why)| *why == Refusal::NoRoute));
+        self.deliveries.append(&mut deliveries);
+    }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::from_values(Serializer::MsgPack, &[text.into()], &Dict::new()).unwrap()
+}
+
+fn text(payload: &Payload) -> String {
+    match &payload.args().unwrap()[..] {
+        [Value::Str(text)] => text.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn request(address: &str, body: &'static str) -> Call {
+    Call::Publish(Box::new(NewMessage {
+        address: address.to_owned(),
+        reply_to: Some("~answers".to_owned()),
+        correlation_id: Some("7".to_owned()),
+        body: body.into(),
+        text: true,
+        ..NewMessage::default()
+    }))
+}
+
+#[tokio::test]
+async fn a_call_reaches_its_callee_and_the_result_its_caller() {
+    let house = house();
+    let (mut callee, mut caller) = (Client::new(&house).await, Client::new(&house).await);
+    callee.register("com.add").await;
+    caller.call(1, "com.add", "two");
+    let (invocation, arguments) = callee.invocation().await;
+    assert_eq!(text(&arguments), "two");
+    callee.give(invocation, "four");
+    let ToSession::Result(result) = caller.said().await else {
+        panic!("no result")
+    };
+    assert_eq!(
+        (result.request, text(&result.payload)),
+        (1, "four".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn whoever_leaves_takes_all_with_it() {
+    let house = house();
+    let (mut callee, mut caller) = (Client::new(&house).await, Client::new(&house).await);
+    callee.register("com.add").await;
+    caller.call(1, "com.add", "x");
+    callee.invocation().await;
+    drop(callee);
+    let ToSession::CallError(error) = caller.said().await else {
+        panic!("no error")
+    };
+    assert_eq!(error.uri, "wamp.error.canceled");
+    caller.call(2, "com.add", "x");
+    let ToSession::CallError(error) = caller.said().await else {
+        panic!("no error")
+    };
+    assert_eq!(error.uri, "wamp.error.no_such_procedure");
+    drop(caller);
+    let routers = house
+        .started
+        .broker
+        .shared
+        .routers
+        .get(DEFAULT_REALM)
+        .unwrap();
+    let counts = routers.lock().router.counts();
+    assert_eq!(
+        (counts.sessions, counts.registrations, counts.calls),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_so_much_and_no_more() {
+    let house = house();
+    let (mut callee, mut caller) = (Client::new(&house).await, Client::new(&house).await);
+    callee.register("com.slow").await;
+    let large = "x".repeat(1 << 20);
+    let mut refused = 0;
+    for n in 1..=40 {
+        caller.call(n, "com.slow", &large);
+        while let Some(told) = {
+            let mut events = caller.it.drain(1 << 30);
+            events.pop()
+        } {
+            let Event::Wamp(told) = told else { continue };
+            let WampTold::Said(said) = *told else {
+                panic!("{told:?}")
+            };
+            let ToSession::CallError(error) = *said else {
+                panic!("{said:?}")
+            };
+            assert_eq!(error.uri, "wamp.error.unavailable");
+            refused += 1;
+        }
+    }
+    assert!(
+        (30..=32).contains(&refused),
+        "{refused} of 40 calls of 1 MiB"
+    );
+}
+
+#[tokio::test]
+async fn a_procedure_answers_requests_of_other_doors() {
+    let house = house();
+    let mut callee = Client::new(&house).await;
+    callee.register("com.add").await;
+    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    asker.call(
+        1,
+        Call::Consume(Consume {
+            consumer: "c".to_owned(),
+            address: "~answers".to_owned(),
+            source: Source::Queue,
+            limit: 10,
+            auto_settle: true,
+            exclusive: false,
+            retained: false,
+        }),
+    );
+    asker.flush();
+    until(&mut asker, 1).await;
+    asker.call(2, request("com/add", "two"));
+    asker.flush();
+    assert_eq!(until(&mut asker, 2).await.0, []);
+    let (invocation, arguments) = callee.invocation().await;
+    assert_eq!(text(&arguments), "two");
+    callee.give(invocation, "four");
+    let mut found = Vec::new();
+    deliveries(&mut asker, 1, &mut found).await;
+    let message = &found[0].message;
+    assert_eq!((&message.body[..], message.text), (&b"four"[..], true));
+    assert_eq!(message.correlation_id.as_deref(), Some("7"));
+    // An error is told, and says which.
+    asker.call(3, request("com/add", "x"));
+    asker.flush();
+    until(&mut asker, 3).await;
+    let (invocation, _) = callee.invocation().await;
+    callee.ask(WampAsk::Error {
+        invocation,
+        uri: "com.error.nan".to_owned(),
+        ppt: None,
+        payload: payload("no number"),
+    });
+    deliveries(&mut asker, 2, &mut found).await;
+    let error = found[1].message.properties.get("wamp-error");
+    assert_eq!(error.map(String::as_str), Some("com.error.nan"));
+}
+
+#[tokio::test]
+async fn a_call_is_answered_by_other_doors() {
+    let house = house();
+    let mut caller = Client::new(&house).await;
+    let (mut worker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    worker.call(1, consume("com/work", false, 10));
+    worker.flush();
+    until(&mut worker, 1).await;
+    worker.credit("c", 10);
+    caller.call(1, "com.work", "two");
+    let WampTold::WantsReplies(call) = caller.told().await else {
+        panic!("it needs a queue for answers")
+    };
+    let replies = Call::Consume(Consume {
+        consumer: REPLIES.to_owned(),
+        address: format!("~{REPLIES}"),
+        source: Source::Queue,
+        limit: 100,
+        auto_settle: true,
+        exclusive: true,
+        retained: false,
+    });
+    caller.next_call(replies).await;
+    caller.ask(WampAsk::Call(call));
+    let mut found = Vec::new();
+    deliveries(&mut worker, 1, &mut found).await;
+    let asked = &found[0].message;
+    assert_eq!((&asked.body[..], asked.text), (&b"two"[..], true));
+    worker.call(
+        2,
+        Call::Publish(Box::new(NewMessage {
+            address: asked.reply_to.clone().unwrap(),
+            correlation_id: asked.correlation_id.clone(),
+            body: "four".into(),
+            text: true,
+            ..NewMessage::default()
+        })),
+    );
+    worker.flush();
+    until(&mut worker, 2).await;
+    while caller.deliveries.is_empty() {
+        caller.step().await;
+    }
+    let answer = caller.deliveries.pop().unwrap().message;
+    caller.ask(WampAsk::Answered(Arc::clone(&answer)));
+    let ToSession::Result(result) = caller.said().await else {
+        panic!("no result")
+    };
+    assert_eq!(
+        (result.request, text(&result.payload)),
+        (1, "four".to_owned())
+    );
+    // Once more it means nothing.
+    caller.ask(WampAsk::Answered(answer));
+    assert!(caller.told.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_is_for_whom_its_publisher_wants() {
+    let house = house();
+    let mut some = [
+        Client::new(&house).await,
+        Client::new(&house).await,
+        Client::new(&house).await,
+    ];
+    for client in &mut some {
+        client.ask(WampAsk::Subscribe {
+            request: 1,
+            topic: "a.b".to_owned(),
+            how: Match::Exact,
+            filter: "a/b".to_owned(),
+        });
+        assert!(matches!(client.told().await, WampTold::Subscribed { .. }));
+        client
+            .next_call(Call::Consume(Consume {
+                consumer: "1".to_owned(),
+                address: "a/b".to_owned(),
+                source: Source::Topic,
+                limit: u64::MAX,
+                auto_settle: true,
+                exclusive: false,
+                retained: false,
+            }))
+            .await;
+    }
+    let ids: Vec<u64> = some.iter().map(|it| it.id).collect();
+    let publish = |wamp: crate::message::WampSend| {
+        Call::Publish(Box::new(NewMessage {
+            address: "a/b".to_owned(),
+            wamp: Some(Box::new(wamp)),
+            ..NewMessage::default()
+        }))
+    };
+    let all = crate::message::WampSend::default;
+    for (wamp, expected) in [
+        (all(), [0, 1, 1]),
+        (
+            crate::message::WampSend {
+                to_self: true,
+                ..all()
+            },
+            [1, 1, 1],
+        ),
+        (
+            crate::message::WampSend {
+                excluded: vec![ids[1]],
+                ..all()
+            },
+            [0, 0, 1],
+        ),
+        (
+            crate::message::WampSend {
+                eligible: Some(vec![ids[1]]),
+                ..all()
+            },
+            [0, 1, 0],
+        ),
+        (
+            crate::message::WampSend {
+                eligible: Some(vec![]),
+                ..all()
+            },
+            [0, 0, 0],
+        ),
+    ] {
+        some[0].next_call(publish(wamp.clone())).await;
+        let mut got = [0; 3];
+        for (client, n) in some.iter_mut().zip(&mut got) {
+            for event in client.it.drain(1 << 20) {
+                *n += usize::from(matches!(event, Event::Delivery(_)));
+            }
+            *n += std::mem::take(&mut client.deliveries).len();
+        }
+        assert_eq!(got, expected, "{wamp:?}");
+    }
+}

@@ -1,0 +1,319 @@
+//! Calls through the doors: a request that comes in by another protocol and is answered by a WAMP procedure, and a WAMP call that
+//! whoever consumes from that address answers.
+//!
+//! ```text
+//! message with reply-to ─▶ nobody takes it, but a procedure is registered there ─▶ INVOCATION … YIELD ─▶ message to reply-to
+//! CALL ─▶ no such procedure, but somebody takes what is sent there ─▶ message with reply-to … message ─▶ RESULT
+//! ```
+//!
+//! Who calls by a message needs the right to send and to call, who is answered by one likewise. A request to a procedure is
+//! handed over and not stored, as any call is: its answer is what confirms it. An error is a reply with the property [`ERROR`].
+//!
+//! Always, with tests of these names in `broker/tests/wamp.rs`:
+//! - `a_procedure_answers_requests_of_other_doors`
+//! - `a_call_is_answered_by_other_doors`
+
+use std::sync::Arc;
+
+use restante_proto::wamp::{Payload, Serializer};
+
+use super::{Realm, WampCall, WampTold, code, refused};
+use crate::broker::attachment::{Attachment, Outcome};
+use crate::broker::call::Landed;
+use crate::broker::publish::{Care, Takers};
+use crate::engine::address::Address;
+use crate::message::{Message, NewMessage, PRIORITY_DEFAULT, SharedMessage, WampSend};
+use crate::refusal::Refusal;
+use crate::registry::Verb;
+use crate::router::{
+    CallError, CallRequest, CallResult, Called, Disclosed, Invocation, Party, SessionId, ToSession,
+};
+use crate::wamp::{body, uri};
+
+/// The consumer by which a session gets the answers of other doors, and the temporary queue that it consumes.
+pub const REPLIES: &str = "replies";
+/// By this property a reply says that it is an error, and which.
+pub(super) const ERROR: &str = "wamp-error";
+/// Calls of one session that wait for the answer of another door.
+const ASKED_MAX: usize = 16_384;
+
+/// Who waits for the answer of a procedure, at another door.
+#[derive(Debug)]
+pub(super) struct Requester {
+    reply_to: String,
+    correlation_id: Option<String>,
+}
+
+impl Attachment {
+    /// Hands a request of another door to the procedure that is registered there, if one is. `address` has nobody else who takes
+    /// it.
+    pub(in crate::broker) fn call_by_message(
+        &mut self,
+        address: &Address,
+        message: &NewMessage,
+    ) -> Option<Outcome> {
+        let reply_to = message.reply_to.as_deref()?;
+        let routers = self.shared.routers.get(&self.realm)?;
+        let procedure = uri::to_uri(address.as_str()).into_owned();
+        routers.lock().router.registration_for(&procedure)?;
+        let full_name = self.own_temporary(reply_to);
+        let reply_to = full_name.as_deref().unwrap_or(reply_to);
+        let Ok(reply_to) = Address::parse(reply_to, self.shared.settings.address) else {
+            return Some(Outcome::Refused(Refusal::BadAddress));
+        };
+        if !self.may(Verb::Call, address) || !self.may(Verb::Send, &reply_to) {
+            return Some(Outcome::Refused(Refusal::Denied));
+        }
+        let asked = Message {
+            body: message.body.clone(),
+            text: message.text,
+            content_type: message.content_type.clone(),
+            ..Message::default()
+        };
+        let Ok(payload) = body::to_payload(&asked, Serializer::Json) else {
+            return Some(Outcome::Refused(Refusal::TooLarge));
+        };
+        let identity = Disclosed {
+            session: None,
+            authid: Arc::clone(&self.principal.name),
+            authrole: self
+                .principal
+                .roles
+                .first()
+                .map_or("", String::as_str)
+                .into(),
+        };
+        let requester = Requester {
+            reply_to: reply_to.as_str().to_owned(),
+            correlation_id: message.correlation_id.clone(),
+        };
+        let mut sink = crate::router::Sink::new();
+        {
+            let mut realm = routers.lock();
+            let door = realm.new_door();
+            realm.requesters.insert(door, requester);
+            let call = CallRequest {
+                identity: Some(identity),
+                ..CallRequest::new(1, &procedure, payload)
+            };
+            // A door says nothing that a session could be aborted for.
+            realm.router.call(Party::Door(door), call, &mut sink).ok();
+            self.carry_out(&mut realm, sink);
+        }
+        self.send_what_is_due(&routers);
+        self.landed = Landed::Delivered;
+        self.shared.stats.published(self.protocol);
+        Some(Outcome::Done)
+    }
+
+    /// Whether somebody takes what is sent to an address.
+    pub(super) fn is_taken(&self, address: &Address) -> bool {
+        let routes = self.shared.routes.load();
+        let takers = Takers::of(&routes, &self.realm, address.as_str(), Care::Kept);
+        !takers.is_empty()
+    }
+
+    /// A call that somebody at another door may answer. Once the session has a queue for that, it becomes a message.
+    pub(super) fn call_elsewhere(
+        &mut self,
+        routers: &parking_lot::Mutex<Realm>,
+        id: SessionId,
+        call: WampCall,
+        address: &Address,
+    ) {
+        let request = call.request;
+        if !self.may(Verb::Send, address) {
+            let why = "no rule lets this client send there, where a message would be the call";
+            let uri = "wamp.error.not_authorized";
+            return self.tell_self(refused(code::CALL, request, uri, why.to_owned()));
+        }
+        if !self.has_consumer_named(REPLIES) {
+            return self.tell_self(WampTold::WantsReplies(Box::new(call)));
+        }
+        if self
+            .wamp
+            .as_ref()
+            .is_none_or(|it| it.asked.len() >= ASKED_MAX)
+        {
+            let why = "too many calls wait for answers of other doors".to_owned();
+            let uri = "restante.error.limit_exceeded";
+            return self.tell_self(refused(code::CALL, request, uri, why));
+        }
+        let wish = CallRequest {
+            options: call.options,
+            disclose: call.disclose,
+            ..CallRequest::new(request, &call.procedure, call.payload)
+        };
+        let called = self.with_router_of(routers, |realm, sink| {
+            let wish = CallRequest {
+                fallback: Some(realm.new_door()),
+                ..wish
+            };
+            realm.router.call(Party::Session(id), wish, sink)
+        });
+        if let Err(violation) = called {
+            self.tell_self(WampTold::Violated(violation.to_string()));
+        } else {
+            debug_assert!(!matches!(called, Ok(Called::NothingToContinue { .. })));
+        }
+    }
+
+    /// What the router has for a door: a request to send, or the answer to one.
+    pub(super) fn tell_door(&mut self, realm: &mut Realm, door: u64, said: ToSession<Payload>) {
+        match said {
+            ToSession::Invocation(it) => {
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.asked.insert(door, it.request);
+                }
+                self.due.push(Due::Request(door, Box::new(it)));
+            }
+            // Whoever works at it does not hear of it, and its answer will mean nothing.
+            ToSession::Interrupt(_) => {
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.asked.remove(&door);
+                }
+            }
+            ToSession::Result(CallResult {
+                progress, payload, ..
+            }) => {
+                let requester = realm.requesters.get(&door);
+                self.due.extend(
+                    requester
+                        .and_then(|it| it.reply(&payload, None))
+                        .map(Due::Reply),
+                );
+                if !progress {
+                    realm.requesters.remove(&door);
+                }
+            }
+            ToSession::CallError(CallError {
+                uri,
+                payload,
+                message,
+                ..
+            }) => {
+                let explained = message.map(|message| {
+                    Payload::from_single_text(Serializer::Json, &message).unwrap_or_default()
+                });
+                let payload = payload.or(explained).unwrap_or_default();
+                let requester = realm.requesters.remove(&door);
+                let reply = requester.and_then(|it| it.reply(&payload, Some(&uri)));
+                self.due.extend(reply.map(Due::Reply));
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what the router had for doors, now that its lock is not held.
+    pub(super) fn send_what_is_due(&mut self, routers: &parking_lot::Mutex<Realm>) {
+        while let Some(due) = self.due.pop() {
+            match due {
+                Due::Reply(reply) => self.publish_unasked(&reply),
+                Due::Request(door, invocation) => self.request(routers, door, *invocation),
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        routers: &parking_lot::Mutex<Realm>,
+        door: u64,
+        invocation: Invocation<Payload>,
+    ) {
+        let procedure = invocation.procedure.as_deref().unwrap_or_default();
+        let address = uri::to_address(procedure);
+        let body = body::of_payload(&invocation.payload, false);
+        let outcome = match (address, body) {
+            (Some(address), Ok(body)) => {
+                let message = NewMessage {
+                    address,
+                    correlation_id: Some(door.to_string()),
+                    reply_to: Some(format!("~{REPLIES}")),
+                    content_type: body.content_type.map(str::to_owned),
+                    priority: PRIORITY_DEFAULT,
+                    ttl_ms: invocation.timeout_ms,
+                    body: body.bytes,
+                    text: body.text,
+                    wamp: Some(Box::new(WampSend::default())),
+                    ..NewMessage::default()
+                };
+                self.publish(0, &message)
+            }
+            _ => Outcome::Refused(Refusal::BadAddress),
+        };
+        let is_taken = !matches!(outcome, Outcome::Refused(_)) && self.landed != Landed::Nowhere;
+        if is_taken {
+            return;
+        }
+        let request = self.wamp.as_mut().and_then(|wamp| wamp.asked.remove(&door));
+        let Some(request) = request else { return };
+        self.with_router_of(routers, |realm, sink| {
+            let uri = "wamp.error.no_available_callee";
+            let why = Payload::from_single_text(Serializer::Json, "nobody takes the call now");
+            let why = why.unwrap_or_default();
+            realm
+                .router
+                .error(Party::Door(door), request, uri, None, why, sink)
+                .ok();
+        });
+    }
+
+    /// Somebody at another door has answered a call.
+    pub(super) fn answered_elsewhere(
+        &mut self,
+        routers: &parking_lot::Mutex<Realm>,
+        message: &SharedMessage,
+    ) {
+        let door = message
+            .correlation_id
+            .as_deref()
+            .and_then(|id| id.parse().ok());
+        let Some((door, request)) = door.and_then(|door: u64| {
+            let request = self.wamp.as_mut()?.asked.remove(&door)?;
+            Some((door, request))
+        }) else {
+            // Late, or not meant for a call.
+            return;
+        };
+        let payload = body::to_payload(message, Serializer::Json).unwrap_or_default();
+        let error = message.properties.get(ERROR).cloned();
+        self.with_router_of(routers, |realm, sink| {
+            let party = Party::Door(door);
+            let router = &mut realm.router;
+            match error {
+                Some(uri) => router.error(party, request, uri, None, payload, sink).ok(),
+                None => {
+                    let options = crate::router::YieldOptions::default();
+                    router.yield_(party, request, options, payload, sink).ok()
+                }
+            }
+        });
+    }
+}
+
+/// What is to be sent for a door.
+#[derive(Debug)]
+pub(in crate::broker) enum Due {
+    /// An answer.
+    Reply(NewMessage),
+    /// A call.
+    Request(u64, Box<Invocation<Payload>>),
+}
+
+impl Requester {
+    /// The answer as a message; none if it cannot be one.
+    fn reply(&self, payload: &Payload, error: Option<&str>) -> Option<NewMessage> {
+        let body = body::of_payload(payload, false).ok()?;
+        let error = error.map(|uri| (ERROR.to_owned(), uri.to_owned()));
+        Some(NewMessage {
+            address: self.reply_to.clone(),
+            correlation_id: self.correlation_id.clone(),
+            content_type: body.content_type.map(str::to_owned),
+            priority: PRIORITY_DEFAULT,
+            properties: error.into_iter().collect(),
+            body: body.bytes,
+            text: body.text,
+            ..NewMessage::default()
+        })
+    }
+}
