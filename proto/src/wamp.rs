@@ -58,6 +58,8 @@ pub use serializer::Serializer;
 pub use value::{Dict, ID_MAX, Value, WrongType};
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod refused;

@@ -26,6 +26,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
+use restante_proto::wamp::Serializer;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -104,13 +105,13 @@ pub(in crate::front) async fn answer<B: Inside>(
         tell_refused(refused, from.0);
         return refused.answer();
     }
-    let answer = match &head.method {
-        &Method::OPTIONS => preflight(),
-        &Method::POST => match target.wish {
+    let answer = match head.method {
+        Method::OPTIONS => Ok(preflight()),
+        Method::POST => match target.wish {
             Wish::Open => open(front, (wamp, long_poll), (head, body), from).await,
             _ => of_transport(front, target, body, slot).await,
         },
-        _ => not_allowed(),
+        _ => Err(not_allowed()),
     };
     let mut answer = answer.unwrap_or_else(|answer| answer);
     tell_browser(head, &mut answer);
@@ -125,7 +126,8 @@ async fn open<B: Inside>(
     (from, certificate): (Origin, Option<Arc<[u8]>>),
 ) -> Result<Answer, Answer> {
     let body = read(front, body, OPEN_BYTES_MAX).await?;
-    let (serializer, batched) = chosen(&body, wamp)?;
+    let chosen = chosen(&body, wamp);
+    let (serializer, batched) = chosen.map_err(|text| told(StatusCode::BAD_REQUEST, text))?;
     let refused = |refused: Refused| {
         tell_refused(refused, from);
         refused.answer()
@@ -172,23 +174,22 @@ async fn open<B: Inside>(
     ))
 }
 
-/// The first protocol of an `open` that is spoken here.
-fn chosen(body: &[u8], wamp: &Wamp) -> Result<(restante_proto::wamp::Serializer, bool), Answer> {
+/// The first protocol of an `open` that is spoken here, or what would have been right.
+fn chosen(body: &[u8], wamp: &Wamp) -> Result<(Serializer, bool), &'static str> {
     let wanted: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let protocols = wanted
         .as_ref()
         .and_then(|it| it.get("protocols")?.as_array());
     let Some(protocols) = protocols else {
         let text = "The body must be JSON, {\"protocols\": [\"wamp.2.json\"]}.\n";
-        return Err(told(StatusCode::BAD_REQUEST, text));
+        return Err(text);
     };
     let names = protocols.iter().filter_map(|it| it.as_str());
     let mut known = names.filter_map(|name| spoken(name, wamp.ubjson_legacy));
-    known.next().ok_or_else(|| {
-        let text = "None of these protocols is spoken. There are wamp.2.json, wamp.2.msgpack, wamp.2.cbor (each also with .batched) \
-             and wamp.2.ubjson.\n";
-        told(StatusCode::BAD_REQUEST, text)
-    })
+    known.next().ok_or(
+        "None of these protocols is spoken. There are wamp.2.json, wamp.2.msgpack, wamp.2.cbor (each also with .batched) and \
+         wamp.2.ubjson.\n",
+    )
 }
 
 /// A request about a transport that there is.
@@ -278,7 +279,7 @@ async fn read<B: Inside>(
 }
 
 /// A browser asks whether a page may send its request.
-fn preflight() -> Result<Answer, Answer> {
+fn preflight() -> Answer {
     let mut answer = empty();
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "POST"),
@@ -291,7 +292,7 @@ fn preflight() -> Result<Answer, Answer> {
         let value = HeaderValue::from_static(value);
         answer.headers_mut().insert(name, value);
     }
-    Ok(answer)
+    answer
 }
 
 /// The page's origin was found good: its browser is told so.
@@ -308,11 +309,11 @@ fn tell_browser(head: &Parts, answer: &mut Answer) {
     headers.insert(header::VARY, HeaderValue::from_static("origin"));
 }
 
-fn not_allowed() -> Result<Answer, Answer> {
+fn not_allowed() -> Answer {
     let mut answer = told(StatusCode::METHOD_NOT_ALLOWED, "Requests here are POST.\n");
     let allowed = HeaderValue::from_static("POST, OPTIONS");
     answer.headers_mut().insert(header::ALLOW, allowed);
-    Err(answer)
+    answer
 }
 
 fn gone() -> Answer {

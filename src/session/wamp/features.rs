@@ -1,7 +1,7 @@
 //! Which features a peer has: what a client announces, as far as it changes what we do, and what we announce.
 //!
-//! Rules: the WAMP specification, "Feature Announcement" and "Features". Announced is what is there; `tests::conformance` compares this
-//! list with what the tests show.
+//! Rules: the WAMP specification, "Feature Announcement" and "Features". Announced is what is there; `what_is_announced_is_what_the_table_says` compares
+//! this list with `proto/src/wamp/CONFORMANCE.md`.
 
 use restante_proto::wamp::{Dict, Value};
 
@@ -9,11 +9,9 @@ use crate::router::{CalleeFeatures, CallerFeatures, Features, SubscriberFeatures
 
 /// What we announce as a broker.
 const BROKER: &[&str] = &[
-    "event_history",
     "event_retention",
     "pattern_based_subscription",
     "payload_passthru_mode",
-    "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
     "session_meta_api",
@@ -29,7 +27,6 @@ const DEALER: &[&str] = &[
     "call_canceling",
     "call_reroute",
     "call_timeout",
-    "call_trustlevels",
     "caller_identification",
     "pattern_based_registration",
     "payload_passthru_mode",
@@ -38,6 +35,7 @@ const DEALER: &[&str] = &[
     "registration_meta_api",
     "registration_revocation",
     "session_meta_api",
+    "sharded_registration",
     "shared_registration",
     "testament_meta_api",
 ];
@@ -98,4 +96,41 @@ pub(super) fn publishes_opaque(roles: &Dict) -> bool {
         .and_then(Value::as_dict);
     features
         .is_some_and(|it| it.get("payload_passthru_mode").and_then(Value::as_bool) == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_announced_is_what_the_table_says() {
+        let table = include_str!("../../../proto/src/wamp/CONFORMANCE.md");
+        let rows = table.lines().filter(|line| line.starts_with("| "));
+        let cells = rows.filter_map(|line| line.split(" | ").nth(2));
+        let said = cells.flat_map(|cell| cell.split(", "));
+        let said: BTreeSet<String> = said
+            .filter(|it| it.starts_with('`'))
+            .map(|it| it.trim_matches('`').to_owned())
+            .collect();
+        let mut announced_ones = BTreeSet::new();
+        for (role, details) in announced().iter() {
+            let features = details
+                .as_dict()
+                .unwrap()
+                .dict("features")
+                .unwrap()
+                .unwrap();
+            for (feature, value) in features.iter() {
+                assert_eq!(
+                    value,
+                    &Value::Bool(true),
+                    "one library takes nothing but bools"
+                );
+                announced_ones.insert(format!("{role}.{feature}"));
+            }
+        }
+        assert_eq!(announced_ones, said);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::io::AsyncWriteExt;
+
 use super::super::server::Server;
 use super::client::{Http, Raw, Ws, start, with};
 use super::echo::Seen;
@@ -47,7 +49,7 @@ async fn every_transport_brings_messages_and_takes_them_back() {
                 raw.send(0, message.as_bytes()).await;
                 assert_eq!(raw.receive().await, (0, message.as_bytes().to_vec()));
             }
-            drop(raw);
+            raw.stream.shutdown().await.unwrap();
             sight.expect_ended("peer-closed").await;
 
             let plain = format!("wamp.2.{name}");
