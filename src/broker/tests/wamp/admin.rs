@@ -91,7 +91,7 @@ async fn administrators_see_what_clients_have() {
         ),
         (DEFAULT_REALM, "exact", "single", 1)
     );
-    assert_eq!(rows[0].sessions, [callees.id.clone()]);
+    assert_eq!(rows[0].sessions, std::slice::from_ref(&callees.id));
     assert_eq!(broker.registration(DEFAULT_REALM, first).unwrap(), rows[0]);
     let behind = NumberedWanted {
         after: Some((DEFAULT_REALM.to_owned(), first)),
