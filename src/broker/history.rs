@@ -128,9 +128,7 @@ impl Attachment {
         let (subscription, wanted) = Wanted::read(&args, &kwargs)?;
         let filter = {
             let locked = realm.lock();
-            let known = locked
-                .router
-                .subscription(SubscriptionId::new(subscription));
+            let known = locked.router.pattern_of(SubscriptionId::new(subscription));
             let (pattern, how) = known.ok_or_else(|| {
                 let why = format!("there is no subscription {subscription}");
                 ("wamp.error.no_such_subscription", why)

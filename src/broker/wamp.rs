@@ -838,7 +838,7 @@ impl Attachment {
 pub(super) fn tell_late(outbox: &Outbox, told: WampTold) {
     let weight = told.weight();
     let has_room = outbox.put(|waiting| {
-        let has_room = waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX);
+        let has_room = waiting.has_room_to_tell();
         if has_room {
             waiting.tell(told, weight);
         }

@@ -173,7 +173,7 @@ impl<P: Clone> Router<P> {
 
     /// What a subscription is to, and how that is matched; none: there is no such subscription.
     #[must_use]
-    pub fn subscription(&self, id: SubscriptionId) -> Option<(&str, Match)> {
+    pub fn pattern_of(&self, id: SubscriptionId) -> Option<(&str, Match)> {
         let subscription = self.subscriptions.by_id.get(&id)?;
         Some((&subscription.uri, subscription.how))
     }

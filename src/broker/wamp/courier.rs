@@ -73,7 +73,7 @@ impl Courier<'_> {
             // It is out of the router.
             realm.outboxes.remove(&id);
         }
-        if !outbox.put(|waiting| waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX)) {
+        if !outbox.put(|waiting| waiting.has_room_to_tell()) {
             match message {
                 ToSession::Invocation(it) => {
                     self.shared.stats.wamp.invocation_refused();
@@ -135,8 +135,8 @@ impl Waiting {
     }
 
     /// Whether there is room for more that nobody has to have.
-    fn has_told(&self, most: usize, bytes_max: usize) -> bool {
-        self.wamp.len() < most && self.told_bytes < bytes_max
+    pub(super) fn has_room_to_tell(&self) -> bool {
+        self.wamp.len() < TOLD_MAX && self.told_bytes < TOLD_BYTES_MAX
     }
 
     /// What the session is to hear, up to about so many bytes.
