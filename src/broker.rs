@@ -86,7 +86,7 @@ pub use registrar::{Change, ChangeError};
 pub use settings::{DEFAULT_REALM, MqttSettings, Settings, access_settings, is_named_by_clients};
 pub use start::{StartError, Started};
 use stats::Stats;
-pub use wamp::{REPLIES, WampAsk, WampCall, WampTold};
+pub use wamp::{Authorized, REPLIES, WampAsk, WampCall, WampTold};
 
 /// The broker: a cheap handle to the log, the engine and everybody attached.
 #[derive(Clone)]

@@ -42,8 +42,8 @@ pub(crate) use force::live_keys;
 pub use force::{Change, InForce, in_force, reload};
 use settings::{Entry, Layers, Setting, Settings};
 pub use types::{
-    Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Limits, Log, LogFormat, Mbws,
-    Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, SlowConsumer, Storage, SyncPolicy, Tls,
+    Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Disclose, Limits, Log, LogFormat,
+    Mbws, Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, SlowConsumer, Storage, SyncPolicy, Tls,
     TlsFiles, TlsVersion, UriCheck, Wamp, WampLongPoll,
 };
 pub(crate) use units::{UnitError, read_size};

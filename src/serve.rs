@@ -656,8 +656,14 @@ fn wamp_settings(config: &Config) -> session::wamp::Settings {
         leave_within: LEAVE_WITHIN,
         publish_rate: publish_rate(limits),
         window: u32::try_from(limits.window).unwrap_or(u32::MAX),
-        unacknowledged_max: 1024,
-        disclosure: Disclosure::Wished,
+        unacknowledged_max: wamp.unacknowledged_max,
+        authorizer: wamp.authorizer.clone(),
+        authorizer_cache: wamp.authorizer_cache,
+        disclosure: match wamp.disclose {
+            config::Disclose::Wished => Disclosure::Wished,
+            config::Disclose::Always => Disclosure::Always,
+            config::Disclose::Never => Disclosure::Never,
+        },
         agent: SERVER.to_owned(),
     }
 }

@@ -786,7 +786,13 @@ impl Attachment {
         if self.consumers.contains_key(wish.consumer.as_str()) {
             return Outcome::Refused(Refusal::InUse);
         }
-        if self.consumers.len() >= self.shared.settings.consumers_per_session {
+        let settings = &self.shared.settings;
+        let most = match &self.wamp {
+            // Its subscriptions are consumers, and one more gets answers.
+            Some(_) => settings.wamp.limits.subscriptions_per_session_max + 1,
+            None => settings.consumers_per_session,
+        };
+        if self.consumers.len() >= most {
             return Outcome::Refused(Refusal::TooMany);
         }
         match &wish.source {

@@ -15,6 +15,7 @@
 //!
 //! Not here: messages on the wire (session), who calls whom (router).
 
+mod authorizer;
 mod courier;
 mod doors;
 
@@ -44,6 +45,7 @@ use crate::router::{
 };
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
+pub use authorizer::Authorized;
 use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
@@ -93,6 +95,17 @@ pub enum WampAsk {
     },
     /// Answered by what a callee says, or the router.
     Call(Box<WampCall>),
+    /// Whether the session may do something; answered by [`WampTold::Authorized`].
+    Authorize {
+        /// The procedure that knows.
+        authorizer: String,
+        /// `publish` and so on.
+        action: &'static str,
+        /// With what.
+        uri: String,
+        /// How that is matched.
+        how: Match,
+    },
     /// A call is not wanted any more.
     Cancel {
         /// The call's request.
@@ -190,6 +203,8 @@ pub enum WampTold {
         /// The answer.
         payload: Payload,
     },
+    /// What the authorizer said.
+    Authorized(Authorized),
     /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
     WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
@@ -235,6 +250,8 @@ pub(super) struct Realm {
     pub(super) outboxes: FxHashMap<SessionId, Arc<Outbox>>,
     /// Who has called by another door, and is not answered.
     requesters: FxHashMap<u64, Requester>,
+    /// Which sessions the authorizer was asked about.
+    authorizing: FxHashMap<u64, SessionId>,
     last_door: u64,
 }
 
@@ -285,6 +302,7 @@ impl Routers {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
                 requesters: FxHashMap::default(),
+                authorizing: FxHashMap::default(),
                 last_door: 0,
             }))
         });
@@ -314,6 +332,8 @@ pub(super) struct Wamp {
     authrole: Arc<str>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
+    /// The session's registrations, and what the right to each is about.
+    registered: BTreeMap<u64, String>,
     /// By door: calls of this session that others answer by messages, and the router's request.
     asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
@@ -344,6 +364,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             held: BTreeMap::new(),
+            registered: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
@@ -378,6 +399,12 @@ impl Attachment {
 
     fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
+            WampAsk::Authorize {
+                authorizer,
+                action,
+                uri,
+                how,
+            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
             WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,
@@ -422,6 +449,9 @@ impl Attachment {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
                 let registration = RegistrationId::new(registration);
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.remove(&registration.get());
+                }
                 let told = match locked.router.unregister(id, registration, &mut sink) {
                     Ok(()) => WampTold::Unregistered { request },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
@@ -563,10 +593,16 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => WampTold::Registered {
-                request,
-                registration: registration.get(),
-            },
+            Ok(registration) => {
+                let registration = registration.get();
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.insert(registration, filter.to_owned());
+                }
+                WampTold::Registered {
+                    request,
+                    registration,
+                }
+            }
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
@@ -703,6 +739,30 @@ impl Attachment {
         };
         for (door, said) in courier.carry_out(realm, sink) {
             self.tell_door(realm, door, said);
+        }
+    }
+
+    /// Rules have changed: what the client may not offer any more is taken from it.
+    pub(super) fn lose_registrations(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let lost = wamp.registered.iter();
+        let lost: Vec<u64> = lost
+            .filter(|(_, filter)| !is_allowed(self, filter))
+            .map(|(registration, _)| *registration)
+            .collect();
+        for registration in lost {
+            if let Some(wamp) = self.wamp.as_mut() {
+                wamp.registered.remove(&registration);
+            }
+            self.with_router(&realm, |router, sink| {
+                let registration = RegistrationId::new(registration);
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_registration(id, registration, reason, sink)
+                    .ok();
+            });
         }
     }
 

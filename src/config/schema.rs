@@ -255,6 +255,8 @@ pub(super) const KEYS: &[Key] = &[
     key("wamp.sequential-ids", Kind::Flag, "true", "Whether a client must number its requests 1, 2, 3, as the specification says. Some older clients draw their numbers."),
     key("wamp.ubjson-legacy", Kind::Flag, "false", "Whether UBJSON is the plain, big-endian one that clients spoke before 2026, instead of BJData."),
     key("wamp.slow-consumer", Kind::Choice(&["drop", "disconnect"]), "drop", "What becomes of a subscriber that does not take its events in time: it misses some, counted, or its session ends."),
+    key("wamp.disclose", Kind::Choice(&["wished", "always", "never"]), "wished", "Whether callees and subscribers are told who calls and publishes: if that wishes so, always, or never (then the wish is refused)."),
+    key("wamp.unacknowledged-max", count(1, 100_000), "1024", "Events of a durable subscription that a client may have unacknowledged, unless it asks for fewer (x_window)."),
     key("wamp.subscriptions-max", count(1, 1_000_000), "10000", "Subscriptions of one session."),
     key("wamp.registrations-max", count(1, 1_000_000), "10000", "Registrations of one session."),
     key("wamp.calls-max", count(1, 1_000_000), "10000", "Calls of one session that may wait for their result."),

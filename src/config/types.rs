@@ -217,6 +217,10 @@ pub struct Wamp {
     pub ubjson_legacy: bool,
     /// What becomes of a subscriber that is too slow.
     pub slow_consumer: SlowConsumer,
+    /// Whether callers and publishers are disclosed.
+    pub disclose: Disclose,
+    /// Events of a durable subscription that a client may have unacknowledged.
+    pub unacknowledged_max: u64,
     /// Subscriptions of a session.
     pub subscriptions_max: usize,
     /// Registrations of a session.
@@ -256,6 +260,17 @@ pub enum SlowConsumer {
     Drop,
     /// Its session ends.
     Disconnect,
+}
+
+/// Whether callees and subscribers of WAMP are told who calls and publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disclose {
+    /// If that wishes so.
+    Wished,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// What becomes of a publish that is denied, where the protocol has no word for it (MQTT 3.x).
@@ -515,6 +530,12 @@ fn wamp(s: &Settings) -> Wamp {
             "disconnect" => SlowConsumer::Disconnect,
             _ => SlowConsumer::Drop,
         },
+        disclose: match text(s, "wamp.disclose").as_str() {
+            "always" => Disclose::Always,
+            "never" => Disclose::Never,
+            _ => Disclose::Wished,
+        },
+        unacknowledged_max: count(s, "wamp.unacknowledged-max"),
         subscriptions_max: count(s, "wamp.subscriptions-max"),
         registrations_max: count(s, "wamp.registrations-max"),
         calls_max: count(s, "wamp.calls-max"),

@@ -23,6 +23,7 @@
 //!
 //! Rules: the WAMP specification, "Sessions", "Publish and Subscribe", "Remote Procedure Calls", and the advanced profile.
 
+mod authorize;
 mod deliver;
 mod features;
 mod open;
@@ -47,6 +48,7 @@ pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Tra
 
 use super::rate::Bucket;
 use crate::broker::{End, Event, WampCall};
+use authorize::Authorizing;
 use output::Output;
 use requests::Requests;
 use rpc::Timers;
@@ -79,6 +81,7 @@ pub struct Session {
     timers: Timers,
     /// Calls that wait until the session has a queue for their answers.
     deferred: Vec<WampCall>,
+    authorizing: Authorizing,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -130,6 +133,7 @@ impl Session {
             topics: Topics::default(),
             timers: Timers::default(),
             deferred: Vec::new(),
+            authorizing: Authorizing::default(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -148,7 +152,7 @@ impl Session {
         match &self.state {
             State::Opening { .. } => self.opening_message(message),
             State::Proving { .. } => self.proving_message(message),
-            State::Running => self.running_message(now, message),
+            State::Running => self.take_if_authorized(now, message),
             State::Leaving { .. } => {
                 if matches!(message, Message::Goodbye { .. }) {
                     self.begin_anew(now);
@@ -166,7 +170,7 @@ impl Session {
         }
     }
 
-    fn running_message(&mut self, now: Instant, message: Message) {
+    fn dispatch(&mut self, now: Instant, message: Message) {
         match message {
             Message::Publish {
                 request,
@@ -271,7 +275,10 @@ impl Session {
             State::Leaving { deadline } if now >= *deadline => {
                 self.close("goodbye", false, "the client did not answer our GOODBYE");
             }
-            State::Running => self.expire_calls(now),
+            State::Running => {
+                self.give_up_authorizer(now);
+                self.expire_calls(now);
+            }
             _ => {}
         }
     }
@@ -282,7 +289,10 @@ impl Session {
             State::Opening { deadline }
             | State::Proving { deadline, .. }
             | State::Leaving { deadline } => Some(*deadline),
-            State::Running => self.timers.next(),
+            State::Running => {
+                let asked = self.authorizing.deadline();
+                self.timers.next().into_iter().chain(asked).min()
+            }
             State::Attaching(_) | State::Over(_) => None,
         }
     }
@@ -323,7 +333,8 @@ impl Session {
             State::Opening { .. } | State::Leaving { .. } => true,
             State::Proving { .. } => !self.requests.waits_for_driver,
             State::Running => {
-                self.requests.in_flight() < u64::from(self.settings.window.max(1))
+                !self.authorizing.is_asking()
+                    && self.requests.in_flight() < u64::from(self.settings.window.max(1))
                     && self.output.n_bytes() < ANSWER_BYTES_MAX
             }
             State::Attaching(_) | State::Over(_) => false,
@@ -406,6 +417,7 @@ impl Session {
         self.topics = Topics::default();
         self.timers = Timers::default();
         self.deferred = Vec::new();
+        self.authorizing = Authorizing::default();
         if std::mem::take(&mut self.attached) {
             self.wishes.push_back(Wish::Detach);
         }

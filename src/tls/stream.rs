@@ -27,6 +27,22 @@ impl Stream {
         matches!(self, Stream::Tls(_))
     }
 
+    /// What both ends of a TLS connection know of it and nobody else does, and no other connection has: what is proved can be bound
+    /// to it (RFC 9266, `tls-exporter`). None: it is not encrypted.
+    pub fn channel_binding(&self) -> Option<[u8; 32]> {
+        let Stream::Tls(stream) = self else {
+            return None;
+        };
+        let TlsStream::Server(stream) = &**stream else {
+            return None;
+        };
+        let (_, connection) = stream.get_ref();
+        let label = b"EXPORTER-Channel-Binding";
+        connection
+            .export_keying_material([0; 32], label, Some(&[]))
+            .ok()
+    }
+
     /// Has the system look every now and then whether the peer is still there: a TCP connection on which nothing goes for twice
     /// `every` ends then, if its peer's machine is gone. Others tell by themselves.
     pub fn keep_alive(&self, every: Duration) {

@@ -425,3 +425,85 @@ async fn an_event_is_for_whom_its_publisher_wants() {
         assert_eq!(got, expected, "{wamp:?}");
     }
 }
+
+#[tokio::test]
+async fn an_authorizer_is_asked_and_believed() {
+    let house = house();
+    let (mut knows, mut asks) = (Client::new(&house).await, Client::new(&house).await);
+    let ask = |uri: &str| WampAsk::Authorize {
+        authorizer: "com.may".to_owned(),
+        action: "call",
+        uri: uri.to_owned(),
+        how: Match::Exact,
+    };
+    asks.ask(ask("com.add"));
+    assert_eq!(asks.told().await, WampTold::Authorized(Authorized::Failed));
+    knows.register("com.may").await;
+    let dict = |allow: bool| Value::Dict(Dict::new().with("allow", allow).with("cache", false));
+    for (answer, expected) in [
+        (
+            Value::Bool(true),
+            Authorized::Says {
+                allow: true,
+                cache: true,
+            },
+        ),
+        (
+            Value::Bool(false),
+            Authorized::Says {
+                allow: false,
+                cache: true,
+            },
+        ),
+        (
+            dict(true),
+            Authorized::Says {
+                allow: true,
+                cache: false,
+            },
+        ),
+        (Value::Null, Authorized::Failed),
+        (Value::Int(1), Authorized::Failed),
+    ] {
+        asks.ask(ask("com.add"));
+        let (invocation, arguments) = knows.invocation().await;
+        let [details, uri, action, _options] = &arguments.args().unwrap()[..] else {
+            panic!("four arguments")
+        };
+        assert_eq!(details.as_dict().unwrap().id("session"), Ok(Some(asks.id)));
+        assert_eq!(
+            (uri.as_str(), action.as_str()),
+            (Some("com.add"), Some("call"))
+        );
+        let payload = Payload::from_values(Serializer::Json, &[answer], &Dict::new()).unwrap();
+        let options = YieldOptions::default();
+        knows.ask(WampAsk::Yield {
+            invocation,
+            options,
+            payload,
+        });
+        assert_eq!(asks.told().await, WampTold::Authorized(expected));
+    }
+}
+
+#[tokio::test]
+async fn who_may_no_longer_register_loses_its_registrations() {
+    let house = house();
+    let mut callee = Client::new(&house).await;
+    let kept = callee.register("com.kept").await;
+    let lost = callee.register("com.lost").await;
+    callee
+        .it
+        .lose_registrations(|_, filter| filter != "com/lost");
+    callee.it.flush();
+    let routers = house
+        .started
+        .broker
+        .shared
+        .routers
+        .get(DEFAULT_REALM)
+        .unwrap();
+    let left = |procedure: &str| routers.lock().router.registration_for(procedure);
+    assert_eq!(left("com.kept").map(|it| it.get()), Some(kept));
+    assert_eq!(left("com.lost"), None, "{lost}");
+}

@@ -160,6 +160,9 @@ impl Attachment {
 
     /// What the router has for a door: a request to send, or the answer to one.
     pub(super) fn tell_door(&mut self, realm: &mut Realm, door: u64, said: ToSession<Payload>) {
+        if let Some(session) = realm.authorizing.remove(&door) {
+            return self.tell_authorized(realm, session, &said);
+        }
         match said {
             ToSession::Invocation(it) => {
                 if let Some(wamp) = self.wamp.as_mut() {

@@ -94,6 +94,8 @@ pub(super) fn settings() -> Settings {
                 publish_rate: None,
                 window: 1000,
                 unacknowledged_max: 100,
+                authorizer: None,
+                authorizer_cache: Duration::ZERO,
                 disclosure: session::wamp::Disclosure::Wished,
                 agent: "test-broker/1".to_owned(),
             },

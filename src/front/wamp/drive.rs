@@ -233,7 +233,7 @@ impl<P: Port> Driver<P> {
         let deadline = now() + self.open_within;
         match wish {
             Wish::Begin(opening) => {
-                let hello = hello(&opening);
+                let hello = hello(&opening, self.wire.channel());
                 let prover = self.prover.get_or_insert_with(|| {
                     Box::new(Prover::new(
                         Arc::clone(&front.auth),
@@ -425,14 +425,14 @@ async fn heard_of_if<P: Port>(port: &mut Option<Box<P>>, wanted: News) {
     }
 }
 
-fn hello(opening: &Opening) -> Hello {
+fn hello(opening: &Opening, channel: Option<[u8; 32]>) -> Hello {
     Hello {
         session: opening.session,
         authmethods: opening.authmethods.clone(),
         authid: opening.authid.clone(),
         authrole: opening.authrole.clone(),
         authextra: json::of_dict(opening.authextra.clone()),
-        ..Hello::default()
+        channel,
     }
 }
 

@@ -45,6 +45,8 @@ pub(in crate::front) struct Wire {
     batch: Batch,
     /// The longest message that is taken.
     bytes_max: usize,
+    /// What a proof can be bound to, where it is one encrypted connection.
+    channel: Option<Box<[u8; 32]>>,
     /// Messages and bytes that were not counted yet.
     came: (u64, u64),
     metrics: Arc<Metrics>,
@@ -124,6 +126,7 @@ impl Wire {
         metrics: Arc<Metrics>,
     ) -> Self {
         let bytes_max = settings.message_bytes_max;
+        let channel = stream.channel_binding().map(Box::new);
         let carrier = match way.transport {
             Transport::WebSocket | Transport::LongPoll => {
                 let more = if way.batched { BATCH_BYTES_MORE } else { 0 };
@@ -134,7 +137,10 @@ impl Wire {
                 Carrier::RawSocket(RawSocket::new(stream, bytes_max))
             }
         };
-        Wire::of(carrier, way, settings, metrics)
+        Wire {
+            channel,
+            ..Wire::of(carrier, way, settings, metrics)
+        }
     }
 
     /// Of a client that comes with HTTP requests.
@@ -150,6 +156,7 @@ impl Wire {
             rest: Vec::new().into_iter(),
             batch: Batch::new(way.serializer),
             bytes_max: settings.message_bytes_max,
+            channel: None,
             came: (0, 0),
             metrics,
             _open: metrics::wamp_connection(transport, serializer),
@@ -159,6 +166,11 @@ impl Wire {
     /// How its messages are written.
     pub(in crate::front) fn serializer(&self) -> Serializer {
         self.way.serializer
+    }
+
+    /// What a proof can be bound to, so that it is good on this connection alone (cryptosign).
+    pub(in crate::front) fn channel(&self) -> Option<[u8; 32]> {
+        self.channel.as_deref().copied()
     }
 
     /// What carries them.

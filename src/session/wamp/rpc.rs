@@ -27,7 +27,7 @@ use crate::wamp::options::{Wrong, flag, how, own_text, ppt, tell_ppt, uint};
 use crate::wamp::{json, uri};
 
 /// By this procedure a client acknowledges events of durable subscriptions: their publications' ids are its arguments.
-const RECEIVED: &str = "restante.event.received";
+pub(super) const RECEIVED: &str = "restante.event.received";
 
 /// When calls are to be given up.
 #[derive(Debug, Default)]
@@ -274,10 +274,16 @@ impl Session {
             WampTold::Registered {
                 request,
                 registration,
-            } => self.output.message(Message::Registered {
-                request,
-                registration,
-            }),
+            } => {
+                if self.authorizing.offers == Some(request) {
+                    self.authorizing.is_it = true;
+                }
+                self.output.message(Message::Registered {
+                    request,
+                    registration,
+                });
+            }
+            WampTold::Authorized(said) => self.authorized(now, said),
             WampTold::Unregistered { request } => self.output.message(Message::Unregistered {
                 request,
                 details: None,

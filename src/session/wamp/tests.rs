@@ -1,5 +1,6 @@
 //! The session, driven by a script: messages and events in, messages and wishes out.
 
+mod authorize;
 mod invariants;
 mod opening;
 mod rig;

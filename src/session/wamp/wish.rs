@@ -30,6 +30,10 @@ pub struct Settings {
     pub unacknowledged_max: u64,
     /// Whether callers and publishers are disclosed.
     pub disclosure: Disclosure,
+    /// The procedure that is asked what a session may do; none: rules alone decide.
+    pub authorizer: Option<String>,
+    /// How long its answers count; zero: for the one question.
+    pub authorizer_cache: Duration,
     /// `agent` in WELCOME.
     pub agent: String,
 }

@@ -54,7 +54,7 @@ export async function refused(what, ...uris) {
     check(uris.length === 0 || uris.includes(error.uri), `refused with ${error.uri} instead of ${uris.join(" or ")}`);
     return error;
   }
-  throw new Failed(`it was not refused, but ${short(show(got))}`);
+  throw new Failed(`it was not refused, but ${got?.args ? short(show(got.args)) : got}`);
 }
 
 // What came and was not asked for yet, or who waits for it.
@@ -83,8 +83,10 @@ export class Inbox {
 }
 
 export function within(promise, what, deadlineS) {
+  // Made here, so that it tells who waited.
+  const late = new Failed(`${what} did not come within ${deadlineS} s`);
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Failed(`${what} did not come within ${deadlineS} s`)), 1000 * deadlineS);
+    const timer = setTimeout(() => reject(late), 1000 * deadlineS);
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }

@@ -23,6 +23,7 @@ else:
     from autobahn.twisted.wamp import ApplicationSession
     from autobahn.twisted.websocket import WampWebSocketClientFactory
 
+from autobahn.exception import PayloadExceededError
 from autobahn.wamp import auth, message, types
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer, UBJSONSerializer
@@ -129,6 +130,9 @@ class Loop:
 def refusal(error):
     if isinstance(error, ApplicationError):
         return Refused(error.error, error.args, error.kwargs)
+    if isinstance(error, PayloadExceededError):
+        # Its own name for an ERROR with that URI.
+        return Refused(ApplicationError.PAYLOAD_SIZE_EXCEEDED, error.args)
     return error
 
 

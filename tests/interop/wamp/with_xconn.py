@@ -98,8 +98,12 @@ class Client(door.Client):
 
     def leave(self):
         wait(self.session.leave())
+        # It does not call `on_end` then.
+        self.gone.set()
 
     def drop(self):
+        if self.gone.is_set():
+            return
         transport = self.session._base_session.transport
         LOOP.call_soon_threadsafe(getattr(transport, "_writer", None) and transport._writer.transport.abort
                                   or transport._websocket.transport.abort)

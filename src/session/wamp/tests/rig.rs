@@ -21,6 +21,8 @@ pub(super) fn settings() -> Settings {
         publish_rate: None,
         window: 16,
         unacknowledged_max: 4,
+        authorizer: None,
+        authorizer_cache: Duration::ZERO,
         disclosure: Disclosure::Wished,
         agent: "restante".to_owned(),
     }
