@@ -7,7 +7,7 @@ use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::registrar::set_all;
 use super::*;
-use crate::access::testing::{principal, rule};
+use crate::access::testing::{permanent, rule};
 use crate::registry::{Document, DocumentId, DocumentKind};
 use crate::router::{CallOptions, DisclosePolicy, Features, Match};
 use crate::wamp::options::PublishOptions;
@@ -405,7 +405,7 @@ async fn only_who_may_be_told_is_told() {
     let mut admin = Client::join(&house, 1).await;
     let history = admin.subscribe("a", Match::Exact).await.unwrap();
     let ada = Attach {
-        principal: principal("ada", &["shop"]),
+        principal: permanent("ada", &["shop"]),
         ..wish(None, 0)
     };
     let mut ada = Client::join_as(&house, 2, ada, "shop").await;
