@@ -295,6 +295,8 @@ pub(super) struct Wamp {
     authrole: Arc<str>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
+    /// The session's registrations, and what the right to each is about.
+    registered: BTreeMap<u64, String>,
     /// By door: calls of this session that others answer by messages, and the router's request.
     asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
@@ -325,6 +327,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             held: BTreeMap::new(),
+            registered: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
@@ -409,6 +412,9 @@ impl Attachment {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
                 let registration = RegistrationId::new(registration);
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.remove(&registration.get());
+                }
                 let told = match locked.router.unregister(id, registration, &mut sink) {
                     Ok(()) => WampTold::Unregistered { request },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
@@ -550,10 +556,16 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => WampTold::Registered {
-                request,
-                registration: registration.get(),
-            },
+            Ok(registration) => {
+                let registration = registration.get();
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.insert(registration, filter.to_owned());
+                }
+                WampTold::Registered {
+                    request,
+                    registration,
+                }
+            }
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
@@ -743,6 +755,30 @@ impl Attachment {
             None => &self.outbox,
         };
         outbox.put(|waiting| waiting.testaments.push(testament));
+    }
+
+    /// Rules have changed: what the client may not offer any more is taken from it.
+    pub(super) fn lose_registrations(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let lost = wamp.registered.iter();
+        let lost: Vec<u64> = lost
+            .filter(|(_, filter)| !is_allowed(self, filter))
+            .map(|(registration, _)| *registration)
+            .collect();
+        for registration in lost {
+            if let Some(wamp) = self.wamp.as_mut() {
+                wamp.registered.remove(&registration);
+            }
+            self.with_router(&realm, |router, sink| {
+                let registration = RegistrationId::new(registration);
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_registration(id, registration, reason, sink)
+                    .ok();
+            });
+        }
     }
 
     /// The session is over.
