@@ -554,7 +554,7 @@ impl Attachment {
                 if subscriber.offer(&notice) {
                     self.bells.ring_later(subscriber.outbox());
                 } else {
-                    self.shared.stats.topic_dropped();
+                    self.shared.missed_by(subscriber);
                 }
             }
         }

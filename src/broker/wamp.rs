@@ -16,6 +16,7 @@
 //! Not here: messages on the wire (session), who calls whom (router).
 
 mod authorizer;
+mod courier;
 mod doors;
 
 use std::collections::BTreeMap;
@@ -24,14 +25,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use restante_proto::wamp::{Dict, Payload, Serializer};
+use restante_proto::wamp::{Payload, Serializer};
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
 
 use super::attachment::Attachment;
-use super::call::{Attach, AttachError, End, Event, WampClient};
+use super::call::{Attach, AttachError, End, WampClient};
 use super::now;
-use super::outbox::Outbox;
+use super::outbox::{Bells, Outbox, Subscriber};
+use super::stats::CallEnd;
+use super::{Protocol, Shared};
 use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
 use crate::registry::Verb;
@@ -43,14 +46,10 @@ use crate::router::{
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
 pub use authorizer::Authorized;
+use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
 use doors::Requester;
-
-/// Bytes of what waits for a client that does not read, from which on it gets no more calls and meta events.
-const TOLD_BYTES_MAX: usize = 8 << 20;
-/// Pieces of it.
-const TOLD_MAX: usize = 16_384;
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -248,7 +247,7 @@ pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
 #[derive(Debug)]
 pub(super) struct Realm {
     pub(super) router: Router<Payload>,
-    outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    pub(super) outboxes: FxHashMap<SessionId, Arc<Outbox>>,
     /// Who has called by another door, and is not answered.
     requesters: FxHashMap<u64, Requester>,
     /// Which sessions the authorizer was asked about.
@@ -256,7 +255,37 @@ pub(super) struct Realm {
     last_door: u64,
 }
 
+impl Shared {
+    /// A listener has no credit or room for a message. A WAMP client that does not take its events is let go, if so configured.
+    pub(super) fn missed_by(&self, subscriber: &Subscriber) {
+        self.stats.topic_dropped();
+        let outbox = subscriber.outbox();
+        if self.settings.wamp.ends_the_slow && outbox.card.protocol == Protocol::Wamp {
+            outbox.end(End::TooSlow);
+        }
+    }
+}
+
 impl Realm {
+    /// An administrator takes something from clients: they are told what the router says. Nothing that is taken so has to do with
+    /// other doors.
+    pub(super) fn take_back<R>(
+        &mut self,
+        shared: &Shared,
+        ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
+    ) -> R {
+        let mut sink = Sink::new();
+        let answer = ask(&mut self.router, &mut sink);
+        let mut bells = Bells::default();
+        let courier = Courier {
+            shared,
+            bells: &mut bells,
+            own: None,
+        };
+        courier.carry_out(self, sink);
+        answer
+    }
+
     /// The number of a call in or out by another door.
     fn new_door(&mut self) -> u64 {
         self.last_door += 1;
@@ -278,6 +307,14 @@ impl Routers {
             }))
         });
         Arc::clone(made)
+    }
+
+    /// All that there are, by realm.
+    pub(super) fn all(&self) -> BTreeMap<Arc<str>, Arc<Mutex<Realm>>> {
+        let all = self.0.lock();
+        let all = all.iter();
+        all.map(|(name, realm)| (Arc::clone(name), Arc::clone(realm)))
+            .collect()
     }
 
     /// The router of a realm that has one.
@@ -680,6 +717,14 @@ impl Attachment {
 
     /// The session hears of something, behind all that was there before.
     fn tell_self(&mut self, told: WampTold) {
+        match &told {
+            WampTold::Result { .. } => self.shared.stats.wamp.call_ended(CallEnd::Result),
+            WampTold::Refused {
+                request_type: code::CALL,
+                ..
+            } => self.shared.stats.wamp.call_ended(CallEnd::Refused),
+            _ => {}
+        }
         let weight = told.weight();
         self.outbox.put(|waiting| waiting.tell(told, weight));
         self.bells.ring_later(&self.outbox);
@@ -687,74 +732,14 @@ impl Attachment {
 
     /// Hands out what the router says, in its order.
     fn carry_out(&mut self, realm: &mut Realm, sink: Sink<Payload>) {
-        let mut rest = sink;
-        while !rest.is_empty() {
-            let Sink {
-                messages,
-                testaments,
-            } = std::mem::take(&mut rest);
-            for testament in testaments {
-                self.hand_back(realm, testament);
-            }
-            for (party, message) in messages {
-                match party {
-                    Party::Session(id) => self.tell(realm, id, message, &mut rest),
-                    Party::Door(door) => self.tell_door(realm, door, message),
-                }
-            }
-        }
-    }
-
-    fn tell(
-        &mut self,
-        realm: &mut Realm,
-        id: SessionId,
-        message: ToSession<Payload>,
-        rest: &mut Sink<Payload>,
-    ) {
-        let is_bye = matches!(message, ToSession::Goodbye { .. });
-        let Some(outbox) = realm.outboxes.get(&id) else {
-            return;
+        let courier = Courier {
+            shared: &self.shared,
+            bells: &mut self.bells,
+            own: Some(&self.outbox),
         };
-        let outbox = Arc::clone(outbox);
-        if is_bye {
-            // It is out of the router.
-            realm.outboxes.remove(&id);
+        for (door, said) in courier.carry_out(realm, sink) {
+            self.tell_door(realm, door, said);
         }
-        if !outbox.put(|waiting| waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX)) {
-            match message {
-                ToSession::Invocation(it) => {
-                    let uri = "wamp.error.unavailable";
-                    let party = Party::Session(id);
-                    let why = ["the callee does not take calls now".into()];
-                    let payload = Payload::from_values(Serializer::Json, &why, &Dict::new());
-                    let payload = payload.unwrap_or_default();
-                    // It was sent to that callee just now.
-                    realm
-                        .router
-                        .error(party, it.request, uri, None, payload, rest)
-                        .ok();
-                }
-                ToSession::MetaEvent(_) => self.shared.stats.topic_dropped(),
-                // Results that it has asked for, and does not take.
-                _ => outbox.end(End::TooSlow),
-            }
-            return;
-        }
-        let told = WampTold::Said(Box::new(message));
-        let weight = told.weight();
-        outbox.put(|waiting| waiting.tell(told, weight));
-        self.bells.ring_later(&outbox);
-    }
-
-    /// A session's testament is published by its own attachment, with its own rights.
-    fn hand_back(&mut self, realm: &Realm, testament: Testament) {
-        let author = testament.author.session;
-        let outbox = match author.and_then(|id| realm.outboxes.get(&id)) {
-            Some(outbox) => outbox,
-            None => &self.outbox,
-        };
-        outbox.put(|waiting| waiting.testaments.push(testament));
     }
 
     /// Rules have changed: what the client may not offer any more is taken from it.
@@ -834,30 +819,5 @@ fn refused(request_type: u16, request: u64, uri: &'static str, message: String) 
         request,
         uri,
         message,
-    }
-}
-
-impl super::outbox::Waiting {
-    fn tell(&mut self, told: WampTold, weight: usize) {
-        self.told_bytes += weight;
-        self.wamp.push_back(told);
-    }
-
-    /// Whether there is room for more that nobody has to have.
-    fn has_told(&self, most: usize, bytes_max: usize) -> bool {
-        self.wamp.len() < most && self.told_bytes < bytes_max
-    }
-
-    /// What the session is to hear, up to about so many bytes.
-    pub(super) fn take_told(&mut self, bytes_max: usize, events: &mut Vec<Event>) {
-        let mut left = bytes_max;
-        while left > 0
-            && let Some(told) = self.wamp.pop_front()
-        {
-            let weight = told.weight();
-            left = left.saturating_sub(weight);
-            self.told_bytes = self.told_bytes.saturating_sub(weight);
-            events.push(Event::Wamp(Box::new(told)));
-        }
     }
 }

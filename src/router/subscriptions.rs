@@ -16,6 +16,9 @@ use super::patterns::PatternIndex;
 use super::uri::is_reserved;
 use super::{Match, Party, Refused, Router, SessionId, SubscriptionId};
 
+/// The reason of an UNSUBSCRIBED whose subscription an administrator took away.
+const UNSUBSCRIBED: &str = "wamp.error.unsubscribed";
+
 /// All subscriptions of a realm.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
@@ -122,6 +125,23 @@ impl<P: Clone> Router<P> {
         };
         sink.tell(Party::Session(session), message);
         self.unsubscribe(session, id, sink)
+    }
+
+    /// Takes a subscription from all its subscribers.
+    ///
+    /// # Errors
+    /// [`Refused::NoSuchSubscription`].
+    pub fn withdraw_subscription(
+        &mut self,
+        id: SubscriptionId,
+        sink: &mut Sink<P>,
+    ) -> Result<(), Refused> {
+        let found = self.subscriptions.by_id.get(&id);
+        let found = found.ok_or(Refused::NoSuchSubscription)?;
+        for subscriber in found.subscribers.clone() {
+            self.revoke_subscription(subscriber, id, UNSUBSCRIBED, sink)?;
+        }
+        Ok(())
     }
 
     /// Makes a subscription that stays without subscribers, so that its id means something for as long as the realm runs (event

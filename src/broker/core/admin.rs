@@ -99,6 +99,7 @@ impl Core {
             subscriptions: it.whole.subscriptions.len() as u64,
             first_subscriptions: subscriptions.take(SUBSCRIPTIONS_SHOWN).collect(),
             incomplete: (it.whole.received.len() + it.whole.releasing.len()) as u64,
+            wamp: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
+mod admin;
+
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::*;
