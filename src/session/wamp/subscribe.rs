@@ -339,10 +339,7 @@ impl Session {
         let mut settles: BTreeMap<u64, Ranges> = BTreeMap::new();
         for publication in publications {
             for (subscription, offset) in self.topics.take_events(*publication) {
-                settles
-                    .entry(subscription)
-                    .or_insert_with(Ranges::new)
-                    .insert(offset);
+                settles.entry(subscription).or_default().insert(offset);
             }
         }
         let n_settles = settles.len();

@@ -279,7 +279,7 @@ fn n_listed(observer: &mut Client, procedure: &str) -> usize {
 fn visit(server: &Server, n: usize) -> Client {
     let serializers = [Serializer::Json, Serializer::MsgPack, Serializer::Cbor];
     let serializer = *serializers.get(n % 3).expect("one of them");
-    let over = if n % 2 == 0 {
+    let over = if n.is_multiple_of(2) {
         Over::WebSocket
     } else {
         Over::RawSocket
@@ -301,7 +301,7 @@ fn visit(server: &Server, n: usize) -> Client {
 
 /// In order, or not.
 fn leave((n, mut client): (usize, Client)) {
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         client.cut();
         return;
     }
