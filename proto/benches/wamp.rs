@@ -99,5 +99,6 @@ fn payload(serializer: Serializer) -> Payload {
 
 fn serializer(name: &str) -> Serializer {
     let index = SERIALIZERS.iter().position(|other| *other == name);
-    Serializer::ALL[index.expect("it is in the list")]
+    let found = index.and_then(|index| Serializer::ALL.get(index));
+    *found.expect("it is in the list")
 }

@@ -298,17 +298,17 @@ impl Attachment {
 #[derive(Debug)]
 pub(in crate::broker) enum Due {
     /// An answer.
-    Reply(NewMessage),
+    Reply(Box<NewMessage>),
     /// A call.
     Request(u64, Box<Invocation<Payload>>),
 }
 
 impl Requester {
     /// The answer as a message; none if it cannot be one.
-    fn reply(&self, payload: &Payload, error: Option<&str>) -> Option<NewMessage> {
+    fn reply(&self, payload: &Payload, error: Option<&str>) -> Option<Box<NewMessage>> {
         let body = body::of_payload(payload, false).ok()?;
         let error = error.map(|uri| (ERROR.to_owned(), uri.to_owned()));
-        Some(NewMessage {
+        Some(Box::new(NewMessage {
             address: self.reply_to.clone(),
             correlation_id: self.correlation_id.clone(),
             content_type: body.content_type.map(str::to_owned),
@@ -317,6 +317,6 @@ impl Requester {
             body: body.bytes,
             text: body.text,
             ..NewMessage::default()
-        })
+        }))
     }
 }
