@@ -534,6 +534,8 @@ async fn main() -> Result<()> {
             Ok(answer) => println!("ok {line}: {answer}"),
             Err(error) => {
                 println!("FAILED {line}: {error:#}");
+                // Whoever drives looks at the broker first, with all that is connected to it.
+                while lines.recv().await.is_some() {}
                 std::process::exit(1);
             }
         }

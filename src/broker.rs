@@ -26,6 +26,7 @@ mod core;
 mod crash_tests;
 mod explain;
 mod fetch;
+mod history;
 mod keeper;
 mod making;
 mod mqtt;

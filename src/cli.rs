@@ -173,6 +173,15 @@ pub enum Command {
     /// Connections of clients
     #[command(subcommand)]
     Connection(admin::clients::Connection),
+    /// Procedures that WAMP clients have registered
+    #[command(subcommand)]
+    Registration(admin::wamp::Registration),
+    /// Topics that WAMP clients have subscribed to
+    #[command(subcommand)]
+    Subscription(admin::wamp::Subscription),
+    /// Calls of WAMP clients that are not answered
+    #[command(subcommand)]
+    Call(admin::wamp::Call),
     /// Ask whether somebody may use an address, and where a message to it would land; nothing is stored
     Explain(admin::broker::Explain),
     /// All that is set, as a file: export, plan, apply
@@ -344,6 +353,9 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Consumer(consumer) => admin::clients::consumer(consumer, global).await,
         Command::Session(session) => admin::clients::session(session, global).await,
         Command::Connection(connection) => admin::clients::connection(connection, global).await,
+        Command::Registration(it) => admin::wamp::registration(it, global).await,
+        Command::Subscription(it) => admin::wamp::subscription(it, global).await,
+        Command::Call(it) => admin::wamp::call(it, global).await,
         Command::Explain(explain) => admin::broker::explain(explain, global).await,
         Command::Definitions(it) => admin::definitions::run(it, global).await,
         Command::LogLevel(level) => admin::broker::log_level(level, global).await,

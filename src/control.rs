@@ -46,6 +46,9 @@ use restante_admin_api::queue::{
     AddressInfo, Binding, ConnectionInfo, ConsumerInfo, ExplainRequest, Explanation, Fate, Outcome,
     PublishRequest, QueueInfo, QueueSpec, Selection, SessionInfo, Why,
 };
+use restante_admin_api::wamp::{
+    CallInfo, NumberedWanted, RegistrationInfo, Shared, WampSubscriptionInfo,
+};
 use restante_admin_api::{
     Admin, Asked, AuditEntry, AuditQuery, AuthError, BoxFuture, Browsed, Caller, Changed,
     ConfigEntry, Control, ControlError, Exported, Health, How, Invalid, Overview, Peer, Plan,
@@ -394,6 +397,37 @@ impl Control for Controller {
         how: How,
     ) -> Asked<'a, Changed<()>> {
         Box::pin(self.end_or_release(session, end, how))
+    }
+
+    fn registrations(&self, wanted: NumberedWanted) -> Asked<'_, Vec<RegistrationInfo>> {
+        Box::pin(async move { Ok(self.broker.registrations(&wanted)) })
+    }
+
+    fn registration(&self, realm: String, id: u64) -> Asked<'_, RegistrationInfo> {
+        Box::pin(async move { Ok(self.broker.registration(&realm, id)?) })
+    }
+
+    fn subscriptions(&self, wanted: NumberedWanted) -> Asked<'_, Vec<WampSubscriptionInfo>> {
+        Box::pin(async move { Ok(self.broker.subscriptions(&wanted)) })
+    }
+
+    fn subscription(&self, realm: String, id: u64) -> Asked<'_, WampSubscriptionInfo> {
+        Box::pin(async move { Ok(self.broker.subscription(&realm, id)?) })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        _: &'a Caller,
+        what: Shared,
+        realm: String,
+        id: u64,
+        how: How,
+    ) -> Asked<'a, Changed<()>> {
+        Box::pin(async move { self.take_back(what, &realm, id, how) })
+    }
+
+    fn calls(&self, wanted: NumberedWanted) -> Asked<'_, Vec<CallInfo>> {
+        Box::pin(async move { Ok(self.broker.calls(&wanted)) })
     }
 
     fn publish<'a>(

@@ -101,6 +101,8 @@ pub struct RealmRoutes {
     pub names: imbl::OrdMap<Arc<str>, Arc<QueueHandle>>,
     /// The same queues by number.
     pub numbers: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
+    /// Those of them that keep a history.
+    pub histories: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
     /// How many of them are a session's own.
     pub n_owned: usize,
 }
@@ -154,6 +156,8 @@ pub struct Engine {
     wills: Deadlines,
     /// Wills whose time has come.
     wills_due: Vec<(SessionNo, Lsn, Left)>,
+    /// Histories that have more than they may.
+    surplus: Vec<QueueId>,
     /// The last look at what has expired gave up before the end.
     more_expired: bool,
     /// Queues that go when nobody has consumed from them for a while, and nobody does: when that is over, once it is known.
@@ -215,6 +219,7 @@ impl Engine {
             detached: Deadlines::default(),
             wills: Deadlines::default(),
             wills_due: Vec::new(),
+            surplus: Vec::new(),
             more_expired: false,
             idle: BTreeMap::new(),
             dirty: rows::Dirty::default(),
@@ -337,6 +342,9 @@ impl Engine {
             if let Some(other) = routes.names.insert(name, Arc::clone(&handle)) {
                 routes.numbers.remove(&other.id);
             }
+            if handle.history {
+                routes.histories.insert(number, Arc::clone(&handle));
+            }
             routes.numbers.insert(number, handle);
             routes.n_owned += usize::from(is_owned);
         }
@@ -365,6 +373,7 @@ impl Engine {
         if routes.names.get(&handle.name) == Some(handle) {
             routes.names.remove(&handle.name);
             routes.numbers.remove(&handle.id);
+            routes.histories.remove(&handle.id);
             routes.n_owned -= usize::from(handle.is_owned());
         }
         self.routes_changed = true;
@@ -387,6 +396,9 @@ impl Engine {
             && *known == handle
         {
             *known = Arc::clone(&handle);
+            if handle.history {
+                routes.histories.insert(handle.id, Arc::clone(&handle));
+            }
             routes.numbers.insert(handle.id, Arc::clone(&handle));
         }
         let (BindingChange::Bound(text) | BindingChange::Unbound(text)) = change;

@@ -75,7 +75,7 @@ pub struct WampSend {
 }
 
 impl WampSend {
-    /// Whether it is for chosen WAMP clients alone: then no queue takes it, and no client of another door hears it.
+    /// Whether it is for chosen WAMP clients alone: then no queue takes it save for histories, and no client of another door hears it.
     pub fn is_for_chosen(&self) -> bool {
         let part = &self.part;
         self.eligible.is_some()
@@ -83,7 +83,8 @@ impl WampSend {
             || part.eligible_authroles.is_some()
     }
 
-    /// Whether who it is for depends on sessions, so that nobody who comes later can be told of it.
+    /// Whether who it is for depends on sessions, so that nobody who comes later can be told of it: no history
+    /// takes it.
     pub fn is_for_sessions(&self) -> bool {
         self.eligible.is_some() || !self.excluded.is_empty()
     }

@@ -39,7 +39,7 @@ pub enum Refusal {
     #[error("not supported by this release")]
     Unsupported,
     /// The session has a consumer of that name, or the queue is taken exclusively, or the queue of that name is bound to
-    /// something else.
+    /// something else or keeps a history, from which nobody consumes.
     #[error("already in use")]
     InUse,
     /// A limit on the number of consumers, queues or sessions is reached.

@@ -52,7 +52,7 @@ mod tests;
 mod uri;
 
 pub use self::calls::{CallOptions, CallRequest, Called, DisclosePolicy, YieldOptions};
-pub use self::listing::{CallRow, Counts, RegistrationRow, SubscriptionRow};
+pub use self::listing::{CallRow, Counts, Holdings, RegistrationRow, SHOWN_MAX, SubscriptionRow};
 pub use self::meta::{MetaAnswer, MetaError, is_meta_procedure};
 pub use self::output::{
     CallError, CallResult, CancelMode, Disclosed, Interrupt, Invocation, MetaEvent, Ppt, Sink,

@@ -3,7 +3,9 @@
 //! Not here: the protocol's rules (session), its bytes (`restante_proto`), who has subscribed and registered what (router).
 
 pub(crate) mod body;
+pub(crate) mod details;
 pub(crate) mod event;
+pub(crate) mod history;
 pub(crate) mod json;
 pub(crate) mod options;
 pub(crate) mod uri;

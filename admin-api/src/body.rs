@@ -224,7 +224,7 @@ mod tests {
             told::<QueueSpec>(r#"{"max_message":1}"#),
             "/max_message",
             "there is no `max_message` here; there is `ttl_ms`, `max_messages`, `max_bytes`, `max_attempts`, \
-             `dead_letter`, `bindings`",
+             `dead_letter`, `bindings`, `history`",
         );
         check(
             told::<Rule>(r#"{"role":"a","filter":"b","verbs":["send","eat"]}"#),

@@ -17,6 +17,7 @@ use crate::queue::{
     AddressInfo, Binding, ConnectionInfo, ConsumerInfo, ExplainRequest, Explanation, Fate,
     MessageInfo, Outcome, PublishRequest, QueueInfo, QueueSpec, Selection, SessionInfo, Why,
 };
+use crate::wamp::{CallInfo, NumberedWanted, RegistrationInfo, Shared, WampSubscriptionInfo};
 
 /// A future on the heap, so that [`Control`] can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -265,6 +266,41 @@ pub trait Control: Send + Sync + 'static {
         end: bool,
         how: How,
     ) -> Asked<'a, Changed<()>>;
+
+    /// What WAMP clients have registered, by realm and id; so many at most.
+    fn registrations(&self, wanted: NumberedWanted) -> Asked<'_, Vec<RegistrationInfo>>;
+
+    /// A registration.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    fn registration(&self, realm: String, id: u64) -> Asked<'_, RegistrationInfo>;
+
+    /// What WAMP clients have subscribed to, by realm and id; so many at most.
+    fn subscriptions(&self, wanted: NumberedWanted) -> Asked<'_, Vec<WampSubscriptionInfo>>;
+
+    /// A subscription of WAMP clients.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    fn subscription(&self, realm: String, id: u64) -> Asked<'_, WampSubscriptionInfo>;
+
+    /// Takes a registration or a subscription from all who have it, who are told if they understand. Their sessions go on, and so do
+    /// calls that are on their way.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    fn revoke<'a>(
+        &'a self,
+        caller: &'a Caller,
+        what: Shared,
+        realm: String,
+        id: u64,
+        how: How,
+    ) -> Asked<'a, Changed<()>>;
+
+    /// Calls of WAMP clients that are not answered, by realm and number; so many at most.
+    fn calls(&self, wanted: NumberedWanted) -> Asked<'_, Vec<CallInfo>>;
 
     /// Publishes a message, under the same rules as through any door. Durable on return, where a durable queue takes it.
     ///

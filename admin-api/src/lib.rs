@@ -47,6 +47,7 @@ mod serve;
 mod service;
 mod slots;
 mod strict;
+pub mod wamp;
 mod words;
 
 pub use accept::{Duplex, Plain, Secure, Secured};

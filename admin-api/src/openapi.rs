@@ -90,12 +90,21 @@ const TAGS: &[(&str, &str, &str)] = &[
         "Clients",
         "Who is there: connections, sessions, consumers.",
     ),
+    (
+        "/api/v1/realms/{realm}/registrations",
+        "WAMP",
+        "What WAMP clients have registered and subscribed to, and their calls.",
+    ),
+    ("/api/v1/realms/{realm}/subscriptions", "WAMP", ""),
     ("/api/v1/realms", "Realms", "Name spaces."),
     ("/api/v1/queues", "Queues", ""),
     ("/api/v1/bindings", "Queues", ""),
     ("/api/v1/connections", "Clients", ""),
     ("/api/v1/sessions", "Clients", ""),
     ("/api/v1/consumers", "Clients", ""),
+    ("/api/v1/registrations", "WAMP", ""),
+    ("/api/v1/subscriptions", "WAMP", ""),
+    ("/api/v1/calls", "WAMP", ""),
 ];
 
 /// The document of this version of the API.

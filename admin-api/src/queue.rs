@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::wamp::WampSessionInfo;
+
 /// What holds for a durable queue. None: there is no such limit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -21,6 +23,10 @@ pub struct QueueSpec {
     pub dead_letter: Option<String>,
     /// Filters: what is sent to addresses that one of them matches comes to this queue. None: its own name.
     pub bindings: Option<Vec<String>>,
+    /// Whether it keeps a history, for WAMP's `wamp.subscription.get_events`: nobody consumes from it, it is never full, and
+    /// past `max_messages` or `max_bytes` the oldest messages go.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
 }
 
 /// Who has paused a queue.
@@ -141,12 +147,14 @@ pub struct SessionInfo {
     pub protocol: String,
     /// The client's id, where its protocol has one. None: it has none.
     pub client: Option<String>,
-    /// How many MQTT subscriptions it has.
+    /// How many MQTT or WAMP subscriptions it has.
     pub subscriptions: u64,
-    /// The first of them, 20 at most.
+    /// The first of an MQTT session's, 20 at most.
     pub first_subscriptions: Vec<SubscriptionInfo>,
     /// MQTT messages with QoS 2, to the client and from it, whose exchange is not complete.
     pub incomplete: u64,
+    /// What else is known of a WAMP session. None: it is none.
+    pub wamp: Option<WampSessionInfo>,
 }
 
 /// An MQTT subscription.

@@ -427,7 +427,7 @@ impl Route {
 
 /// All routes.
 pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
-    const TABLES: [&[Route]; 9] = [
+    const TABLES: [&[Route]; 10] = [
         health::ROUTES,
         docs::ROUTES,
         resources::broker::ROUTES,
@@ -436,6 +436,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Route> {
         resources::queues::ROUTES,
         resources::messages::ROUTES,
         resources::clients::ROUTES,
+        resources::wamp::ROUTES,
         resources::definitions::ROUTES,
     ];
     TABLES.into_iter().flatten()

@@ -27,6 +27,7 @@ mod spec;
 mod steward;
 #[cfg(test)]
 mod tests;
+mod wamp;
 mod who;
 
 pub(super) use ask::{AdminAsk, Claims};

@@ -643,7 +643,7 @@ impl Core {
                 let outbox = Arc::clone(subscriber.outbox());
                 self.ring_later(&outbox);
             } else {
-                self.shared.stats.topic_dropped();
+                self.shared.missed_by(subscriber);
             }
         }
     }

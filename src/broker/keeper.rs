@@ -312,7 +312,7 @@ impl Scribe {
         if takers.n_shed() > 0 {
             self.shared.stats.shed(takers.n_shed());
         }
-        if takers.durable.is_empty() && self.makes_queue(it) {
+        if takers.have_no_durable() && self.makes_queue(it) {
             return Err(Delay::Queue);
         }
         if takers.durable.is_empty() {

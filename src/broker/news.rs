@@ -135,7 +135,7 @@ impl Shared {
                 if listener.offer(notice) {
                     listener.outbox().ring();
                 } else {
-                    self.stats.topic_dropped();
+                    self.missed_by(&listener);
                 }
             }
         }

@@ -13,8 +13,8 @@
 
 use smallvec::SmallVec;
 
-use super::Shared;
 use super::publish::{Care, Seen, Takers};
+use super::{Routes, Shared};
 use crate::engine::address::{Address, Space};
 use crate::refusal::Refusal;
 use crate::routes::{RouteTable, Routed, Sent, Step};
@@ -64,13 +64,13 @@ impl Shared {
             let addresses = stays.into_iter().chain(routed.to);
             return self.gather(realm, None, addresses, may_make, care);
         }
-        let takers = Takers::of(&self.routes.load(), realm, address.as_str(), care);
+        let takers = self.takers(&self.routes.load(), realm, address.as_str(), care);
         if takers.have_no_queue() {
             // To stay where no queue is is nothing that a route can do: without targets it is as if there was none.
             let otherwise = routed(table, sent, true, &mut steps);
             if let Some(routed) = otherwise.filter(|it| !it.to.is_empty() || !it.stays) {
                 // Whoever listens where it was sent to hears it all the same; no queue is made there.
-                let heard = takers.has_listeners().then(|| landing(address, takers));
+                let heard = takers.has_others().then(|| landing(address, takers));
                 if routed.to.is_empty() && heard.is_none() {
                     return Placed::Dropped;
                 }
@@ -82,7 +82,7 @@ impl Shared {
                     landings: SmallVec::new(),
                 };
             }
-            if !takers.has_listeners() {
+            if !takers.has_others() {
                 return Placed::NoRoute;
             }
         }
@@ -102,7 +102,7 @@ impl Shared {
         let mut landings: SmallVec<[Landing; 1]> = heard.into_iter().collect();
         let mut missing = SmallVec::new();
         for text in addresses {
-            let takers = Takers::of(&routes, realm, &text, care);
+            let takers = self.takers(&routes, realm, &text, care);
             if takers.have_no_queue()
                 && may_make
                 && let Ok(address) = Address::parse(&text, self.settings.address)
@@ -126,6 +126,15 @@ impl Shared {
             return Placed::NoRoute;
         }
         Placed::Lands(landings)
+    }
+
+    /// Who takes it at an address. On a full disk no history does: a message is not refused for its sake.
+    fn takers(&self, routes: &Routes, realm: &str, address: &str, care: Care) -> Takers {
+        let mut takers = Takers::of(routes, realm, address, care);
+        if self.is_disk_full() {
+            takers.leave_out_histories();
+        }
+        takers
     }
 
     /// Why a message that was placed so is not taken, if it is not.

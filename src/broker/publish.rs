@@ -45,6 +45,8 @@ pub(super) struct Takers {
     pub(super) durable: SmallVec<[QueueId; 4]>,
     pub(super) transient: SmallVec<[QueueId; 2]>,
     pub(super) topics: Vec<Arc<Subscriber>>,
+    /// Of the durable ones, those that keep a history, ascending: whatever they take, it goes its way as if they were not there.
+    histories: SmallVec<[QueueId; 1]>,
     /// Queues that drop it because they are full, ascending.
     shed: SmallVec<[QueueId; 1]>,
     /// Queues of MQTT sessions that keep nothing of what is only told, and whether they are full.
@@ -63,6 +65,9 @@ impl Takers {
             for handle in found {
                 if handle.sheds && takers.leaves_out(&handle, care) {
                     continue;
+                }
+                if handle.history {
+                    takers.histories.push(handle.id);
                 }
                 if handle.is_full() {
                     takers.full.push(handle.id);
@@ -131,12 +136,19 @@ impl Takers {
         self.topics.retain(|it| Some(&**it) != listener);
     }
 
-    /// Leaves out all queues.
+    /// Leaves out all queues but histories.
     fn leave_out_queues(&mut self) {
-        self.durable.clear();
+        self.durable
+            .clone_from(&SmallVec::from_slice(&self.histories));
         self.transient.clear();
         self.shed.clear();
         self.full.clear();
+    }
+
+    /// Leaves out histories.
+    pub(super) fn leave_out_histories(&mut self) {
+        let histories = std::mem::take(&mut self.histories);
+        self.durable.retain(|id| !histories.contains(id));
     }
 
     /// Whether that queue drops it because it is full.
@@ -168,26 +180,45 @@ impl Takers {
         self.shed.sort_unstable();
     }
 
-    /// Whoever listens takes nothing from a queue, and does not stand for one either (MBWS.md §4.10).
+    /// Whoever listens takes nothing from a queue, and does not stand for one either (MBWS.md §4.10). Nor does a history, from which
+    /// nobody will ever consume it.
     pub(super) fn have_no_queue(&self) -> bool {
         // One that is full or keeps nothing of this is there all the same: no other is made in its place.
-        self.durable.is_empty()
+        self.have_no_durable()
             && self.transient.is_empty()
             && self.shed.is_empty()
             && self.passed_over.is_empty()
     }
 
-    pub(super) fn has_listeners(&self) -> bool {
-        !self.topics.is_empty()
+    /// Whether no durable queue takes it that somebody may consume from.
+    pub(super) fn have_no_durable(&self) -> bool {
+        self.durable.len() == self.histories.len()
+    }
+
+    /// Whether somebody takes it who does not stand for a queue.
+    pub(super) fn has_others(&self) -> bool {
+        !self.topics.is_empty() || !self.histories.is_empty()
+    }
+
+    /// Whether somebody who takes it might answer, now or later: no history does.
+    pub(super) fn may_answer(&self) -> bool {
+        !self.have_no_queue() || !self.topics.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.have_no_queue() && !self.has_listeners()
+        self.have_no_queue() && !self.has_others()
     }
 
     /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
     pub(super) fn leave_out(&mut self, seen: &mut Seen) {
-        self.durable.retain(|id| seen.durable.insert(*id));
+        let histories = &mut self.histories;
+        self.durable.retain(|id| {
+            let is_new = seen.durable.insert(*id);
+            if !is_new {
+                histories.retain(|it| it != id);
+            }
+            is_new
+        });
         self.transient.retain(|id| seen.transient.insert(*id));
         self.shed.retain(|id| seen.shed.insert(*id));
         self.topics.retain(|it| seen.topics.insert(it.id()));
@@ -314,7 +345,8 @@ impl Attachment {
             self.leave_out_unwanted(&mut placed, wamp);
         }
         let has_takers = match &placed {
-            Placed::Lands(_) | Placed::Dropped => true,
+            Placed::Dropped => true,
+            Placed::Lands(landings) => landings.iter().any(|it| it.takers.may_answer()),
             Placed::Makes { landings, .. } => !landings.is_empty(),
             Placed::NoRoute => false,
         };
@@ -392,6 +424,9 @@ impl Attachment {
             let takers = &mut landing.takers;
             if wamp.is_for_chosen() {
                 takers.leave_out_queues();
+            }
+            if wamp.is_for_sessions() {
+                takers.leave_out_histories();
             }
             takers
                 .topics
@@ -554,7 +589,7 @@ impl Attachment {
                 if subscriber.offer(&notice) {
                     self.bells.ring_later(subscriber.outbox());
                 } else {
-                    self.shared.stats.topic_dropped();
+                    self.shared.missed_by(subscriber);
                 }
             }
         }

@@ -305,6 +305,9 @@ impl Attachment {
             let client = this.client();
             access.allows(&this.principal, client, Verb::Consume, &this.realm, filter)
         });
+        self.lose_registrations(|this, filter| {
+            access.allows(&this.principal, None, Verb::Register, &this.realm, filter)
+        });
     }
 
     fn is_nobodys(&self, access: &Access) -> bool {

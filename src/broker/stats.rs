@@ -33,6 +33,67 @@ pub(crate) struct Stats {
     age: Histogram,
     /// Messages that sessions and listeners did not get, for `$SYS`.
     missed: AtomicU64,
+    pub(super) wamp: WampStats,
+}
+
+/// What becomes of WAMP's calls and meta events.
+#[derive(Debug)]
+pub(super) struct WampStats {
+    result: Counter,
+    error: Counter,
+    canceled: Counter,
+    timeout: Counter,
+    refused: Counter,
+    invocations_refused: Counter,
+    meta_dropped: Counter,
+}
+
+/// How a call ends for its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallEnd {
+    /// With a result.
+    Result,
+    /// With the callee's error.
+    Error,
+    /// The caller, or the callee at its wish, gave it up.
+    Canceled,
+    /// Its time was over.
+    Timeout,
+    /// By the router: nobody could take it, or its callee left, or no rule allows it.
+    Refused,
+}
+
+impl WampStats {
+    fn new() -> Self {
+        let ended =
+            |outcome: &'static str| counter!("restante_wamp_calls_total", "outcome" => outcome);
+        WampStats {
+            result: ended("result"),
+            error: ended("error"),
+            canceled: ended("canceled"),
+            timeout: ended("timeout"),
+            refused: ended("refused"),
+            invocations_refused: counter!("restante_wamp_invocations_refused_total"),
+            meta_dropped: counter!("restante_wamp_dropped_total", "reason" => "meta-event"),
+        }
+    }
+
+    /// A caller is told how its call has ended.
+    pub(super) fn call_ended(&self, end: CallEnd) {
+        let counter = match end {
+            CallEnd::Result => &self.result,
+            CallEnd::Error => &self.error,
+            CallEnd::Canceled => &self.canceled,
+            CallEnd::Timeout => &self.timeout,
+            CallEnd::Refused => &self.refused,
+        };
+        counter.increment(1);
+    }
+
+    /// A callee that does not read was not given a call.
+    pub(super) fn invocation_refused(&self) {
+        self.invocations_refused.increment(1);
+    }
 }
 
 /// A counter for each door.
@@ -86,6 +147,7 @@ impl Stats {
             commit_records: histogram!("restante_log_commit_records"),
             age: histogram!("restante_delivery_age_seconds"),
             missed: AtomicU64::new(0),
+            wamp: WampStats::new(),
         }
     }
 
@@ -162,6 +224,12 @@ impl Stats {
 
     pub(crate) fn topic_dropped(&self) {
         self.topic_dropped.increment(1);
+        self.missed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A WAMP client that does not read was not told of what happens in its realm.
+    pub(crate) fn meta_event_dropped(&self) {
+        self.wamp.meta_dropped.increment(1);
         self.missed.fetch_add(1, Ordering::Relaxed);
     }
 

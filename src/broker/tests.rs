@@ -3,6 +3,7 @@
 mod doors;
 mod durable;
 mod explain;
+mod history;
 mod making;
 mod mqtt;
 mod news;

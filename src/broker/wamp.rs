@@ -16,6 +16,7 @@
 //! Not here: messages on the wire (session), who calls whom (router).
 
 mod authorizer;
+mod courier;
 mod doors;
 
 use std::collections::BTreeMap;
@@ -24,14 +25,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use restante_proto::wamp::{Dict, Payload, Serializer};
+use restante_proto::wamp::{Payload, Serializer};
+use restante_storage::QueueId;
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
+use tokio::sync::Semaphore;
 
 use super::attachment::Attachment;
-use super::call::{Attach, AttachError, End, Event, WampClient};
+use super::call::{Attach, AttachError, End, WampClient};
+use super::history::{CALLS_MAX, Histories};
 use super::now;
-use super::outbox::Outbox;
+use super::outbox::{Bells, Outbox, Subscriber};
+use super::stats::CallEnd;
+use super::{Protocol, Shared};
+use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
 use crate::registry::Verb;
@@ -40,17 +47,14 @@ use crate::router::{
     RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
     Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
+use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
 use crate::wamp::{event, json, uri};
 pub use authorizer::Authorized;
+use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
 use doors::Requester;
-
-/// Bytes of what waits for a client that does not read, from which on it gets no more calls and meta events.
-const TOLD_BYTES_MAX: usize = 8 << 20;
-/// Pieces of it.
-const TOLD_MAX: usize = 16_384;
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,22 +237,27 @@ impl WampTold {
 }
 
 /// Types of requests in ERROR.
-mod code {
+pub(super) mod code {
     pub(super) const SUBSCRIBE: u16 = 32;
-    pub(super) const CALL: u16 = 48;
+    pub(in crate::broker) const CALL: u16 = 48;
     pub(super) const REGISTER: u16 = 64;
     pub(super) const UNREGISTER: u16 = 66;
 }
 
 /// The routers of all realms that have, or had, a WAMP client.
 #[derive(Debug, Default)]
-pub(super) struct Routers(Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>);
+pub(super) struct Routers {
+    realms: Mutex<FxHashMap<Arc<str>, Arc<Mutex<Realm>>>>,
+    pub(super) histories: Histories,
+}
 
 /// A realm's router, and where its sessions are.
 #[derive(Debug)]
 pub(super) struct Realm {
     pub(super) router: Router<Payload>,
-    outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    pub(super) outboxes: FxHashMap<SessionId, Arc<Outbox>>,
+    /// The histories whose patterns are subscriptions that stay.
+    pub(super) histories: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
     /// Who has called by another door, and is not answered.
     requesters: FxHashMap<u64, Requester>,
     /// Which sessions the authorizer was asked about.
@@ -256,7 +265,37 @@ pub(super) struct Realm {
     last_door: u64,
 }
 
+impl Shared {
+    /// A listener has no credit or room for a message. A WAMP client that does not take its events is let go, if so configured.
+    pub(super) fn missed_by(&self, subscriber: &Subscriber) {
+        self.stats.topic_dropped();
+        let outbox = subscriber.outbox();
+        if self.settings.wamp.ends_the_slow && outbox.card.protocol == Protocol::Wamp {
+            outbox.end(End::TooSlow);
+        }
+    }
+}
+
 impl Realm {
+    /// An administrator takes something from clients: they are told what the router says. Nothing that is taken so has to do with
+    /// other doors.
+    pub(super) fn take_back<R>(
+        &mut self,
+        shared: &Shared,
+        ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
+    ) -> R {
+        let mut sink = Sink::new();
+        let answer = ask(&mut self.router, &mut sink);
+        let mut bells = Bells::default();
+        let courier = Courier {
+            shared,
+            bells: &mut bells,
+            own: None,
+        };
+        courier.carry_out(self, sink);
+        answer
+    }
+
     /// The number of a call in or out by another door.
     fn new_door(&mut self) -> u64 {
         self.last_door += 1;
@@ -266,12 +305,13 @@ impl Realm {
 
 impl Routers {
     pub(super) fn of(&self, realm: &Arc<str>, limits: Limits) -> Arc<Mutex<Realm>> {
-        let mut all = self.0.lock();
+        let mut all = self.realms.lock();
         let known = all.entry(Arc::clone(realm));
         let made = known.or_insert_with(|| {
             Arc::new(Mutex::new(Realm {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
+                histories: imbl::OrdMap::new(),
                 requesters: FxHashMap::default(),
                 authorizing: FxHashMap::default(),
                 last_door: 0,
@@ -280,9 +320,17 @@ impl Routers {
         Arc::clone(made)
     }
 
+    /// All that there are, by realm.
+    pub(super) fn all(&self) -> BTreeMap<Arc<str>, Arc<Mutex<Realm>>> {
+        let all = self.realms.lock();
+        let all = all.iter();
+        all.map(|(name, realm)| (Arc::clone(name), Arc::clone(realm)))
+            .collect()
+    }
+
     /// The router of a realm that has one.
     pub(super) fn get(&self, realm: &str) -> Option<Arc<Mutex<Realm>>> {
-        self.0.lock().get(realm).cloned()
+        self.realms.lock().get(realm).cloned()
     }
 }
 
@@ -291,10 +339,14 @@ impl Routers {
 pub(super) struct Wamp {
     realm: Arc<Mutex<Realm>>,
     id: SessionId,
-    authid: Arc<str>,
-    authrole: Arc<str>,
+    pub(super) authid: Arc<str>,
+    pub(super) authrole: Arc<str>,
+    /// What is left of the calls that may wait for a history.
+    pub(super) asking: Arc<Semaphore>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
+    /// The session's registrations, and what the right to each is about.
+    registered: BTreeMap<u64, String>,
     /// By door: calls of this session that others answer by messages, and the router's request.
     asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
@@ -317,6 +369,7 @@ impl Attachment {
                 return Err(AttachError::NotYours);
             }
             locked.outboxes.insert(id, Arc::clone(&self.outbox));
+            self.keep_histories(&mut locked);
             self.carry_out(&mut locked, sink);
         }
         self.wamp = Some(Box::new(Wamp {
@@ -324,7 +377,9 @@ impl Attachment {
             id,
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
+            asking: Arc::new(Semaphore::new(CALLS_MAX)),
             held: BTreeMap::new(),
+            registered: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
@@ -409,6 +464,9 @@ impl Attachment {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
                 let registration = RegistrationId::new(registration);
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.remove(&registration.get());
+                }
                 let told = match locked.router.unregister(id, registration, &mut sink) {
                     Ok(()) => WampTold::Unregistered { request },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
@@ -550,10 +608,16 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => WampTold::Registered {
-                request,
-                registration: registration.get(),
-            },
+            Ok(registration) => {
+                let registration = registration.get();
+                if let Some(wamp) = self.wamp.as_mut() {
+                    wamp.registered.insert(registration, filter.to_owned());
+                }
+                WampTold::Registered {
+                    request,
+                    registration,
+                }
+            }
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
@@ -611,6 +675,12 @@ impl Attachment {
 
     /// A call to one of the router's own procedures.
     fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
+        if call.procedure.starts_with("wamp.subscription.") {
+            self.keep_histories(&mut realm.lock());
+        }
+        if call.procedure == GET_EVENTS {
+            return self.get_events(realm, call);
+        }
         let request = call.request;
         let given = call
             .payload
@@ -667,7 +737,15 @@ impl Attachment {
     }
 
     /// The session hears of something, behind all that was there before.
-    fn tell_self(&mut self, told: WampTold) {
+    pub(super) fn tell_self(&mut self, told: WampTold) {
+        match &told {
+            WampTold::Result { .. } => self.shared.stats.wamp.call_ended(CallEnd::Result),
+            WampTold::Refused {
+                request_type: code::CALL,
+                ..
+            } => self.shared.stats.wamp.call_ended(CallEnd::Refused),
+            _ => {}
+        }
         let weight = told.weight();
         self.outbox.put(|waiting| waiting.tell(told, weight));
         self.bells.ring_later(&self.outbox);
@@ -675,74 +753,38 @@ impl Attachment {
 
     /// Hands out what the router says, in its order.
     fn carry_out(&mut self, realm: &mut Realm, sink: Sink<Payload>) {
-        let mut rest = sink;
-        while !rest.is_empty() {
-            let Sink {
-                messages,
-                testaments,
-            } = std::mem::take(&mut rest);
-            for testament in testaments {
-                self.hand_back(realm, testament);
-            }
-            for (party, message) in messages {
-                match party {
-                    Party::Session(id) => self.tell(realm, id, message, &mut rest),
-                    Party::Door(door) => self.tell_door(realm, door, message),
-                }
-            }
+        let courier = Courier {
+            shared: &self.shared,
+            bells: &mut self.bells,
+            own: Some(&self.outbox),
+        };
+        for (door, said) in courier.carry_out(realm, sink) {
+            self.tell_door(realm, door, said);
         }
     }
 
-    fn tell(
-        &mut self,
-        realm: &mut Realm,
-        id: SessionId,
-        message: ToSession<Payload>,
-        rest: &mut Sink<Payload>,
-    ) {
-        let is_bye = matches!(message, ToSession::Goodbye { .. });
-        let Some(outbox) = realm.outboxes.get(&id) else {
-            return;
-        };
-        let outbox = Arc::clone(outbox);
-        if is_bye {
-            // It is out of the router.
-            realm.outboxes.remove(&id);
-        }
-        if !outbox.put(|waiting| waiting.has_told(TOLD_MAX, TOLD_BYTES_MAX)) {
-            match message {
-                ToSession::Invocation(it) => {
-                    let uri = "wamp.error.unavailable";
-                    let party = Party::Session(id);
-                    let why = ["the callee does not take calls now".into()];
-                    let payload = Payload::from_values(Serializer::Json, &why, &Dict::new());
-                    let payload = payload.unwrap_or_default();
-                    // It was sent to that callee just now.
-                    realm
-                        .router
-                        .error(party, it.request, uri, None, payload, rest)
-                        .ok();
-                }
-                ToSession::MetaEvent(_) => self.shared.stats.topic_dropped(),
-                // Results that it has asked for, and does not take.
-                _ => outbox.end(End::TooSlow),
+    /// Rules have changed: what the client may not offer any more is taken from it.
+    pub(super) fn lose_registrations(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let lost = wamp.registered.iter();
+        let lost: Vec<u64> = lost
+            .filter(|(_, filter)| !is_allowed(self, filter))
+            .map(|(registration, _)| *registration)
+            .collect();
+        for registration in lost {
+            if let Some(wamp) = self.wamp.as_mut() {
+                wamp.registered.remove(&registration);
             }
-            return;
+            self.with_router(&realm, |router, sink| {
+                let registration = RegistrationId::new(registration);
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_registration(id, registration, reason, sink)
+                    .ok();
+            });
         }
-        let told = WampTold::Said(Box::new(message));
-        let weight = told.weight();
-        outbox.put(|waiting| waiting.tell(told, weight));
-        self.bells.ring_later(&outbox);
-    }
-
-    /// A session's testament is published by its own attachment, with its own rights.
-    fn hand_back(&mut self, realm: &Realm, testament: Testament) {
-        let author = testament.author.session;
-        let outbox = match author.and_then(|id| realm.outboxes.get(&id)) {
-            Some(outbox) => outbox,
-            None => &self.outbox,
-        };
-        outbox.put(|waiting| waiting.testaments.push(testament));
     }
 
     /// The session is over.
@@ -792,36 +834,32 @@ impl Attachment {
     }
 }
 
-fn refused(request_type: u16, request: u64, uri: &'static str, message: String) -> WampTold {
+/// A session hears of what it has asked for, after a while.
+pub(super) fn tell_late(outbox: &Outbox, told: WampTold) {
+    let weight = told.weight();
+    let has_room = outbox.put(|waiting| {
+        let has_room = waiting.has_room_to_tell();
+        if has_room {
+            waiting.tell(told, weight);
+        }
+        has_room
+    });
+    if !has_room {
+        outbox.end(End::TooSlow);
+    }
+    outbox.ring();
+}
+
+pub(super) fn refused(
+    request_type: u16,
+    request: u64,
+    uri: &'static str,
+    message: String,
+) -> WampTold {
     WampTold::Refused {
         request_type,
         request,
         uri,
         message,
-    }
-}
-
-impl super::outbox::Waiting {
-    fn tell(&mut self, told: WampTold, weight: usize) {
-        self.told_bytes += weight;
-        self.wamp.push_back(told);
-    }
-
-    /// Whether there is room for more that nobody has to have.
-    fn has_told(&self, most: usize, bytes_max: usize) -> bool {
-        self.wamp.len() < most && self.told_bytes < bytes_max
-    }
-
-    /// What the session is to hear, up to about so many bytes.
-    pub(super) fn take_told(&mut self, bytes_max: usize, events: &mut Vec<Event>) {
-        let mut left = bytes_max;
-        while left > 0
-            && let Some(told) = self.wamp.pop_front()
-        {
-            let weight = told.weight();
-            left = left.saturating_sub(weight);
-            self.told_bytes = self.told_bytes.saturating_sub(weight);
-            events.push(Event::Wamp(Box::new(told)));
-        }
     }
 }

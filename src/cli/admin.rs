@@ -16,6 +16,7 @@ pub(super) mod route;
 pub(super) mod rule;
 pub(super) mod token;
 pub(super) mod user;
+pub(super) mod wamp;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -8,13 +8,19 @@
 //! The raw figure has as many records outstanding, of the same size, in batches like a client's: the ratio is what
 //! everything that is not the log costs. Figures of a shared machine are indicative; compare within one run.
 
+mod door;
 mod idle;
 mod load;
 mod mqtt;
+mod pace;
+mod pool;
+mod process;
 mod raw;
 mod report;
+mod row;
 mod scrape;
 mod target;
+mod wamp;
 
 use std::time::Duration;
 
@@ -34,7 +40,8 @@ Examples:
   restante bench                                        # everything, about three minutes
   restante bench --scenario publish --size 256 --connections 8
   restante bench --url ws://127.0.0.1:7300/mbws --json  # a broker that runs already
-  restante bench mqtt --scenario qos1,fanout            # MQTT instead of MBWS, on any broker";
+  restante bench mqtt --scenario qos1,fanout            # MQTT instead of MBWS, on any broker
+  restante bench wamp --scenario rpc,events             # WAMP, on any router";
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -83,6 +90,8 @@ pub struct Bench {
 enum Other {
     /// What a broker does for MQTT: ours, or any other one
     Mqtt(mqtt::Mqtt),
+    /// What a router does for WAMP: ours, or any other one
+    Wamp(wamp::Wamp),
 }
 
 /// What is measured.
@@ -132,8 +141,10 @@ struct Case {
 /// # Errors
 /// What kept it from measuring.
 pub(super) async fn run(mut args: Bench, global: &Global) -> anyhow::Result<Exit> {
-    if let Some(Other::Mqtt(args)) = args.door.take() {
-        return mqtt::run(args, global).await;
+    match args.door.take() {
+        Some(Other::Mqtt(args)) => return mqtt::run(args, global).await,
+        Some(Other::Wamp(args)) => return wamp::run(args, global).await,
+        None => {}
     }
     let plan = plan(&args);
     let start = Start {

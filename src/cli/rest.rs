@@ -342,6 +342,7 @@ fn option_of(field: &str) -> Option<&'static str> {
         "max_queues" => "max-queues",
         "max_connections" => "max-connections",
         "dead_letter" => "dead-letter",
+        "history" => "history",
         "expires_at" => "expires-in",
         "grace_seconds" => "grace",
         "password" => "new-password-file",

@@ -66,6 +66,11 @@ impl Controller {
         metrics::gauge!("restante_log_applied_lsn").set(marks.applied.get() as f64);
         metrics::gauge!("restante_log_segments").set(segments as f64);
         metrics::gauge!("restante_log_size_bytes").set(bytes as f64);
+        let wamp = self.broker.wamp_counts();
+        metrics::gauge!("restante_wamp_sessions").set(wamp.sessions as f64);
+        metrics::gauge!("restante_wamp_subscriptions").set(wamp.subscriptions as f64);
+        metrics::gauge!("restante_wamp_registrations").set(wamp.registrations as f64);
+        metrics::gauge!("restante_wamp_calls_in_flight").set(wamp.calls as f64);
         for check in self.how_it_is().ready {
             metrics::gauge!("restante_ready", "check" => check.name)
                 .set(f64::from(u8::from(check.ok)));

@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use restante_admin_api::document::Verb;
 use restante_admin_api::queue::{Binding, Fate, Outcome, QueueInfo, QueueSpec, Selection};
+use restante_admin_api::wamp::Shared;
 use restante_admin_api::{Browsed, Caller, Changed, ControlError, How, Precondition};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -233,6 +234,29 @@ impl Controller {
             (false, false) => self.broker.release_session(&id).await?,
         }
         Ok(gone(&found))
+    }
+}
+
+impl Controller {
+    /// Takes what WAMP clients share in a realm from all of them.
+    pub(super) fn take_back(
+        &self,
+        what: Shared,
+        realm: &str,
+        id: u64,
+        how: How,
+    ) -> Result<Changed<()>, ControlError> {
+        let broker = &self.broker;
+        let changed = match what {
+            Shared::Registration => gone(&broker.registration(realm, id)?),
+            Shared::Subscription => gone(&broker.subscription(realm, id)?),
+        };
+        match what {
+            _ if how.dry_run => {}
+            Shared::Registration => broker.revoke_registration(realm, id)?,
+            Shared::Subscription => broker.revoke_subscription(realm, id)?,
+        }
+        Ok(changed)
     }
 }
 

@@ -452,6 +452,14 @@ fn queue(faults: &mut Faults, name: &str, spec: &QueueSpec, limits: &Limits) {
             }
         });
     }
+    for (field, is_there) in [
+        ("max_attempts", spec.max_attempts.is_some()),
+        ("dead_letter", spec.dead_letter.is_some()),
+    ] {
+        if spec.history && is_there {
+            faults.field(field, "a history has none: nobody consumes from it");
+        }
+    }
     let bindings = spec.bindings.as_deref().unwrap_or_default();
     faults.each(
         "bindings",

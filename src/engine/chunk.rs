@@ -71,6 +71,8 @@ pub enum Cause {
     MaxAttempts,
     /// Its stored bytes cannot be read any more.
     Unreadable,
+    /// The queue keeps a history, and this was the oldest when it had more than it may.
+    Surplus,
 }
 
 impl Cause {
@@ -81,6 +83,7 @@ impl Cause {
             Cause::Expired => "expired",
             Cause::MaxAttempts => "max-attempts",
             Cause::Unreadable => "unreadable",
+            Cause::Surplus => "surplus",
         }
     }
 
@@ -90,6 +93,7 @@ impl Cause {
             Cause::Expired => 2,
             Cause::MaxAttempts => 3,
             Cause::Unreadable => 4,
+            Cause::Surplus => 5,
         }
     }
 
@@ -99,6 +103,7 @@ impl Cause {
             2 => Some(Cause::Expired),
             3 => Some(Cause::MaxAttempts),
             4 => Some(Cause::Unreadable),
+            5 => Some(Cause::Surplus),
             _ => None,
         }
     }

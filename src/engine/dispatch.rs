@@ -101,9 +101,9 @@ impl Queue {
         share.clamp(1, RUN_MAX)
     }
 
-    /// Whose turn it is among those with credit; none: nobody's, or the queue is paused.
+    /// Whose turn it is among those with credit; none: nobody's, or the queue is paused or keeps a history.
     fn next_consumer(&self) -> Option<ConsumerId> {
-        if self.is_paused() {
+        if self.is_paused() || self.is_history() {
             return None;
         }
         let live = &self.live;

@@ -2,6 +2,7 @@
 //! them and writes the records that do it.
 
 mod rewrites;
+mod surplus;
 
 use restante_storage::payload::{
     DefineQueue, DefineSession, DeleteQueue, EndSession, Envelope, Settle,
@@ -91,6 +92,7 @@ impl Engine {
         }
         let lost = std::mem::take(&mut self.lost);
         settle_errands(lost, &mut errands, |it| &mut it.returned);
+        self.surplus_errands(&mut errands);
         self.give_up_errands(&mut errands);
         self.move_errands(limit, &mut errands);
         self.will_errands(due.then_some(now), limit, &mut errands);
@@ -110,6 +112,7 @@ impl Engine {
             || self.dying.len() > self.moving.len()
             || !self.buried.is_empty()
             || !self.wills_due.is_empty()
+            || !self.surplus.is_empty()
             || self.more_expired
     }
 
@@ -210,7 +213,7 @@ impl Engine {
 }
 
 /// One `Settle` for each queue and at most [`OFFSETS_MAX`] offsets, which stand in that part of it.
-fn settle_errands(
+pub(super) fn settle_errands(
     mut offsets: Vec<(QueueId, Offset)>,
     errands: &mut Vec<Errand>,
     part: fn(&mut Settle) -> &mut Vec<u64>,

@@ -21,6 +21,8 @@ pub struct QueueHandle {
     pub max_bytes: u64,
     /// Whether messages leave it out when it is full, in place of being refused.
     pub sheds: bool,
+    /// Whether it keeps a history: it is never full, as the oldest go, and nobody consumes from it.
+    pub history: bool,
     /// What holds for it; none: it lives in memory only.
     pub def: Option<Arc<DefineQueue>>,
     /// How it stands, whatever handle one has.
@@ -62,6 +64,7 @@ impl QueueHandle {
             max_messages: def.max_messages,
             max_bytes: def.max_bytes,
             sheds: def.sheds,
+            history: def.history,
             def: Some(def),
             gauges,
         }
@@ -87,6 +90,9 @@ impl QueueHandle {
 
     /// The limit that keeps it from taking more, as `QueueSpec` calls it; none: it has room.
     pub fn limit_reached(&self) -> Option<&'static str> {
+        if self.history {
+            return None;
+        }
         let (messages, bytes) = (&self.gauges.messages, &self.gauges.bytes);
         if self.max_messages > 0 && messages.load(Ordering::Relaxed) >= self.max_messages {
             return Some("max_messages");

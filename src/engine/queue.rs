@@ -122,6 +122,8 @@ pub(super) struct Live {
     pub(super) exclusive: Option<ConsumerId>,
     /// Whether it stands in the engine's list of queues to look at.
     pub(super) touched: bool,
+    /// Whether it stands in the engine's list of histories that have more than they may.
+    pub(super) surplus: bool,
     /// Whether its definition is being written again.
     pub(super) rewriting: bool,
     /// Whether a record is being written that deletes it: nobody consumes from it any more.
@@ -364,6 +366,24 @@ impl Queue {
     /// Whether it gives no messages to consumers for now.
     pub(super) fn is_paused(&self) -> bool {
         self.def.as_ref().is_some_and(|def| def.paused.is_some())
+    }
+
+    /// Whether it keeps a history: nobody gets anything from it.
+    pub(super) fn is_history(&self) -> bool {
+        self.def.as_ref().is_some_and(|def| def.history)
+    }
+
+    /// Whether it keeps a history, and that would be more than it may with so many messages and bytes.
+    pub(super) fn is_surplus(&self, n_messages: u64, bytes: u64) -> bool {
+        let exceeds = |number: u64, most: u64| most > 0 && number > most;
+        self.def.as_ref().is_some_and(|def| {
+            def.history && (exceeds(n_messages, def.max_messages) || exceeds(bytes, def.max_bytes))
+        })
+    }
+
+    /// Whether it has more than a history may.
+    pub(super) fn has_surplus(&self) -> bool {
+        self.is_surplus(self.n_messages, self.bytes)
     }
 
     /// Whether what is known of a chunk's messages is in memory.

@@ -7,6 +7,7 @@ mod consumers;
 mod cut;
 mod definitions;
 mod giving_up;
+mod history;
 mod model;
 mod random;
 mod retained;

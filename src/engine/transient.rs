@@ -28,6 +28,7 @@ impl Engine {
             max_messages,
             max_bytes,
             sheds: false,
+            history: false,
             def: None,
             gauges: Arc::clone(&queue.gauges),
         });

@@ -1,6 +1,8 @@
 //! Times as RFC 3339 has them: UTC, to the millisecond.
 //!
-//! Always, with a test of its name below: `days_are_those_of_the_calendar`.
+//! Always, each with a test of its name below:
+//! - `days_are_those_of_the_calendar`
+//! - `a_time_is_read_as_it_is_written`
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,6 +16,33 @@ impl Rfc3339 {
     /// Of milliseconds since 1970 UTC.
     pub(crate) fn of(millis: u64) -> Rfc3339 {
         Rfc3339 { millis }
+    }
+
+    /// Milliseconds since 1970 UTC of a time in words (RFC 3339, "Internet Date/Time Format"), with any offset; less than a
+    /// millisecond is cut off. None: it is none, or before 1970.
+    pub(crate) fn parse(text: &str) -> Option<u64> {
+        let (date, time) = (text.get(..10)?, text.get(10..)?);
+        let [year, month, day] = numbers(date, b'-', [4, 2, 2])?;
+        let time = time.strip_prefix(['T', 't', ' '])?;
+        let [hour, minute, second] = numbers(time.get(..8)?, b':', [2, 2, 2])?;
+        let is_time = hour < 24 && minute < 60 && second <= 60;
+        let day_number = day_number(year, month, day).filter(|_| is_time)?;
+        let (millis, rest) = fraction(time.get(8..)?)?;
+        let offset = match rest {
+            "Z" | "z" => 0,
+            _ => {
+                let [hours, minutes] = numbers(rest.get(1..)?, b':', [2, 2])?;
+                let millis = i64::try_from((hours * 60 + minutes) * 60_000).ok()?;
+                match rest.as_bytes().first()? {
+                    _ if hours > 23 || minutes > 59 => return None,
+                    b'+' => millis,
+                    b'-' => -millis,
+                    _ => return None,
+                }
+            }
+        };
+        let seconds = ((day_number * 24 + hour) * 60 + minute) * 60 + second;
+        (seconds * 1000 + millis).checked_add_signed(-offset)
     }
 
     pub(crate) fn now() -> Rfc3339 {
@@ -37,6 +66,45 @@ impl fmt::Display for Rfc3339 {
     }
 }
 
+/// Numbers of so many digits each, with a mark between.
+fn numbers<const N: usize>(text: &str, mark: u8, digits: [usize; N]) -> Option<[u64; N]> {
+    let mut parts = text.split(char::from(mark));
+    let mut found = [0; N];
+    for (number, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == digits)?;
+        let is_number = part.bytes().all(|it| it.is_ascii_digit());
+        *number = part.parse().ok().filter(|_| is_number)?;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+/// Milliseconds of a fraction of a second, if there is one, and what follows.
+fn fraction(text: &str) -> Option<(u64, &str)> {
+    let Some(text) = text.strip_prefix('.') else {
+        return Some((0, text));
+    };
+    let rest = text.trim_start_matches(|it: char| it.is_ascii_digit());
+    let digits = text.get(..text.len() - rest.len())?;
+    let millis = digits.bytes().chain(*b"000").take(3);
+    let millis = millis.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    (!digits.is_empty()).then_some((millis, rest))
+}
+
+/// How many days after 1970-01-01 a day is: see [`civil`]. None: there is no such day, or it is before.
+fn day_number(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || year < 1970 {
+        return None;
+    }
+    let (year_from_march, month_from_march) = match month {
+        3.. => (year, month - 3),
+        _ => (year - 1, month + 9),
+    };
+    let leap_days = year_from_march / 4 - year_from_march / 100 + year_from_march / 400;
+    let days = 365 * year_from_march + leap_days + (153 * month_from_march + 2) / 5 + day;
+    let number = days.checked_sub(719_469)?;
+    (civil(number) == (year, month, day)).then_some(number)
+}
+
 /// Year, month and day of the day that is so many after 1970-01-01, in the Gregorian calendar: counted from a first of March,
 /// so that the leap day is a year's last, in eras of 400 years.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -54,6 +122,40 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_is_written() {
+        for millis in [0, 951_782_400_000, 1_234_567_890_123, 4_107_542_400_000] {
+            let text = Rfc3339 { millis }.to_string();
+            assert_eq!(Rfc3339::parse(&text), Some(millis), "{text}");
+        }
+        for (text, expected) in [
+            ("2009-02-13T23:31:30Z", Some(1_234_567_890_000)),
+            ("2009-02-13t23:31:30.1z", Some(1_234_567_890_100)),
+            ("2009-02-13 23:31:30.123999Z", Some(1_234_567_890_123)),
+            ("2009-02-14T01:01:30.5+01:30", Some(1_234_567_890_500)),
+            ("2009-02-13T20:31:30-03:00", Some(1_234_567_890_000)),
+            ("2000-02-29T00:00:00Z", Some(951_782_400_000)),
+            ("2001-02-29T00:00:00Z", None),
+            ("2001-00-01T00:00:00Z", None),
+            ("2001-13-01T00:00:00Z", None),
+            ("2001-01-00T00:00:00Z", None),
+            ("2001-01-01T24:00:00Z", None),
+            ("2001-01-01T00:00:00", None),
+            ("2001-01-01T00:00:00.Z", None),
+            ("2001-01-01T00:00:00+1:00", None),
+            ("2001-01-01T00:00:00*01:00", None),
+            ("2001-01-01T00:00:00Zx", None),
+            ("2001-01-01", None),
+            ("+001-01-01T00:00:00Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("1970-01-01T00:00:00+01:00", None),
+            ("é009-02-13T23:31:30Z", None),
+            ("", None),
+        ] {
+            assert_eq!(Rfc3339::parse(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn days_are_those_of_the_calendar() {

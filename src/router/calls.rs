@@ -359,10 +359,15 @@ impl<P: Clone> Router<P> {
     }
 
     fn count(&mut self, call: &Call<P>, is_more: bool) {
-        let (Some(id), Some(ticket)) = (call.registration, call.counted) else {
-            return;
+        let found = call.registration;
+        let found = found.and_then(|id| self.registrations.by_id.get_mut(&id));
+        let Some(registration) = found else { return };
+        let n_calls = &mut registration.n_calls;
+        *n_calls = match is_more {
+            true => *n_calls + 1,
+            false => n_calls.saturating_sub(1),
         };
-        if let Some(registration) = self.registrations.by_id.get_mut(&id) {
+        if let Some(ticket) = call.counted {
             registration.callees.count(ticket, is_more);
         }
     }

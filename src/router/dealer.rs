@@ -47,12 +47,12 @@ impl<P: Clone> Router<P> {
             if call.options.ppt.is_some() && !features.payload_passthru_mode {
                 return Err(Violation::NotAnnounced("payload_passthru_mode"));
             }
-            is_late = call.continues_only && session.finished.contains(&call.request);
+            is_late = session.finished.contains(&call.request);
         }
         if let Some(no) = self.call_of(caller, call.request) {
             return self.continue_call(no, call, sink);
         }
-        if call.continues_only {
+        if call.continues_only || is_late {
             return Ok(Called::NothingToContinue { is_late });
         }
         let request = call.request;

@@ -5,9 +5,15 @@ use std::sync::Arc;
 use restante_storage::UnixMillis;
 use rustc_hash::FxHashMap;
 
+use super::calls::CallNo;
+use super::registrations::Registration;
+use super::subscriptions::Subscription;
 use super::{
     Invoke, Match, Party, RegistrationId, Router, SessionDetails, SessionId, SubscriptionId,
 };
+
+/// Sessions that a row shows.
+pub const SHOWN_MAX: usize = 20;
 
 /// How much there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct SubscriptionRow {
     pub created: UnixMillis,
     /// How many sessions have it.
     pub n_subscribers: usize,
+    /// The first of them, [`SHOWN_MAX`] at most.
+    pub first_subscribers: Vec<SessionId>,
 }
 
 /// A registration, listed.
@@ -52,11 +60,30 @@ pub struct RegistrationRow {
     pub created: UnixMillis,
     /// How many sessions share it.
     pub n_callees: usize,
+    /// The first of them, [`SHOWN_MAX`] at most.
+    pub first_callees: Vec<SessionId>,
+    /// Calls that its callees have not answered.
+    pub n_calls: usize,
+}
+
+/// What a session has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Registrations.
+    pub registrations: usize,
+    /// Its own calls that are not answered.
+    pub calls: usize,
+    /// Calls that it has not answered.
+    pub invocations: usize,
 }
 
 /// A call in flight, listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallRow {
+    /// Its place among all calls of the realm: a later one has a greater number.
+    pub number: u64,
     /// Who waits; none: nobody any more, but the callee does not know.
     pub caller: Option<Party>,
     /// The caller's request.
@@ -88,6 +115,18 @@ impl<P: Clone> Router<P> {
         page.map(|(_, session)| session.details.clone()).collect()
     }
 
+    /// What a session has; nothing, if it is not here.
+    #[must_use]
+    pub fn holdings(&self, session: SessionId) -> Holdings {
+        let found = self.sessions.get(&session);
+        found.map_or_else(Holdings::default, |it| Holdings {
+            subscriptions: it.subscriptions.len(),
+            registrations: it.registrations.len(),
+            calls: it.ends.calls.len(),
+            invocations: it.ends.invocations.len(),
+        })
+    }
+
     /// The first `n_max` subscriptions above `after`, ascending.
     #[must_use]
     pub fn subscriptions(
@@ -96,15 +135,14 @@ impl<P: Clone> Router<P> {
         n_max: usize,
     ) -> Vec<SubscriptionRow> {
         let page = page(&self.subscriptions.by_id, after, n_max);
-        let row =
-            |(id, it): (SubscriptionId, &super::subscriptions::Subscription)| SubscriptionRow {
-                id,
-                uri: Arc::clone(&it.uri),
-                how: it.how,
-                created: it.created,
-                n_subscribers: it.subscribers.len(),
-            };
-        page.map(row).collect()
+        page.map(|(id, it)| subscription(id, it)).collect()
+    }
+
+    /// A subscription.
+    #[must_use]
+    pub fn subscription(&self, id: SubscriptionId) -> Option<SubscriptionRow> {
+        let found = self.subscriptions.by_id.get(&id);
+        found.map(|it| subscription(id, it))
     }
 
     /// The first `n_max` registrations above `after`, ascending.
@@ -115,23 +153,22 @@ impl<P: Clone> Router<P> {
         n_max: usize,
     ) -> Vec<RegistrationRow> {
         let page = page(&self.registrations.by_id, after, n_max);
-        let row =
-            |(id, it): (RegistrationId, &super::registrations::Registration)| RegistrationRow {
-                id,
-                uri: Arc::clone(&it.uri),
-                how: it.how,
-                invoke: it.callees.policy,
-                created: it.created,
-                n_callees: it.callees.entries.len(),
-            };
-        page.map(row).collect()
+        page.map(|(id, it)| registration(id, it)).collect()
     }
 
-    /// At most `n_max` calls in flight, the oldest first.
+    /// A registration.
     #[must_use]
-    pub fn calls(&self, n_max: usize) -> Vec<CallRow> {
-        let page = page(&self.calls, None, n_max);
-        let row = |(_, call): (_, &super::calls::Call<P>)| CallRow {
+    pub fn registration(&self, id: RegistrationId) -> Option<RegistrationRow> {
+        let found = self.registrations.by_id.get(&id);
+        found.map(|it| registration(id, it))
+    }
+
+    /// At most `n_max` calls in flight behind that number, the oldest first.
+    #[must_use]
+    pub fn calls(&self, after: Option<u64>, n_max: usize) -> Vec<CallRow> {
+        let page = page(&self.calls, after.map(CallNo), n_max);
+        let row = |(no, call): (CallNo, &super::calls::Call<P>)| CallRow {
+            number: no.0,
             caller: call.caller,
             request: call.request,
             procedure: Arc::clone(&call.procedure),
@@ -139,6 +176,31 @@ impl<P: Clone> Router<P> {
             invocation: call.invocation,
         };
         page.map(row).collect()
+    }
+}
+
+fn subscription(id: SubscriptionId, it: &Subscription) -> SubscriptionRow {
+    SubscriptionRow {
+        id,
+        uri: Arc::clone(&it.uri),
+        how: it.how,
+        created: it.created,
+        n_subscribers: it.subscribers.len(),
+        first_subscribers: it.subscribers.iter().copied().take(SHOWN_MAX).collect(),
+    }
+}
+
+fn registration(id: RegistrationId, it: &Registration) -> RegistrationRow {
+    let callees = it.callees.entries.iter();
+    RegistrationRow {
+        id,
+        uri: Arc::clone(&it.uri),
+        how: it.how,
+        invoke: it.callees.policy,
+        created: it.created,
+        n_callees: callees.len(),
+        first_callees: callees.map(|it| it.session).take(SHOWN_MAX).collect(),
+        n_calls: it.n_calls,
     }
 }
 

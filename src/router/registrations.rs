@@ -14,7 +14,7 @@ use super::policy::{Callees, Entry, Invoke, Ticket};
 use super::uri::is_reserved;
 use super::{Match, Party, Refused, RegistrationId, Router, SessionId};
 
-/// The reason of an UNREGISTERED whose registration somebody else took.
+/// The reason of an UNREGISTERED whose registration somebody else took, or took away.
 const UNREGISTERED: &str = "wamp.error.unregistered";
 
 /// All registrations of a realm.
@@ -33,6 +33,8 @@ pub(super) struct Registration {
     pub(super) how: Match,
     pub(super) created: UnixMillis,
     pub(super) callees: Callees,
+    /// Calls that went by it and that no callee has answered.
+    pub(super) n_calls: usize,
 }
 
 /// What REGISTER asks for.
@@ -70,7 +72,7 @@ impl<P: Clone> Router<P> {
         let found = self.registrations.index.get(uri, options.how);
         let shared = match found {
             Some(id) if options.force_reregister => {
-                self.remove_callees(id, sink);
+                self.remove_callees(id, UNREGISTERED, sink);
                 None
             }
             other => other,
@@ -125,6 +127,22 @@ impl<P: Clone> Router<P> {
         self.unregister(session, id, sink)
     }
 
+    /// Takes a registration from all its callees; calls on their way to them go on.
+    ///
+    /// # Errors
+    /// [`Refused::NoSuchRegistration`].
+    pub fn withdraw_registration(
+        &mut self,
+        id: RegistrationId,
+        sink: &mut Sink<P>,
+    ) -> Result<(), Refused> {
+        if !self.registrations.by_id.contains_key(&id) {
+            return Err(Refused::NoSuchRegistration);
+        }
+        self.remove_callees(id, UNREGISTERED, sink);
+        Ok(())
+    }
+
     /// The registration that a call of `procedure` goes by.
     #[must_use]
     pub fn registration_for(&self, procedure: &str) -> Option<RegistrationId> {
@@ -174,12 +192,12 @@ impl<P: Clone> Router<P> {
         }
     }
 
-    fn remove_callees(&mut self, id: RegistrationId, sink: &mut Sink<P>) {
+    fn remove_callees(&mut self, id: RegistrationId, reason: &str, sink: &mut Sink<P>) {
         let registration = self.registrations.by_id.get(&id);
         let callees = registration.into_iter().flat_map(|it| &it.callees.entries);
         let callees: Vec<_> = callees.map(|entry| entry.session).collect();
         for callee in callees {
-            self.tell_unregistered(callee, id, UNREGISTERED, sink);
+            self.tell_unregistered(callee, id, reason, sink);
             if let Some(session) = self.sessions.get_mut(&callee) {
                 session.registrations.remove(&id);
             }
@@ -232,6 +250,7 @@ impl<P: Clone> Router<P> {
             how: options.how,
             created: now,
             callees: Callees::new(options.invoke, first),
+            n_calls: 0,
         };
         table.index.insert(&registration.uri, options.how, id);
         let details = || registration.to_value(id);

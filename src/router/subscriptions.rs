@@ -16,6 +16,9 @@ use super::patterns::PatternIndex;
 use super::uri::is_reserved;
 use super::{Match, Party, Refused, Router, SessionId, SubscriptionId};
 
+/// The reason of an UNSUBSCRIBED whose subscription an administrator took away.
+const UNSUBSCRIBED: &str = "wamp.error.unsubscribed";
+
 /// All subscriptions of a realm.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
@@ -124,6 +127,23 @@ impl<P: Clone> Router<P> {
         self.unsubscribe(session, id, sink)
     }
 
+    /// Takes a subscription from all its subscribers.
+    ///
+    /// # Errors
+    /// [`Refused::NoSuchSubscription`].
+    pub fn withdraw_subscription(
+        &mut self,
+        id: SubscriptionId,
+        sink: &mut Sink<P>,
+    ) -> Result<(), Refused> {
+        let found = self.subscriptions.by_id.get(&id);
+        let found = found.ok_or(Refused::NoSuchSubscription)?;
+        for subscriber in found.subscribers.clone() {
+            self.revoke_subscription(subscriber, id, UNSUBSCRIBED, sink)?;
+        }
+        Ok(())
+    }
+
     /// Makes a subscription that stays without subscribers, so that its id means something for as long as the realm runs (event
     /// history, wamp.md §8.7). No event tells of it.
     ///
@@ -149,6 +169,13 @@ impl<P: Clone> Router<P> {
     #[must_use]
     pub fn subscription_of(&self, uri: &str, how: Match) -> Option<SubscriptionId> {
         self.subscriptions.index.get(uri, how)
+    }
+
+    /// What a subscription is to, and how that is matched; none: there is no such subscription.
+    #[must_use]
+    pub fn pattern_of(&self, id: SubscriptionId) -> Option<(&str, Match)> {
+        let subscription = self.subscriptions.by_id.get(&id)?;
+        Some((&subscription.uri, subscription.how))
     }
 
     pub(super) fn has_subscriber(&self, id: SubscriptionId, session: SessionId) -> bool {

@@ -42,6 +42,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{DecodeError, Dict, Message, Payload};
+use rustc_hash::FxHashSet;
 
 pub use features::announced;
 pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Transport, Wish};
@@ -79,6 +80,8 @@ pub struct Session {
     requests: Requests,
     topics: Topics,
     timers: Timers,
+    /// Calls whose caller was told that they are over, before the router has.
+    cut_off: FxHashSet<u64>,
     /// Calls that wait until the session has a queue for their answers.
     deferred: Vec<WampCall>,
     authorizing: Authorizing,
@@ -132,6 +135,7 @@ impl Session {
             requests: Requests::default(),
             topics: Topics::default(),
             timers: Timers::default(),
+            cut_off: FxHashSet::default(),
             deferred: Vec::new(),
             authorizing: Authorizing::default(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
@@ -153,11 +157,11 @@ impl Session {
             State::Opening { .. } => self.opening_message(message),
             State::Proving { .. } => self.proving_message(message),
             State::Running => self.take_if_authorized(now, message),
-            State::Leaving { .. } => {
-                if matches!(message, Message::Goodbye { .. }) {
-                    self.begin_anew(now);
-                }
-            }
+            State::Leaving { .. } => match message {
+                Message::Goodbye { .. } => self.begin_anew(now),
+                Message::Abort { .. } => self.close("aborted", false, "the client aborted"),
+                _ => {}
+            },
             // The driver does not read meanwhile.
             State::Attaching(_) | State::Over(_) => {}
         }
@@ -416,6 +420,7 @@ impl Session {
         self.requests = self.requests.of_next_session();
         self.topics = Topics::default();
         self.timers = Timers::default();
+        self.cut_off = FxHashSet::default();
         self.deferred = Vec::new();
         self.authorizing = Authorizing::default();
         if std::mem::take(&mut self.attached) {

@@ -89,6 +89,31 @@ pub(crate) fn to_uri(address: &str) -> Cow<'_, str> {
     Cow::Owned(uri)
 }
 
+/// The pattern of a filter, and how it is matched. None: WAMP has no pattern that matches exactly that.
+pub(crate) fn of_filter(filter: &str) -> Option<(String, Match)> {
+    let (pattern, how) = if let Some(rest) = filter.strip_suffix('#') {
+        let pattern = match rest.strip_suffix("/+/") {
+            _ if rest.is_empty() => String::new(),
+            Some(whole) => format!("{}.", to_uri(whole)),
+            None => to_uri(rest).into_owned(),
+        };
+        (pattern, Match::Prefix)
+    } else if filter.split('/').any(|segment| segment == "+") {
+        // Each segment is one component of the URI.
+        let uri = to_uri(filter);
+        let components = uri.split('.').zip(filter.split('/'));
+        let components = components.map(|(component, segment)| match segment {
+            "+" => "",
+            _ => component,
+        });
+        (components.collect::<Vec<_>>().join("."), Match::Wildcard)
+    } else {
+        (to_uri(filter).into_owned(), Match::Exact)
+    };
+    let is_same = to_filter(&pattern, how).is_some_and(|it| it == filter);
+    is_same.then_some((pattern, how))
+}
+
 /// Appends a component as the segment number `n`.
 fn push_component(component: &str, n: usize, address: &mut String) -> Option<()> {
     if n > 0 {
@@ -249,6 +274,27 @@ mod tests {
             let found = to_filter(pattern, how);
             assert_eq!(found.as_deref(), Some(filter), "{pattern:?} {how:?}");
             assert!(filter.parse::<Filter>().is_ok(), "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_and_its_pattern() {
+        for (filter, expected) in [
+            ("a/b", Some(("a.b", Match::Exact))),
+            ("a/+/c", Some(("a..c", Match::Wildcard))),
+            ("+/a.b/+", Some((".a%2Eb.", Match::Wildcard))),
+            ("+", Some(("", Match::Wildcard))),
+            ("#", Some(("", Match::Prefix))),
+            ("com/foo#", Some(("com.foo", Match::Prefix))),
+            ("com/foo/+/#", Some(("com.foo.", Match::Prefix))),
+            // The address itself, or one below it, but not `com.foobar`.
+            ("com/foo/#", None),
+            ("+/foo#", None),
+            ("+/+/#", None),
+        ] {
+            let found = of_filter(filter);
+            let expected = expected.map(|(pattern, how)| (pattern.to_owned(), how));
+            assert_eq!(found, expected, "{filter:?}");
         }
     }
 

@@ -316,6 +316,9 @@ pub struct DefineQueue {
     /// Milliseconds without a consumer, of those present and those expected back, after which it goes; 0: it stays.
     #[prost(uint64, tag = "15")]
     pub linger_ms: u64,
+    /// Whether it keeps a history: nobody consumes from it, and where it would be full, the oldest go.
+    #[prost(bool, tag = "16")]
+    pub history: bool,
 }
 
 /// A queue that is paused takes messages and gives none.

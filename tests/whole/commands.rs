@@ -439,6 +439,14 @@ fn what_is_destroyed_needs_a_yes() {
         (&["route", "rm", "x"], "/api/v1/realms/default/routes/x"),
         (&["session", "end", "s"], "/api/v1/sessions/s"),
         (&["session", "release", "s"], "/api/v1/sessions/s"),
+        (
+            &["registration", "rm", "7"],
+            "/api/v1/realms/default/registrations/7",
+        ),
+        (
+            &["subscription", "rm", "7"],
+            "/api/v1/realms/default/subscriptions/7",
+        ),
     ] {
         let (output, asked) = run(args, "q\n", vec![ok(json!({}))]);
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
@@ -915,6 +923,22 @@ fn every_other_act_has_its_request() {
             "POST /api/v1/sessions/s:release",
         ),
         (
+            &["registration", "rm", "7", "--yes", "--realm", "r"],
+            "DELETE /api/v1/realms/r/registrations/7",
+        ),
+        (
+            &["subscription", "rm", "7", "--yes"],
+            "DELETE /api/v1/realms/default/subscriptions/7",
+        ),
+        (
+            &["registration", "get", "7"],
+            "GET /api/v1/realms/default/registrations/7",
+        ),
+        (
+            &["subscription", "get", "7"],
+            "GET /api/v1/realms/default/subscriptions/7",
+        ),
+        (
             &["role", "rm", "shop", "--yes"],
             "DELETE /api/v1/roles/shop",
         ),
@@ -952,6 +976,15 @@ fn every_other_act_has_its_request() {
             "GET /api/v1/realms/default/addresses?prefix=a%2F&limit=500",
         ),
         (&["session", "ls"], "GET /api/v1/sessions?limit=500"),
+        (
+            &["registration", "ls", "--prefix", "a.", "--sort", "-calls"],
+            "GET /api/v1/registrations?sort=-calls&prefix=a.&limit=500",
+        ),
+        (
+            &["subscription", "ls", "--realm", "r"],
+            "GET /api/v1/subscriptions?realm=r&limit=500",
+        ),
+        (&["call", "ls"], "GET /api/v1/calls?limit=500"),
         (
             &["connection", "ls", "--principal", "token:x"],
             "GET /api/v1/connections?principal=token%3Ax&limit=500",

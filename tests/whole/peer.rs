@@ -244,7 +244,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
 }
 
 /// Opcode and payload of a whole frame of a server, which masks nothing.
-fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Bytes)> {
+pub(crate) fn take_frame(bytes: &mut BytesMut) -> Option<(u8, Bytes)> {
     let (first, length) = (*bytes.first()?, *bytes.get(1)?);
     let (head, length) = match length {
         126 => (

@@ -30,19 +30,19 @@ const BETWEEN_MS_MAX: u64 = 250;
 const LIFE_BYTES_MAX: usize = 8 * 1024;
 
 /// Where it happens, and what has happened.
-struct Place {
-    at: SocketAddr,
-    token: String,
+pub(crate) struct Place {
+    pub(crate) at: SocketAddr,
+    pub(crate) token: String,
     /// Whether it is to come to its end.
-    stops: AtomicBool,
-    publisher_cuts: AtomicU32,
-    subscriber_cuts: AtomicU32,
+    pub(crate) stops: AtomicBool,
+    pub(crate) publisher_cuts: AtomicU32,
+    pub(crate) subscriber_cuts: AtomicU32,
     /// Connections that are cut when it comes to its end: they would wait for ever.
     watched: Mutex<Vec<Weak<TcpStream>>>,
 }
 
 impl Place {
-    fn of(server: &Server) -> Place {
+    pub(crate) fn of(server: &Server) -> Place {
         Place {
             at: server.clients(),
             token: server.token(),
@@ -53,7 +53,7 @@ impl Place {
         }
     }
 
-    fn count(&self, gone: Gone, cuts: &AtomicU32) {
+    pub(crate) fn count(&self, gone: Gone, cuts: &AtomicU32) {
         match gone {
             Gone::Cut => {
                 cuts.fetch_add(1, Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Place {
     }
 
     /// Of a connection: until the end, once there is one.
-    fn life(&self, random: &mut StdRng) -> Life {
+    pub(crate) fn life(&self, random: &mut StdRng) -> Life {
         let mut life = Life::ENDLESS;
         if self.stops.load(Ordering::Relaxed) {
             return life;
@@ -78,12 +78,12 @@ impl Place {
     }
 
     /// Has the connection cut when it is over.
-    fn watch(&self, peer: &Peer) {
+    pub(crate) fn watch(&self, stream: Weak<TcpStream>) {
         let mut watched = self.watched.lock().expect("nobody panics with it");
-        watched.push(peer.stream());
         if self.stops.load(Ordering::Relaxed) {
-            cut(&peer.stream());
+            cut(&stream);
         }
+        watched.push(stream);
     }
 
     fn stop(&self) {
@@ -93,7 +93,7 @@ impl Place {
     }
 
     /// Kills the broker at random, so often, until clients of each kind were cut so often too.
-    fn rage(
+    pub(crate) fn rage(
         &self,
         server: &mut Server,
         random: &mut StdRng,
@@ -157,7 +157,7 @@ fn receive(peer: &mut Peer) -> Result<Packet, Gone> {
 }
 
 /// A source of its own for each.
-fn random_of(seed: u64, n: u64) -> StdRng {
+pub(crate) fn random_of(seed: u64, n: u64) -> StdRng {
     StdRng::seed_from_u64(seed.wrapping_add(n))
 }
 
@@ -169,7 +169,7 @@ fn random_over(random: &mut StdRng) -> Over {
 }
 
 /// With a checkpoint every moment: the broker comes back from its state store as often as from its log.
-fn start() -> Server {
+pub(crate) fn start() -> Server {
     Server::with(&[("RESTANTE_STORAGE_CHECKPOINT_INTERVAL", "100ms")])
 }
 
@@ -319,7 +319,7 @@ fn lead(payload: &str) -> String {
 }
 
 /// A thread for each.
-fn each<'a, T: Send + 'a, R: Send + 'a>(
+pub(crate) fn each<'a, T: Send + 'a, R: Send + 'a>(
     scope: &'a Scope<'a, '_>,
     them: Vec<T>,
     run: impl Fn(T) -> R + Copy + Send + 'a,
@@ -330,7 +330,7 @@ fn each<'a, T: Send + 'a, R: Send + 'a>(
 }
 
 /// What came of them all.
-fn all<R>(threads: Vec<ScopedJoinHandle<'_, R>>) -> Vec<R> {
+pub(crate) fn all<R>(threads: Vec<ScopedJoinHandle<'_, R>>) -> Vec<R> {
     let joined = threads.into_iter().map(ScopedJoinHandle::join);
     joined.map(|it| it.expect("it went well")).collect()
 }

@@ -10,6 +10,7 @@ pub(crate) mod documents;
 pub(crate) mod messages;
 pub(crate) mod queues;
 pub(crate) mod tokens;
+pub(crate) mod wamp;
 
 use crate::page::LIMIT_MAX;
 use crate::routes::{Param, ParamKind};

@@ -17,6 +17,9 @@ use restante_admin_api::queue::{
     MessageInfo, MessageState, Outcome, Paused, PublishRequest, QueueInfo, QueueSpec, Selection,
     SessionInfo, Why,
 };
+use restante_admin_api::wamp::{
+    CallInfo, NumberedWanted, RegistrationInfo, Shared, WampSubscriptionInfo,
+};
 use restante_admin_api::{
     Admin, Asked, AuditEntry, AuditQuery, AuthError, BoxFuture, Browsed, Caller, Changed, Check,
     ConfigEntry, Control, ControlError, Exported, Health, How, Invalid, Options, Overview, Peer,
@@ -68,6 +71,8 @@ pub(crate) struct State {
     pub(crate) messages: BTreeMap<u64, MessageInfo>,
     pub(crate) connections: Vec<ConnectionInfo>,
     pub(crate) sessions: Vec<SessionInfo>,
+    pub(crate) registrations: Vec<RegistrationInfo>,
+    pub(crate) subscriptions: Vec<WampSubscriptionInfo>,
     pub(crate) published: u64,
     pub(crate) issued: u64,
     pub(crate) level: String,
@@ -123,6 +128,12 @@ impl Fake {
             state.messages = (0..5).map(|offset| (offset, message(offset))).collect();
             state.connections = vec![connection("c1"), connection("c2")];
             state.sessions = vec![session("s1"), session("s2")];
+            state.registrations = vec![
+                registration(2, "app.add"),
+                registration(9, "app.sub"),
+                registration(10, "other"),
+            ];
+            state.subscriptions = vec![subscription(2, "app."), subscription(10, "other")];
         }
         fake
     }
@@ -380,7 +391,54 @@ fn session(id: &str) -> SessionInfo {
         subscriptions: 0,
         first_subscriptions: Vec::new(),
         incomplete: 0,
+        wamp: None,
     }
+}
+
+fn registration(id: u64, uri: &str) -> RegistrationInfo {
+    RegistrationInfo {
+        id,
+        realm: "default".into(),
+        uri: uri.into(),
+        how: "exact".into(),
+        invoke: "single".into(),
+        created_at: 5,
+        callees: 1,
+        sessions: vec!["s1".into()],
+        calls: 100 - id,
+    }
+}
+
+fn subscription(id: u64, uri: &str) -> WampSubscriptionInfo {
+    WampSubscriptionInfo {
+        id,
+        realm: "default".into(),
+        uri: uri.into(),
+        how: "prefix".into(),
+        created_at: 5,
+        subscribers: id,
+        sessions: vec!["s1".into()],
+    }
+}
+
+fn wamp_call(number: u64, procedure: &str) -> CallInfo {
+    CallInfo {
+        realm: "default".into(),
+        number,
+        procedure: procedure.into(),
+        caller: Some("s1".into()),
+        request: 1,
+        callee: None,
+        invocation: 1,
+    }
+}
+
+/// Those of `all`, which are in their order, that are wanted.
+fn numbered<T: Clone>(all: &[T], wanted: &NumberedWanted, number: impl Fn(&T) -> u64) -> Vec<T> {
+    let is_here = wanted.realm.as_ref().is_none_or(|it| it == "default");
+    let behind = wanted.after.as_ref().map_or(0, |(_, number)| *number);
+    let here = all.iter().filter(|it| is_here && number(it) > behind);
+    here.take(wanted.limit).cloned().collect()
 }
 
 fn consumer(name: &str, unsettled: u64) -> ConsumerInfo {
@@ -968,6 +1026,58 @@ impl Control for Fake {
             }
             Ok(gone(Some(json!(session))))
         })
+    }
+
+    fn registrations(&self, wanted: NumberedWanted) -> Asked<'_, Vec<RegistrationInfo>> {
+        self.ask(move |state| Ok(numbered(&state.registrations, &wanted, |it| it.id)))
+    }
+
+    fn registration(&self, _: String, id: u64) -> Asked<'_, RegistrationInfo> {
+        self.ask(move |state| {
+            let found = state.registrations.iter().find(|it| it.id == id);
+            found
+                .cloned()
+                .ok_or_else(|| ControlError::NotFound("registration".into()))
+        })
+    }
+
+    fn subscriptions(&self, wanted: NumberedWanted) -> Asked<'_, Vec<WampSubscriptionInfo>> {
+        self.ask(move |state| Ok(numbered(&state.subscriptions, &wanted, |it| it.id)))
+    }
+
+    fn subscription(&self, _: String, id: u64) -> Asked<'_, WampSubscriptionInfo> {
+        self.ask(move |state| {
+            let found = state.subscriptions.iter().find(|it| it.id == id);
+            found
+                .cloned()
+                .ok_or_else(|| ControlError::NotFound("subscription".into()))
+        })
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        caller: &'a Caller,
+        what: Shared,
+        _: String,
+        id: u64,
+        how: How,
+    ) -> Asked<'a, Changed<()>> {
+        self.change(caller, how, move |state| {
+            let n = state.registrations.len() + state.subscriptions.len();
+            match what {
+                Shared::Registration => state.registrations.retain(|it| it.id != id),
+                Shared::Subscription => state.subscriptions.retain(|it| it.id != id),
+            }
+            if state.registrations.len() + state.subscriptions.len() == n {
+                return missing("registration");
+            }
+            Ok(gone(Some(json!(id))))
+        })
+    }
+
+    fn calls(&self, wanted: NumberedWanted) -> Asked<'_, Vec<CallInfo>> {
+        let all = [wamp_call(9, "b"), wamp_call(10, "a")];
+        self.ask(move |_| Ok(numbered(&all, &wanted, |it| it.number)))
     }
 
     fn publish<'a>(

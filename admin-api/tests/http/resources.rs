@@ -458,6 +458,22 @@ async fn lists_are_sorted_and_filtered() {
         ("sessions?sort=-unsettled", "id", &["s1", "s2"]),
         ("sessions?connected=false", "id", &["s2"]),
         ("sessions?limit=1", "id", &["s1"]),
+        (
+            "registrations?sort=calls",
+            "uri",
+            &["other", "app.sub", "app.add"],
+        ),
+        ("registrations?limit=2", "uri", &["app.add", "app.sub"]),
+        (
+            "registrations?prefix=app.&sort=-uri",
+            "uri",
+            &["app.sub", "app.add"],
+        ),
+        ("registrations?realm=nope", "uri", &[]),
+        ("subscriptions?sort=-subscribers", "uri", &["other", "app."]),
+        ("subscriptions?prefix=other", "uri", &["other"]),
+        ("calls", "procedure", &["b", "a"]),
+        ("calls?sort=procedure", "procedure", &["a", "b"]),
         ("connections?prefix=app-c2", "id", &["c2"]),
         ("connections?principal=bob", "id", &[]),
         ("users?role=shop", "name", &["alice"]),
@@ -500,6 +516,46 @@ async fn lists_are_sorted_and_filtered() {
     ] {
         let answer = client.ask(&format!("GET /api/v1/{query}\n{READER}")).await;
         assert_eq!(answer.status, status, "{query}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_a_number_is_paged_in_its_order() {
+    let (_fake, _server, mut client) = start().await;
+    let (mut after, mut ids) = (String::new(), Vec::new());
+    loop {
+        let page = client
+            .ask(&format!(
+                "GET /api/v1/registrations?limit=1{after}\n{READER}"
+            ))
+            .await
+            .json();
+        ids.push(page["items"][0]["id"].as_u64().unwrap());
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    assert_eq!(ids, [2, 9, 10]);
+}
+
+#[tokio::test]
+async fn what_wamp_clients_share_is_taken_back() {
+    let (_fake, _server, mut client) = start().await;
+    for path in ["registrations/9", "subscriptions/10"] {
+        let path = format!("/api/v1/realms/default/{path}");
+        for (request, status) in [
+            (format!("GET {path}\n{READER}"), 200),
+            (format!("DELETE {path}\n{READER}"), 403),
+            (format!("DELETE {path}?dry_run=true\n{ADMIN}"), 204),
+            (format!("DELETE {path}\n{ADMIN}"), 204),
+            (format!("DELETE {path}\n{ADMIN}"), 404),
+            (format!("GET {path}\n{READER}"), 404),
+            (format!("GET {path}x\n{READER}"), 404),
+        ] {
+            let answer = client.ask(&request).await;
+            assert_eq!(answer.status, status, "{request}: {answer:?}");
+        }
     }
 }
 

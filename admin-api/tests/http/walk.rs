@@ -51,6 +51,8 @@ impl Operation {
             ("route", "copy"),
             ("session", "s1"),
             ("connection", "c1"),
+            ("registration", "2"),
+            ("subscription", "2"),
             ("file", "index.css"),
         ];
         let put = |path: String, (name, value)| path.replace(&format!("{{{name}}}"), value);

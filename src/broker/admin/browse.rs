@@ -85,7 +85,7 @@ fn slice(selected: &Selected, limit: usize, found: usize) -> usize {
 }
 
 impl Shared {
-    pub(super) async fn look(
+    pub(in crate::broker) async fn look(
         &self,
         id: restante_storage::QueueId,
         wanted: Wanted,
@@ -101,7 +101,7 @@ impl Shared {
     }
 
     /// The messages of one [group](groups), in its order; none for one that cannot be read, or is gone.
-    pub(super) async fn read(
+    pub(in crate::broker) async fn read(
         &self,
         queue: QueueId,
         sights: Vec<Sight>,

@@ -180,7 +180,7 @@ impl Broker {
             address.as_str(),
             Care::Kept,
         );
-        if takers.durable.is_empty() && takers.n_shed() == 0 {
+        if takers.have_no_durable() && takers.n_shed() == 0 {
             if !settings.create_on_send || address.space() != Space::Ordinary {
                 let why = "no durable queue takes messages for it";
                 return Err(AdminError::invalid("to", why));
@@ -534,7 +534,7 @@ impl Disposal<'_> {
     fn takers(&self, address: &str) -> Option<SmallVec<[QueueId; 4]>> {
         let routes = self.shared().routes.load();
         let takers = Takers::of(&routes, &self.handle.realm, address, Care::Kept);
-        (!takers.durable.is_empty() && !takers.is_full()).then_some(takers.durable)
+        (!takers.have_no_durable() && !takers.is_full()).then_some(takers.durable)
     }
 }
 

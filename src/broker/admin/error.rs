@@ -25,6 +25,12 @@ pub enum AdminError {
     /// There is no such connection.
     #[error("there is no connection {0}")]
     NoConnection(String),
+    /// WAMP clients have no such registration in the realm.
+    #[error("there is no registration {0}")]
+    NoRegistration(u64),
+    /// WAMP clients have no such subscription in the realm.
+    #[error("there is no subscription {0}")]
+    NoSubscription(u64),
     /// It is not, or no longer, as the caller believes.
     #[error("it has changed meanwhile")]
     Changed {
@@ -91,6 +97,8 @@ impl From<AdminError> for ControlError {
             }
             AdminError::NoSession(id) => ControlError::NotFound(format!("session {id}")),
             AdminError::NoConnection(id) => ControlError::NotFound(format!("connection {id}")),
+            AdminError::NoRegistration(id) => ControlError::NotFound(format!("registration {id}")),
+            AdminError::NoSubscription(id) => ControlError::NotFound(format!("subscription {id}")),
             AdminError::Changed { revision } => ControlError::Changed { revision },
             AdminError::InMemory(_) | AdminError::OfSession(_) => ControlError::Conflict(text),
             AdminError::Invalid { field, why } => ControlError::Invalid(vec![Invalid {

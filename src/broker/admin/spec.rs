@@ -42,6 +42,9 @@ pub(super) fn definition(
             ));
         }
     }
+    if spec.history {
+        no_consumers_policies(spec)?;
+    }
     let max_attempts = positive("max_attempts", spec.max_attempts.map(u64::from))?;
     Ok(DefineQueue {
         realm: realm.to_owned(),
@@ -52,8 +55,29 @@ pub(super) fn definition(
         max_messages: positive("max_messages", spec.max_messages)?,
         max_bytes: positive("max_bytes", spec.max_bytes)?,
         bindings,
+        history: spec.history,
         ..DefineQueue::default()
     })
+}
+
+/// What says what becomes of failed deliveries makes no sense where nothing is delivered. What a history kept for some alone must not
+/// go where others find it.
+fn no_consumers_policies(spec: &QueueSpec) -> Result<(), AdminError> {
+    let field = match spec {
+        QueueSpec {
+            dead_letter: Some(_),
+            ..
+        } => "dead_letter",
+        QueueSpec {
+            max_attempts: Some(_),
+            ..
+        } => "max_attempts",
+        _ => return Ok(()),
+    };
+    Err(AdminError::invalid(
+        field,
+        "a history has none: nobody consumes from it",
+    ))
 }
 
 impl Broker {
@@ -176,6 +200,7 @@ pub(super) fn spec(def: &DefineQueue) -> QueueSpec {
         max_attempts: (def.max_attempts > 0).then_some(def.max_attempts),
         dead_letter: def.dead_letter.clone(),
         bindings: Some(def.bindings.clone()),
+        history: def.history,
     }
 }
 

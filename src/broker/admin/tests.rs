@@ -230,6 +230,10 @@ async fn what_makes_no_sense_is_refused_before_the_log() {
         refused("q", |it| it.dead_letter = Some("d/#".into())).await,
         "dead_letter"
     );
+    let history = |it: &mut QueueSpec| (it.history, it.max_attempts) = (true, Some(1));
+    assert_eq!(refused("q", history).await, "max_attempts");
+    let history = |it: &mut QueueSpec| (it.history, it.dead_letter) = (true, Some("d".into()));
+    assert_eq!(refused("q", history).await, "dead_letter");
     assert_eq!(
         refused("q", |it| it.bindings = Some(vec!["a//b".into()])).await,
         "bindings"

@@ -110,6 +110,7 @@ impl Broker {
                 let heard = listening.remove(&place(outbox));
                 let (n_topics, filters) = heard.unwrap_or_default();
                 let card = &outbox.card;
+                let wamp = self.shared.wamp_session(card);
                 let is_mqtt = card.protocol == Protocol::Mqtt;
                 // An MQTT session has one listener for all that it subscribes to.
                 let n_listeners = if is_mqtt { n_topics.min(1) } else { n_topics };
@@ -127,9 +128,14 @@ impl Broker {
                     unsettled,
                     protocol: card.protocol.as_str().to_owned(),
                     client: card.client.as_deref().map(str::to_owned),
-                    subscriptions: if is_mqtt { n_topics } else { 0 },
+                    subscriptions: match &wamp {
+                        Some((_, n_subscriptions)) => *n_subscriptions,
+                        None if is_mqtt => n_topics,
+                        None => 0,
+                    },
                     first_subscriptions: filters,
                     incomplete: 0,
+                    wamp: wamp.map(|(info, _)| info),
                 });
             }
         }

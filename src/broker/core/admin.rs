@@ -99,6 +99,7 @@ impl Core {
             subscriptions: it.whole.subscriptions.len() as u64,
             first_subscriptions: subscriptions.take(SUBSCRIPTIONS_SHOWN).collect(),
             incomplete: (it.whole.received.len() + it.whole.releasing.len()) as u64,
+            wamp: None,
         }
     }
 
@@ -188,6 +189,10 @@ impl Core {
             ),
             Blocked::Empty => ("empty", "no messages wait".to_owned()),
             Blocked::Moving => ("moving", "messages are being delivered".to_owned()),
+            Blocked::History => (
+                "history",
+                "it keeps a history: what is in it is looked up, not consumed".to_owned(),
+            ),
             Blocked::Leaving => (
                 "moving",
                 "all that waits is on its way elsewhere: given up, deleted or moved".to_owned(),
@@ -225,7 +230,7 @@ impl Core {
         Some(Why {
             realm: handle.realm.to_string(),
             queue: handle.name.to_string(),
-            blocked: !matches!(code, "empty" | "moving" | "disk-full"),
+            blocked: !matches!(code, "empty" | "moving" | "history" | "disk-full"),
             code: code.to_owned(),
             text,
         })

@@ -1,5 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
+mod admin;
+
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::*;
@@ -482,4 +484,26 @@ async fn an_authorizer_is_asked_and_believed() {
         });
         assert_eq!(asks.told().await, WampTold::Authorized(expected));
     }
+}
+
+#[tokio::test]
+async fn who_may_no_longer_register_loses_its_registrations() {
+    let house = house();
+    let mut callee = Client::new(&house).await;
+    let kept = callee.register("com.kept").await;
+    let lost = callee.register("com.lost").await;
+    callee
+        .it
+        .lose_registrations(|_, filter| filter != "com/lost");
+    callee.it.flush();
+    let routers = house
+        .started
+        .broker
+        .shared
+        .routers
+        .get(DEFAULT_REALM)
+        .unwrap();
+    let left = |procedure: &str| routers.lock().router.registration_for(procedure);
+    assert_eq!(left("com.kept").map(|it| it.get()), Some(kept));
+    assert_eq!(left("com.lost"), None, "{lost}");
 }

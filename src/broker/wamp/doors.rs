@@ -110,7 +110,7 @@ impl Attachment {
     pub(super) fn is_taken(&self, address: &Address) -> bool {
         let routes = self.shared.routes.load();
         let takers = Takers::of(&routes, &self.realm, address.as_str(), Care::Kept);
-        !takers.is_empty()
+        takers.may_answer()
     }
 
     /// A call that somebody at another door may answer. Once the session has a queue for that, it becomes a message.

@@ -36,7 +36,7 @@ pub enum Queue {
     Get(Named),
     /// Make a queue
     #[command(
-        before_help = "Example:\n  restante queue add orders/eu --bind 'orders/eu/#' --max-attempts 5 --dead-letter dead/orders"
+        before_help = "Examples:\n  restante queue add orders/eu --bind 'orders/eu/#' --max-attempts 5 --dead-letter dead/orders\n  restante queue add prices/kept --history --bind 'prices/#' --max-messages 100000 --ttl 7d"
     )]
     Add(Set),
     /// Change limits and bindings of a queue; what waits in it stays
@@ -113,7 +113,7 @@ pub struct Set {
     /// How long a message may wait, as 30s, 5m, 2h or 7d; `none`: for ever
     #[arg(long, value_name = "TIME", value_parser = parse_millis)]
     ttl: Option<Maybe>,
-    /// The most messages that it holds, one more is refused as `full`; `none`: no limit
+    /// The most messages that it holds, one more is refused as `full` (of a history the oldest goes); `none`: no limit
     #[arg(long, value_name = "N", value_parser = parse_number)]
     max_messages: Option<Maybe>,
     /// The most bytes that it holds, as 64KiB or 1GiB; `none`: no limit
@@ -131,6 +131,15 @@ pub struct Set {
     /// Take only what is sent to its own name, as without --bind
     #[arg(long)]
     own_name: bool,
+    /// Whether it keeps a history for WAMP clients: nobody consumes from it, and when it has more than it may, the oldest messages go
+    #[arg(
+        long,
+        value_name = "YES",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        require_equals = true
+    )]
+    history: Option<bool>,
     #[command(flatten)]
     dry: Dry,
 }
@@ -149,6 +158,7 @@ impl Set {
             .set("dead_letter", self.dead_letter.map(address))
             .list("bindings", &self.bind)
             .set("bindings", self.own_name.then_some(Value::Null))
+            .set("history", self.history.map(Value::Bool))
     }
 }
 

@@ -15,9 +15,6 @@ mod idle;
 mod matching;
 mod offline;
 mod peer;
-mod pool;
-mod process;
-mod report;
 mod retained;
 
 use std::time::Duration;
@@ -26,10 +23,10 @@ use clap::{Args, ValueEnum};
 
 use super::super::time::parse_duration;
 use super::super::{Exit, Global};
+use super::pool::Pool;
+use super::row::{self, Row};
 use crate::cli::notice::progress_bar;
 use door::Door;
-use pool::Pool;
-use report::Row;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -129,7 +126,7 @@ pub(super) async fn run(args: Mqtt, global: &Global) -> anyhow::Result<Exit> {
         [] => Scenario::ALL.to_vec(),
         some => some.to_vec(),
     };
-    let mut door = Door::open(&args, global).await?;
+    let mut door = door::open(&args, global).await?;
     let pool = Pool::start(args.threads)?;
     let bar = progress_bar();
     let mut rows = Vec::new();
@@ -141,7 +138,7 @@ pub(super) async fn run(args: Mqtt, global: &Global) -> anyhow::Result<Exit> {
     if global.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
-        print!("{}", report::table(&rows));
+        print!("{}", row::table(&rows));
     }
     drop(pool);
     door.close()?;

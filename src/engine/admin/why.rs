@@ -4,12 +4,13 @@
 //! help if it were mended before:
 //!
 //! 1. nothing waits;
-//! 2. it is paused;
-//! 3. nobody consumes it;
-//! 4. all that waits is in consumers' hands, or else on its way back or elsewhere;
-//! 5. its consumers are away;
-//! 6. they have used up their credit;
-//! 7. the next message is on its way back from a consumer that is gone, and nothing overtakes it.
+//! 2. it keeps a history;
+//! 3. it is paused;
+//! 4. nobody consumes it;
+//! 5. all that waits is in consumers' hands, or else on its way back or elsewhere;
+//! 6. its consumers are away;
+//! 7. they have used up their credit;
+//! 8. the next message is on its way back from a consumer that is gone, and nothing overtakes it.
 
 use restante_storage::payload::Paused;
 use restante_storage::{Offset, QueueId};
@@ -24,6 +25,8 @@ pub enum Blocked {
     Moving,
     /// Nothing waits.
     Empty,
+    /// It keeps a history: nothing is to be delivered.
+    History,
     /// Somebody has paused it.
     Paused(Paused),
     /// Nobody consumes it.
@@ -48,6 +51,8 @@ impl Engine {
         let is_there = |id: &ConsumerId| self.consumers.get(id).is_some_and(|it| it.active);
         let early = if queue.n_messages == 0 {
             Blocked::Empty
+        } else if queue.is_history() {
+            Blocked::History
         } else if let Some(paused) = queue.def.as_ref().and_then(|def| def.paused.clone()) {
             Blocked::Paused(paused)
         } else if live.consumers.is_empty() {

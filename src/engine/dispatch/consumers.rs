@@ -2,7 +2,7 @@
 
 use restante_storage::{Offset, QueueId, SessionNo};
 
-use crate::engine::queue::NOBODY;
+use crate::engine::queue::{NOBODY, Queue};
 use crate::engine::{Engine, is_transient};
 use crate::refusal::Refusal;
 
@@ -58,8 +58,20 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::NoRoute`]: there is no such queue. [`Refusal::InUse`]: another consumer has it exclusively, or this
-    /// one wants to and is not alone.
+    /// one wants to and is not alone; or it keeps a history, from which nobody consumes.
     pub fn add_consumer(
+        &mut self,
+        queue: QueueId,
+        exclusive: bool,
+        session: Option<(SessionNo, String)>,
+    ) -> Result<ConsumerId, Refusal> {
+        if self.queues.get(&queue).is_some_and(Queue::is_history) {
+            return Err(Refusal::InUse);
+        }
+        self.place_consumer(queue, exclusive, session)
+    }
+
+    fn place_consumer(
         &mut self,
         queue: QueueId,
         exclusive: bool,
@@ -98,7 +110,7 @@ impl Engine {
         exclusive: bool,
         session: (SessionNo, String),
     ) {
-        if let Ok(id) = self.add_consumer(queue, exclusive, Some(session)) {
+        if let Ok(id) = self.place_consumer(queue, exclusive, Some(session)) {
             self.suspend_consumer(id);
         }
     }

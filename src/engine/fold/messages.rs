@@ -25,6 +25,8 @@ pub(super) struct Desk<'a> {
     listed: &'a mut Vec<QueueId>,
     /// Queues for the next dispatch.
     touched: &'a mut Vec<QueueId>,
+    /// Histories that have more than they may.
+    surplus: &'a mut Vec<QueueId>,
     replaying: bool,
 }
 
@@ -131,6 +133,7 @@ impl Engine {
             dropped: &mut self.dropped,
             listed: &mut self.dirty.queues,
             touched: &mut self.touched,
+            surplus: &mut self.surplus,
             replaying: self.past.is_replaying(),
         })
     }
@@ -147,6 +150,9 @@ impl Desk<'_> {
         }
         if !std::mem::replace(&mut live.touched, true) {
             self.touched.push(*id);
+        }
+        if self.queue.has_surplus() && !std::mem::replace(&mut self.queue.live.surplus, true) {
+            self.surplus.push(self.queue.id);
         }
     }
 
@@ -294,6 +300,7 @@ impl Desk<'_> {
         let dying = mark.dying.as_ref().map(|dying| dying.cause);
         let cause = match dying {
             Some(cause) => cause,
+            None if self.queue.has_surplus() => Cause::Surplus,
             None if self.queue.is_exhausted(failed) => Cause::MaxAttempts,
             None => Cause::Expired,
         };

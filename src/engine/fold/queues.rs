@@ -177,6 +177,7 @@ impl Engine {
             self.change_binding(lsn, id, change);
         }
         self.look_at_linger(id);
+        self.look_at_surplus(id);
         // It may have been paused until now.
         self.touch(id);
     }
@@ -193,6 +194,7 @@ impl Engine {
         let id = queue.id;
         self.with_ttl.remove(&id);
         self.idle.remove(&id);
+        self.surplus.retain(|other| *other != id);
         self.lost.retain(|(other, _)| *other != id);
         self.given_up.retain(|(other, _, _)| *other != id);
         self.moving.retain(|(other, _)| *other != id);

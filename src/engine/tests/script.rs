@@ -151,6 +151,7 @@ impl Script {
             def.ttl_ms = it.ttl_ms;
             def.max_attempts = it.max_attempts;
             def.dead_letter = it.dead_letter;
+            (def.history, def.max_messages) = (it.history, it.max_messages);
         });
         if self.rig.engine.queue(id).is_some() {
             self.queues.push(id);
@@ -165,6 +166,8 @@ impl Script {
         };
         def.max_attempts = self.dice.roll(3) as u32;
         def.dead_letter = self.dice.one_in(2).then(|| "dead".into());
+        def.history = self.dice.one_in(6);
+        def.max_messages = self.dice.roll(40);
     }
 
     fn delete(&mut self) {

@@ -357,8 +357,16 @@ impl<P: Port> Driver<P> {
             let session = &mut self.session;
             let peer_max = self.wire.peer_bytes_max().unwrap_or(usize::MAX);
             let written = self.wire.write(|room| session.poll_message(peer_max, room));
-            metrics::wamp_unwritten(&self.session.take_tally());
+            let tally = self.session.take_tally();
+            metrics::wamp_unwritten(&tally);
             written.map_err(End::Lost)?;
+            if tally.too_large + tally.unspeakable > 0 {
+                // Whoever waits for what the client cannot take is to hear so now.
+                if let Some(wish) = self.grant_all() {
+                    self.session.put_back(wish);
+                }
+                self.flush();
+            }
         }
         if self.session.closing().is_some() && !self.wire.is_blocked() {
             return Err(End::Over);

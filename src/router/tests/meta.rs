@@ -286,10 +286,24 @@ fn listings_have_pages() {
 fn calls_in_flight_are_listed() {
     let mut rig = realm();
     rig.call(3, 5, "a.x");
-    let rows = rig.router.calls(9);
+    let rows = rig.router.calls(None, 9);
     assert_eq!(rows.len(), 1);
     assert_eq!(
         (&*rows[0].procedure, rows[0].request, rows[0].invocation),
         ("a.x", 5, 1)
     );
+    let registration = |router: &crate::router::Router<_>| {
+        let rows = router.registrations(None, 9);
+        rows.into_iter().find(|it| it.n_calls > 0)
+    };
+    let found = registration(&rig.router).unwrap();
+    assert_eq!(found.n_calls, 1);
+    let callee = found.first_callees[0];
+    let held = rig.router.holdings(id(3));
+    assert_eq!((held.calls, held.invocations), (1, 0));
+    assert_eq!(rig.router.holdings(callee).invocations, 1);
+    assert!(rig.router.calls(Some(rows[0].number), 9).is_empty());
+    rig.error(callee.get(), 1, "x.why");
+    assert_eq!(registration(&rig.router), None);
+    assert_eq!(rig.router.holdings(id(3)).calls, 0);
 }

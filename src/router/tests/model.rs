@@ -295,7 +295,7 @@ impl Model {
             }
         }
         let router = &self.rig.router;
-        let waiting = router.calls(usize::MAX).into_iter();
+        let waiting = router.calls(None, usize::MAX).into_iter();
         let waiting: BTreeSet<_> = waiting
             .filter_map(|row| Some((row.caller?, row.request)))
             .collect();

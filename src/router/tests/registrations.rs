@@ -136,6 +136,32 @@ fn a_revoked_callee_is_told_if_it_understands() {
 }
 
 #[test]
+fn a_registration_is_taken_from_all_its_callees() {
+    let mut rig = Rig::of(&[1, 2, 3]);
+    let registration = rig.register(1, "a.b", shared(Invoke::First));
+    rig.register(2, "a.b", shared(Invoke::First));
+    rig.call(3, 1, "a.b");
+    rig.read();
+    let (registration, sink) = (RegistrationId::new(registration), &mut rig.sink);
+    let withdrawn = rig.router.withdraw_registration(registration, sink);
+    assert_eq!(withdrawn, Ok(()));
+    rig.expect(&[
+        "1 unregistered 1 wamp.error.unregistered",
+        "2 unregistered 1 wamp.error.unregistered",
+    ]);
+    let sink = &mut rig.sink;
+    let again = rig.router.withdraw_registration(registration, sink);
+    assert_eq!(again, Err(Refused::NoSuchRegistration));
+    // What is under way is answered all the same.
+    rig.yields(1, 1, "done");
+    assert_eq!(rig.read().len(), 1);
+    for session in [1, 2, 3] {
+        rig.leave(session);
+    }
+    rig.assert_empty();
+}
+
+#[test]
 fn events_come_in_their_order() {
     let mut rig = Rig::of(&[1, 2, 9]);
     rig.subscribe(9, "wamp.registration.", Match::Prefix);

@@ -178,6 +178,26 @@ fn a_revoked_subscriber_is_told_if_it_understands() {
 }
 
 #[test]
+fn a_subscription_is_taken_from_all_its_subscribers() {
+    let mut rig = Rig::of(&[1, 2]);
+    let subscription = SubscriptionId::new(rig.subscribe(1, "a.b", Exact));
+    rig.subscribe(2, "a.b", Exact);
+    let sink = &mut rig.sink;
+    let withdrawn = rig.router.withdraw_subscription(subscription, sink);
+    assert_eq!(withdrawn, Ok(()));
+    rig.expect(&[
+        "1 unsubscribed 1 wamp.error.unsubscribed",
+        "2 unsubscribed 1 wamp.error.unsubscribed",
+    ]);
+    let sink = &mut rig.sink;
+    let again = rig.router.withdraw_subscription(subscription, sink);
+    assert_eq!(again, Err(Refused::NoSuchSubscription));
+    rig.leave(1);
+    rig.leave(2);
+    rig.assert_empty();
+}
+
+#[test]
 fn a_kept_subscription_stays_without_subscribers() {
     let mut rig = Rig::of(&[1]);
     let kept = rig.router.keep_subscription("a.", Prefix, NOW).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! It can only narrow what rules allow. While it is asked, nothing else of the session is taken, so that order is kept; its answers are
 //! remembered for a while. Whoever answers it is not asked about, nor is who registers it, nor what concerns the router's own space: there
-//! rules alone decide.
+//! rules alone decide. But the events of a history are told to those only who are subscribed to it, and so were let in.
 //!
 //! The procedure gets `(session's details, URI, action, {match})`, where the action is `publish`, `subscribe`, `register` or `call`, and answers
 //! with a bool, or a dict with `allow` and, if that is not to be remembered, `cache: false`. Any other answer, an error, or none in
@@ -19,6 +19,7 @@ use super::rpc::RECEIVED;
 use super::{Session, Wish};
 use crate::broker::{Authorized, WampAsk};
 use crate::router::{Match, is_reserved};
+use crate::wamp::history::{GET_EVENTS, Wanted};
 
 /// How long the authorizer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -75,6 +76,9 @@ impl Session {
             self.authorizing.offers = Some(*request);
             return self.dispatch(now, message);
         }
+        if !self.authorizing.is_it && self.asks_for_others_history(&message) {
+            return self.deny(&message, NOT_SUBSCRIBED);
+        }
         let question = question(&message).filter(|_| !self.authorizing.is_it);
         let Some(question) = question else {
             return self.dispatch(now, message);
@@ -98,6 +102,24 @@ impl Session {
                 }));
             }
         }
+    }
+
+    /// Whether it is about a history that the client has not been let subscribe to. Which topic that is the session cannot know, so
+    /// that there is nothing to ask the authorizer about.
+    fn asks_for_others_history(&self, message: &Message) -> bool {
+        let Message::Call {
+            procedure, payload, ..
+        } = message
+        else {
+            return false;
+        };
+        if procedure != GET_EVENTS {
+            return false;
+        }
+        let (args, kwargs) = (payload.args(), payload.kwargs());
+        let read = args.and_then(|args| Ok(Wanted::read(&args, &kwargs?)));
+        // What is not read is refused where it is looked at.
+        matches!(read, Ok(Ok((subscription, _))) if !self.topics.has(subscription))
     }
 
     /// The authorizer has answered.
@@ -170,6 +192,10 @@ impl Session {
 const NOT_AUTHORIZED: (&str, &str) = (
     "wamp.error.not_authorized",
     "the realm's authorizer does not allow that",
+);
+const NOT_SUBSCRIBED: (&str, &str) = (
+    "wamp.error.not_authorized",
+    "with an authorizer in the realm, a history is told to subscribers only",
 );
 const FAILED: (&str, &str) = (
     "wamp.error.authorization_failed",

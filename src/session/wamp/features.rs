@@ -9,6 +9,7 @@ use crate::router::{CalleeFeatures, CallerFeatures, Features, SubscriberFeatures
 
 /// What we announce as a broker.
 const BROKER: &[&str] = &[
+    "event_history",
     "event_retention",
     "pattern_based_subscription",
     "payload_passthru_mode",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, write_event};
 
+use super::publish::code;
 use super::wish::Tally;
 
 /// Room that an idle session may keep.
@@ -67,6 +68,24 @@ impl Output {
         self.queue.push_back(Out::Event { subscription, tail });
     }
 
+    /// Takes back what waits of a call's answers; whether the last of them is among it.
+    pub(super) fn take_back(&mut self, request: u64) -> bool {
+        let (mut is_over, mut n_bytes) = (false, 0);
+        self.queue.retain(|out| {
+            let Out::Message(message) = out else {
+                return true;
+            };
+            let Some(is_last) = answers(message, request) else {
+                return true;
+            };
+            is_over |= is_last;
+            n_bytes += weight(message);
+            false
+        });
+        self.n_bytes = self.n_bytes.saturating_sub(n_bytes);
+        is_over
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -118,6 +137,21 @@ impl Output {
             self.queue.shrink_to(IDLE_CAPACITY);
         }
         None
+    }
+}
+
+/// Whether a message is the last answer to that call; none: it is no answer to it.
+fn answers(message: &Message, call: u64) -> Option<bool> {
+    match message {
+        Message::Result {
+            request, details, ..
+        } if *request == call => Some(details.get("progress").is_none()),
+        Message::Error {
+            request_type: code::CALL,
+            request,
+            ..
+        } if *request == call => Some(true),
+        _ => None,
     }
 }
 

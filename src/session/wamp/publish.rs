@@ -25,7 +25,6 @@ pub(super) mod code {
     pub(in crate::session::wamp) const SUBSCRIBE: u16 = 32;
     pub(in crate::session::wamp) const UNSUBSCRIBE: u16 = 34;
     pub(in crate::session::wamp) const CALL: u16 = 48;
-    pub(in crate::session::wamp) const CANCEL: u16 = 49;
     pub(in crate::session::wamp) const REGISTER: u16 = 64;
     pub(in crate::session::wamp) const INVOCATION: u16 = 68;
     pub(in crate::session::wamp) const YIELD: u16 = 70;

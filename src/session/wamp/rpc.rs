@@ -81,12 +81,14 @@ impl Session {
         procedure: String,
         payload: Payload,
     ) {
-        let turn = self.requests.turn(request, self.settings.sequential_ids);
+        let strict = self.settings.sequential_ids;
+        let turn = self.requests.turn(request, strict);
         if turn == Turn::Wrong {
             let why = format!("request id {request} is ahead of its turn: ids ascend by one");
             return self.violate(&why);
         }
-        let continues_only = turn == Turn::Old;
+        // Where ids need not ascend, an old one says nothing.
+        let continues_only = strict && turn == Turn::Old;
         let read = call_options(options);
         let is_uri = self.is_uri(&procedure, Match::Exact);
         let address = is_uri.then(|| uri::to_address(&procedure)).flatten();
@@ -157,18 +159,10 @@ impl Session {
     }
 
     pub(super) fn cancel(&mut self, request: u64, options: &Dict) {
-        let mode = match options.text("mode") {
-            Ok(None) => Some(CancelMode::default()),
-            Ok(Some(name)) => CancelMode::named(name),
-            Err(_) => None,
-        };
-        match mode {
-            Some(mode) => self.ask(WampAsk::Cancel { request, mode }),
-            None => {
-                let why = "mode should be skip, kill or killnowait";
-                self.refuse(code::CANCEL, request, "wamp.error.invalid_argument", why);
-            }
-        }
+        // Whatever mode it names: the call is not wanted any more. No ERROR is specified for CANCEL, and clients take none.
+        let named = options.text("mode").ok().flatten();
+        let mode = named.and_then(CancelMode::named).unwrap_or_default();
+        self.ask(WampAsk::Cancel { request, mode });
     }
 
     pub(super) fn register(&mut self, request: u64, options: &Dict, procedure: String) {
@@ -293,7 +287,12 @@ impl Session {
                 request,
                 uri,
                 message,
-            } => self.refuse(request_type, request, uri, &message),
+            } => {
+                if request_type == code::SUBSCRIBE {
+                    self.topics.is_refused(request);
+                }
+                self.refuse(request_type, request, uri, &message);
+            }
             WampTold::Result { request, payload } => self.output.message(Message::Result {
                 request,
                 details: Dict::new(),
@@ -383,6 +382,9 @@ impl Session {
     }
 
     fn result(&mut self, now: Instant, it: CallResult<Payload>) {
+        if self.is_cut_off(it.request, !it.progress) {
+            return;
+        }
         if it.progress {
             self.timers.restart(now, it.request);
         } else {
@@ -402,6 +404,9 @@ impl Session {
 
     fn call_error(&mut self, it: CallError<Payload>) {
         self.timers.stop(it.request);
+        if self.is_cut_off(it.request, true) {
+            return;
+        }
         let mut details = Dict::new();
         tell_ppt(&mut details, it.ppt.as_ref());
         let payload = match (it.payload, it.message) {
@@ -433,6 +438,29 @@ impl Session {
         });
     }
 
+    /// The caller hears of a call no more, of which the last word is still to come.
+    fn cut_off(&mut self, request: u64) {
+        if !self.output.take_back(request) {
+            self.cut_off.insert(request);
+            let mode = CancelMode::KillNoWait;
+            self.ask(WampAsk::Cancel { request, mode });
+        }
+    }
+
+    /// Whether the caller has had the last word of that call already. If this is the router's last one, there is no more of it.
+    fn is_cut_off(&mut self, request: u64, is_last: bool) -> bool {
+        match is_last {
+            true => {
+                let was = self.cut_off.remove(&request);
+                if was {
+                    self.timers.stop(request);
+                }
+                was
+            }
+            false => self.cut_off.contains(&request),
+        }
+    }
+
     /// A message could not be written: too large for the client, or nothing that its serializer has words for.
     pub(super) fn see_to(&mut self, unwritten: Unwritten) {
         let (uri, why) = match &unwritten.why {
@@ -457,8 +485,7 @@ impl Session {
             } => {
                 // Of a piece the caller hears nothing but that: the call is over.
                 if details.get("progress").is_some() {
-                    let mode = CancelMode::KillNoWait;
-                    self.ask(WampAsk::Cancel { request, mode });
+                    self.cut_off(request);
                 }
                 self.refuse(code::CALL, request, uri, &why);
             }

@@ -7,7 +7,7 @@
 //! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation". Durable
 //! subscriptions are our own (`x_durable`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use restante_proto::mbws::Ranges;
@@ -30,9 +30,9 @@ pub(super) struct Topics {
     by_id: FxHashMap<u64, Topic>,
     /// By request: what the router was asked for.
     asked: FxHashMap<u64, Asked>,
-    /// Deliveries of durable subscriptions that the client has and has not acknowledged: by publication, subscription and
-    /// offset.
-    unacknowledged: BTreeMap<(u64, u64), u64>,
+    /// Deliveries of durable subscriptions that the client has and has not acknowledged: publication, subscription and offset. Two
+    /// messages of other doors that were given the same id are one publication here, with an offset each.
+    unacknowledged: BTreeSet<(u64, u64, u64)>,
 }
 
 /// A subscription.
@@ -59,6 +59,8 @@ enum State {
 /// What a durable subscription may have out.
 #[derive(Debug)]
 pub(super) struct Durable {
+    /// The queue's name.
+    queue: String,
     pub(super) granted: u64,
     window: u64,
 }
@@ -71,6 +73,11 @@ struct Asked {
 }
 
 impl Topics {
+    /// Whether the client has subscribed to that.
+    pub(super) fn has(&self, subscription: u64) -> bool {
+        self.by_id.contains_key(&subscription)
+    }
+
     /// The subscription that a delivery is for.
     pub(super) fn of_consumer(&self, consumer: &str) -> Option<(u64, &Topic)> {
         let id = consumer.parse().ok()?;
@@ -81,7 +88,33 @@ impl Topics {
     /// A delivery of a durable subscription went out.
     pub(super) fn is_out(&mut self, publication: u64, subscription: u64, offset: u64) {
         self.unacknowledged
-            .insert((publication, subscription), offset);
+            .insert((publication, subscription, offset));
+    }
+
+    /// The router does not give that subscription an id.
+    pub(super) fn is_refused(&mut self, request: u64) {
+        self.asked.remove(&request);
+    }
+
+    /// The client has none of that subscription's events any more.
+    fn forget_events(&mut self, subscription: u64) {
+        self.unacknowledged.retain(|(_, of, _)| *of != subscription);
+    }
+
+    /// Takes out what is out of a publication, once for each subscription: subscription and offset.
+    fn take_events(&mut self, publication: u64) -> Vec<(u64, u64)> {
+        let mut taken: Vec<(u64, u64)> = Vec::new();
+        let all = (publication, 0, 0)..=(publication, u64::MAX, u64::MAX);
+        for (_, subscription, offset) in self.unacknowledged.range(all) {
+            if taken.last().is_none_or(|(last, _)| last != subscription) {
+                taken.push((*subscription, *offset));
+            }
+        }
+        for (subscription, offset) in &taken {
+            self.unacknowledged
+                .remove(&(publication, *subscription, *offset));
+        }
+        taken
     }
 }
 
@@ -132,6 +165,12 @@ impl Session {
             return;
         };
         if let Some(known) = self.topics.by_id.get_mut(&subscription) {
+            let queue = known.durable.as_ref().map(|it| &*it.queue);
+            if queue != asked.options.durable.as_deref() {
+                let uri = "wamp.error.option_not_allowed";
+                let why = "this session has subscribed to that already, with another x_durable, or without";
+                return self.refuse(code::SUBSCRIBE, request, uri, why);
+            }
             match known.state {
                 State::Begun => self.output.message(Message::Subscribed {
                     request,
@@ -147,10 +186,11 @@ impl Session {
         }
         let consumer: Arc<str> = subscription.to_string().into();
         let is_meta = is_reserved(&asked.uri);
-        let durable = asked.options.durable.as_ref().map(|_| {
+        let durable = asked.options.durable.as_ref().map(|queue| {
             let most = self.settings.unacknowledged_max.max(1);
             let window = asked.options.window.unwrap_or(most).clamp(1, most);
             Durable {
+                queue: queue.clone(),
                 granted: window,
                 window,
             }
@@ -255,9 +295,7 @@ impl Session {
         let Some(topic) = self.topics.by_id.remove(&subscription) else {
             return;
         };
-        self.topics
-            .unacknowledged
-            .retain(|(_, of), _| *of != subscription);
+        self.topics.forget_events(subscription);
         self.wishes
             .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
         if is_reserved(&topic.uri) {
@@ -286,9 +324,7 @@ impl Session {
             self.tell_revoked(subscription, uri);
         }
         self.topics.by_id.remove(&subscription);
-        self.topics
-            .unacknowledged
-            .retain(|(_, of), _| *of != subscription);
+        self.topics.forget_events(subscription);
         self.wishes
             .push_back(Wish::Ask(Box::new(WampAsk::Unsubscribe { subscription })));
     }
@@ -302,16 +338,7 @@ impl Session {
     pub(super) fn acknowledge(&mut self, publications: &[u64], request: Option<u64>) -> bool {
         let mut settles: BTreeMap<u64, Ranges> = BTreeMap::new();
         for publication in publications {
-            let out: Vec<(u64, u64)> = self
-                .topics
-                .unacknowledged
-                .range((*publication, 0)..=(*publication, u64::MAX))
-                .map(|((_, subscription), offset)| (*subscription, *offset))
-                .collect();
-            for (subscription, offset) in out {
-                self.topics
-                    .unacknowledged
-                    .remove(&(*publication, subscription));
+            for (subscription, offset) in self.topics.take_events(*publication) {
                 settles
                     .entry(subscription)
                     .or_insert_with(Ranges::new)

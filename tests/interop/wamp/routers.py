@@ -42,6 +42,7 @@ class Restante(Broker):
 
     def prepare(self):
         """Roles, rules and users."""
+        self.command("queue", "add", "kept", "--history", "--bind", f"{HISTORY}#")
         for role in ROLES:
             self.command("role", "add", role)
         for role in ("testing", "other"):

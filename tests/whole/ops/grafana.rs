@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::{at, documented_metrics, metrics_in, read};
 
 const SOURCE: &str = "${datasource}";
-const ROWS: [&str; 7] = [
+const ROWS: [&str; 8] = [
     "Overview",
     "Publish and confirm",
     "Queues",
     "Log and disk",
     "Sessions and connections",
+    "WAMP",
     "Access and refusals",
     "Process",
 ];

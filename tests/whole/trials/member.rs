@@ -44,7 +44,7 @@ impl Member {
     /// Dies of old age after so many messages.
     fn live(&mut self, place: &Place, life: Life, n_messages: u32) -> Result<(), Gone> {
         let (mut peer, mut came) = self.attach(place, life)?;
-        place.watch(&peer);
+        place.watch(peer.stream());
         for _ in 0..n_messages {
             let publish = self.next(&mut peer, &mut came)?;
             if self.random.random_bool(0.7) {

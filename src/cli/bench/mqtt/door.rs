@@ -1,14 +1,12 @@
 //! The broker that is measured, as its MQTT clients see it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::Context;
 use restante_proto::mqtt::{Secret, Str, Version};
 
-use super::super::target::{Start, Target};
+use super::super::door;
 use super::Mqtt;
-use super::process::Process;
 use crate::cli::access::credentials;
 use crate::cli::{Global, UsageError};
 use crate::client::Credentials;
@@ -22,81 +20,24 @@ pub(super) struct Entrance {
     pub(super) password: Option<Secret>,
 }
 
-/// A broker, and how to get in.
-pub(super) struct Door {
-    pub(super) entrance: Arc<Entrance>,
-    /// Its process, if it is known.
-    pub(super) process: Option<Process>,
-    own: Option<Target>,
-}
+/// A broker, as its MQTT clients see it.
+pub(super) type Door = door::Door<Entrance>;
 
-impl Door {
-    /// Starts a broker, or takes the one named.
-    ///
-    /// # Errors
-    /// It does not start, or its URL says nothing.
-    pub(super) async fn open(args: &Mqtt, global: &Global) -> anyhow::Result<Door> {
-        let version = if args.v3 { Version::V311 } else { Version::V5 };
-        if let Some(url) = &global.url {
-            let address = address_of(url).await?;
-            return Ok(Door {
-                entrance: Arc::new(entrance(address, version, credentials(global)?)?),
-                process: args.pid.map(Process::new),
-                own: None,
-            });
-        }
-        let start = Start {
-            pid: None,
-            durable_sessions: false,
-            settings: settings(args),
-        };
-        let own = Target::start(start, global).await?;
-        let address = own.address().context("a broker of our own has a port")?;
-        let shown = own.options().credentials.clone();
-        Ok(Door {
-            entrance: Arc::new(entrance(address, version, shown)?),
-            process: own.pid.map(Process::new),
-            own: Some(own),
-        })
+/// Starts a broker, or takes the one named.
+///
+/// # Errors
+/// It does not start, or its URL says nothing.
+pub(super) async fn open(args: &Mqtt, global: &Global) -> anyhow::Result<Door> {
+    let version = if args.v3 { Version::V311 } else { Version::V5 };
+    if let Some(url) = &global.url {
+        let address = address_of(url).await?;
+        let entrance = entrance(address, version, credentials(global)?)?;
+        return Ok(Door::of(entrance, args.pid));
     }
-
-    /// Kills a broker of our own and starts it again on the same folder; false: it is not ours.
-    ///
-    /// # Errors
-    /// It does not start again.
-    pub(super) async fn kill(&mut self) -> anyhow::Result<bool> {
-        let Some(own) = &mut self.own else {
-            return Ok(false);
-        };
-        own.kill().await?;
-        self.process = own.pid.map(Process::new);
-        Ok(true)
-    }
-
-    /// Processor time that the broker has used, if its process is known.
-    ///
-    /// # Errors
-    /// It is gone.
-    pub(super) fn cpu_seconds(&self) -> anyhow::Result<Option<f64>> {
-        self.process.map(Process::cpu_seconds).transpose()
-    }
-
-    /// What it has used since.
-    ///
-    /// # Errors
-    /// It is gone.
-    pub(super) fn cpu_since(&self, before: Option<f64>) -> anyhow::Result<Option<f64>> {
-        let now = self.cpu_seconds()?;
-        Ok(now.zip(before).map(|(now, before)| now - before))
-    }
-
-    /// Ends a broker of our own.
-    ///
-    /// # Errors
-    /// It had ended before.
-    pub(super) fn close(self) -> anyhow::Result<()> {
-        self.own.map_or(Ok(()), Target::stop)
-    }
+    let own = door::start(settings(args), global).await?;
+    let address = own.address().context("a broker of our own has a port")?;
+    let shown = own.options().credentials.clone();
+    Ok(Door::of_own(entrance(address, version, shown)?, own))
 }
 
 /// Limits of a broker of our own that are beyond what is measured.
@@ -121,21 +62,7 @@ fn settings(args: &Mqtt) -> Vec<(&'static str, String)> {
 async fn address_of(url: &str) -> anyhow::Result<SocketAddr> {
     let refused = || UsageError(format!("`{url}` is not like mqtt://127.0.0.1:1883"));
     let rest = url.strip_prefix("mqtt://").ok_or_else(refused)?;
-    let host = rest.trim_end_matches('/');
-    let host = if host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.ends_with(']'))
-    {
-        host.to_owned()
-    } else {
-        format!("{host}:1883")
-    };
-    let mut found = tokio::net::lookup_host(&host)
-        .await
-        .with_context(|| format!("cannot find {host}"))?;
-    found
-        .next()
-        .with_context(|| format!("{host} has no address"))
+    door::resolve(rest.trim_end_matches('/'), 1883).await
 }
 
 fn entrance(address: SocketAddr, version: Version, shown: Credentials) -> anyhow::Result<Entrance> {

@@ -4,31 +4,20 @@
 //! on while the slowest is not further behind than its window. What is not there after a while is lost, and not waited for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use restante_proto::mqtt::{Packet, PacketId, Qos};
-use tokio::sync::{Notify, watch};
 
+use super::super::pace::Pace;
+use super::super::pool::{Meter, Pool, Times};
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::Door;
 use super::flow::{Task, plain};
 use super::peer::{Peer, Template, Wish, stamp_of};
-use super::pool::{Meter, Pool, Times};
-use super::report::Row;
 
-/// What has not come by then is lost.
-const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Every so many subscribers times what it gets.
 const TIMED: usize = 50;
-
-/// How far the subscribers are, all together.
-struct Pace {
-    /// Rung when there are as many deliveries.
-    wanted: AtomicU64,
-    bell: Notify,
-    over: watch::Sender<bool>,
-}
 
 /// One publisher, many subscribers.
 ///
@@ -36,11 +25,7 @@ struct Pace {
 /// A client that ended.
 pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Result<Row> {
     let meter = Meter::new();
-    let pace = Arc::new(Pace {
-        wanted: AtomicU64::new(u64::MAX),
-        bell: Notify::new(),
-        over: watch::Sender::new(false),
-    });
+    let pace = Pace::new();
     let run = std::process::id();
     let topic = format!("bench/{run}/all");
     let mut subscribers: Vec<Task<()>> = Vec::new();
@@ -68,11 +53,11 @@ pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Re
         .await?;
     meter.stop();
     let n_lost = publisher.await??;
-    pace.over.send_replace(true);
+    pace.end();
     for subscriber in subscribers {
         subscriber.await??;
     }
-    let mut row = Row::new("fanout", args).counted(&counted);
+    let mut row = Row::new("fanout", args.size).counted(&counted);
     row.publishers = Some(1);
     row.subscribers = Some(args.subscribers);
     row.window = Some(args.window);
@@ -92,7 +77,6 @@ async fn publish(
     let stop = meter.stopped();
     let (mut n_sent, mut n_lost) = (0, 0);
     loop {
-        // Half of the window at least, so that a write has many of them.
         let there = meter.delivered.load(Ordering::Relaxed) + n_lost;
         let ahead = n_sent - there / n_subscribers;
         let burst = if *stop.borrow() {
@@ -108,6 +92,7 @@ async fn publish(
         peer.flush().await?;
         meter.published.fetch_add(burst, Ordering::Relaxed);
         let all = n_sent * n_subscribers;
+        // Half of the window at least, so that a write has many of them.
         let wanted = if burst == 0 && *stop.borrow() {
             all
         } else {
@@ -123,31 +108,13 @@ async fn publish(
     }
 }
 
-impl Pace {
-    /// Waits for so many deliveries; false: they do not come.
-    async fn reaches(&self, meter: &Meter, wanted: u64) -> bool {
-        self.wanted.store(wanted, Ordering::Relaxed);
-        let mut before = meter.delivered.load(Ordering::Relaxed);
-        while before < wanted {
-            let rung = self.bell.notified();
-            let late = tokio::time::timeout(LOST_AFTER, rung).await.is_err();
-            let now = meter.delivered.load(Ordering::Relaxed);
-            if late && now == before {
-                return false;
-            }
-            before = now;
-        }
-        true
-    }
-}
-
 async fn take(
     mut peer: Peer,
     meter: Arc<Meter>,
     pace: Arc<Pace>,
     timed: bool,
 ) -> anyhow::Result<()> {
-    let mut over = pace.over.subscribe();
+    let mut over = pace.ended();
     let mut times = timed.then(Times::new);
     loop {
         tokio::select! {
@@ -165,11 +132,7 @@ async fn take(
                 }
             }
         }
-        let before = meter.delivered.fetch_add(n, Ordering::Relaxed);
-        let wanted = pace.wanted.load(Ordering::Relaxed);
-        if before < wanted && before + n >= wanted {
-            pace.bell.notify_one();
-        }
+        pace.came(&meter, n);
     }
     if let Some(times) = &times {
         meter.add(times);

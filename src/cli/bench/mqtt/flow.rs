@@ -10,14 +10,11 @@ use restante_proto::mqtt::{Connack, Packet, PacketId, Publish, Qos};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::pool::{Meter, Pool, Times, quiet};
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::{Door, Entrance};
 use super::peer::{Peer, Template, Wish, stamp_of};
-use super::pool::{Meter, Pool, Times};
-use super::report::Row;
-
-/// After the load, for what is still under way.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// A task of a client.
 pub(super) type Task<T> = JoinHandle<anyhow::Result<T>>;
@@ -78,7 +75,7 @@ pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Re
     for number in 0..n {
         Peer::forget(&door.entrance, &name(number)).await?;
     }
-    let mut row = Row::new("qos1", args).counted(&counted);
+    let mut row = Row::new("qos1", args.size).counted(&counted);
     row.publishers = Some(args.clients);
     row.subscribers = Some(args.clients);
     row.window = Some(args.window);
@@ -200,13 +197,6 @@ pub(super) async fn take(mut peer: Peer, meter: Arc<Meter>, timed: bool) -> anyh
     meter.add(&times);
     peer.leave().await?;
     Ok(n_all)
-}
-
-/// Over when the load has stopped, and nothing was to be heard for a while since.
-async fn quiet(stop: &mut tokio::sync::watch::Receiver<bool>) {
-    // The meter is there as long as its clients are.
-    drop(stop.wait_for(|stop| *stop).await);
-    tokio::time::sleep(QUIET).await;
 }
 
 /// As its QoS wants it.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::pool::Pool;
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::Door;
 use super::peer::{Peer, Wish};
-use super::pool::Pool;
-use super::report::Row;
 
 /// For what opening them took to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Re
     }
     tokio::time::sleep(SETTLE.max(args.seconds)).await;
     let after = resident()?;
-    let mut row = Row::new("idle", args);
+    let mut row = Row::new("idle", args.size);
     row.size = None;
     row.connections = Some(peers.len() as u64);
     row.rss_kib = after;

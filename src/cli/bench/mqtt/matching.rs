@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use restante_proto::mqtt::Qos;
 
+use super::super::pool::{Meter, Pool};
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::Door;
 use super::flow::{Load, Task, granted, plain, publish, take};
 use super::peer::{Peer, Template, Wish};
-use super::pool::{Meter, Pool};
-use super::report::Row;
 
 /// Subscriptions of one session: what a broker of ours grants.
 const EACH: u32 = 1000;
@@ -97,7 +97,7 @@ async fn publishing(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Result<Row
     meter.stop();
     publisher.await??;
     subscriber.await??;
-    let mut row = Row::new("match", args).counted(&counted);
+    let mut row = Row::new("match", args.size).counted(&counted);
     row.publishers = Some(1);
     row.subscribers = Some(1);
     row.window = Some(args.window);

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use restante_proto::mqtt::{Packet, Qos};
 
+use super::super::pool::{Counted, Meter, Pool};
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::Door;
 use super::flow::{Load, acknowledge, granted, publish};
 use super::peer::{Peer, Template, Wish, stamp_of};
-use super::pool::{Counted, Meter, Pool};
-use super::report::Row;
 
 /// The client that was away: the same in every run, for the halves may be two runs.
 const CLIENT: &str = "bench-offline";
@@ -63,7 +63,7 @@ pub(super) async fn fill(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Resul
         seconds: begun.elapsed().as_secs_f64(),
         cpu_seconds: door.cpu_since(cpu)?,
     };
-    let mut row = Row::new("fill", args).counted(&counted);
+    let mut row = Row::new("fill", args.size).counted(&counted);
     row.messages = Some(n_messages);
     row.window = Some(args.window);
     Ok(row)
@@ -108,7 +108,7 @@ pub(super) async fn drain(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Resu
         cpu_seconds: door.cpu_since(cpu)?,
     };
     Peer::forget(&door.entrance, CLIENT).await?;
-    let mut row = Row::new("drain", args).counted(&counted);
+    let mut row = Row::new("drain", args.size).counted(&counted);
     row.messages = Some(n_messages);
     row.missing = Some(seen.n_missing);
     row.twice = Some(seen.n_twice);

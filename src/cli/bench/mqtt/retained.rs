@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use restante_proto::mqtt::{Packet, PacketId, Qos};
 
+use super::super::pool::{Counted, Meter, Pool};
+use super::super::row::Row;
 use super::Mqtt;
 use super::door::Door;
 use super::flow::{Load, granted, plain, publish, take};
 use super::peer::{Peer, Template, Wish};
-use super::pool::{Counted, Meter, Pool};
-use super::report::Row;
 
 const MESSAGES: u64 = 1_000_000;
 /// Nothing more comes.
@@ -38,7 +38,7 @@ pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Re
     .await?;
     let all = look(door, pool, "bench/retained/#", n_messages);
     let (beside, (n_found, lasted)) = probed(door, pool, args, all).await?;
-    let mut exact = Row::new("retained: one", args);
+    let mut exact = Row::new("retained: one", args.size);
     exact.messages = Some(1);
     exact.p50_ms = Some(one.as_secs_f64() * 1e3);
     let counted = Counted {
@@ -47,13 +47,13 @@ pub(super) async fn measure(door: &Door, pool: &Pool, args: &Mqtt) -> anyhow::Re
         seconds: lasted.as_secs_f64(),
         cpu_seconds: None,
     };
-    let mut every = Row::new("retained: all", args).counted(&counted);
+    let mut every = Row::new("retained: all", args.size).counted(&counted);
     every.messages = Some(n_messages);
     every.missing = Some(n_messages.saturating_sub(n_found));
     every.rss_kib = door.process.map(|it| it.resident_kib()).transpose()?;
-    let mut quiet = Row::new("another alone", args);
+    let mut quiet = Row::new("another alone", args.size);
     quiet.times(&alone);
-    let mut busy = Row::new("another beside", args);
+    let mut busy = Row::new("another beside", args.size);
     busy.times(&beside);
     Ok(vec![kept, exact, every, quiet, busy])
 }
@@ -106,7 +106,7 @@ async fn keep(door: &Door, pool: &Pool, args: &Mqtt, n_messages: u64) -> anyhow:
         cpu_seconds: door.cpu_since(cpu)?,
     };
     let after = resident()?;
-    let mut row = Row::new("retained", args).counted(&counted);
+    let mut row = Row::new("retained", args.size).counted(&counted);
     row.window = Some(args.window);
     row.messages = Some(n_messages);
     row.rss_kib = after;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use restante_proto::wamp::{Dict, Message, Payload};
+use restante_proto::wamp::{Dict, Message, Payload, Serializer};
 
 use super::rig::{Rig, error, publish, settings};
 use crate::broker::{Authorized, WampAsk, WampTold};
@@ -73,6 +73,41 @@ fn what_it_denies_is_refused() {
         Some((48, 3, "wamp.error.authorization_failed"))
     );
     assert!(rig.session.wants_messages());
+}
+
+#[test]
+fn a_history_is_told_to_whom_it_has_let_subscribe() {
+    let mut rig = rig();
+    let get = |request| {
+        let args = [5.into()];
+        Message::Call {
+            request,
+            options: Dict::new(),
+            procedure: "wamp.subscription.get_events".to_owned(),
+            payload: Payload::from_values(Serializer::Json, &args, &Dict::new()).unwrap(),
+        }
+    };
+    rig.client(get(1));
+    assert_eq!(
+        error(&rig.take_said()[0]),
+        Some((48, 1, "wamp.error.not_authorized"))
+    );
+    rig.client(Message::Subscribe {
+        request: 2,
+        options: Dict::new(),
+        topic: "a".to_owned(),
+    });
+    rig.told(says(true));
+    rig.told(WampTold::Subscribed {
+        request: 2,
+        subscription: 5,
+    });
+    rig.client(get(3));
+    let asked = rig.asked();
+    assert!(
+        matches!(asked.last(), Some(WampAsk::Call(it)) if it.request == 3),
+        "{asked:?}"
+    );
 }
 
 #[test]

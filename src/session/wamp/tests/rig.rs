@@ -8,7 +8,7 @@ use restante_proto::wamp::{Dict, Limits, Message, Payload, Serializer, Value, de
 
 use crate::broker::{Call, Event, WampAsk, WampTold};
 use crate::refusal::Refusal;
-use crate::router::UriRules;
+use crate::router::{ToSession, UriRules};
 use crate::session::wamp::{Disclosure, Known, Proved, Session, Settings, Transport, Wish};
 
 pub(super) fn settings() -> Settings {
@@ -35,6 +35,8 @@ pub(super) struct Rig {
     pub(super) wishes: Vec<Wish>,
     /// What it has written, in order.
     pub(super) said: Vec<Message>,
+    /// How large a message its client takes.
+    pub(super) peer_max: usize,
     room: BytesMut,
 }
 
@@ -50,6 +52,7 @@ impl Rig {
             now,
             wishes: Vec::new(),
             said: Vec::new(),
+            peer_max: usize::MAX,
             room: BytesMut::new(),
         }
     }
@@ -65,8 +68,24 @@ impl Rig {
         rig
     }
 
+    /// One whose client has announced that to be told of what is taken from it.
+    pub(super) fn open_for_revocation() -> Self {
+        let mut rig = Rig::new(settings());
+        let features = Dict::new().with("subscription_revocation", true);
+        let role = Dict::new().with("features", features);
+        rig.open_as(Message::Hello {
+            realm: "default".to_owned(),
+            details: Dict::new().with("roles", Dict::new().with("subscriber", role)),
+        });
+        rig
+    }
+
     pub(super) fn open_anew(&mut self) {
-        self.client(hello());
+        self.open_as(hello());
+    }
+
+    fn open_as(&mut self, hello: Message) {
+        self.client(hello);
         self.known();
         self.session.handle_attached(Ok(()));
         self.settle();
@@ -100,6 +119,11 @@ impl Rig {
         self.broker(Event::Wamp(Box::new(told)));
     }
 
+    /// The router has that for it.
+    pub(super) fn router(&mut self, said: ToSession<Payload>) {
+        self.told(WampTold::Said(Box::new(said)));
+    }
+
     pub(super) fn confirm(&mut self, upto: u64, failed: &[(u64, Refusal)]) {
         let failed = failed.to_vec();
         self.broker(Event::Confirmed { upto, failed });
@@ -107,12 +131,13 @@ impl Rig {
 
     /// Takes what it wishes and says.
     pub(super) fn settle(&mut self) {
-        while let Some(wish) = self.session.poll_wish() {
-            self.wishes.push(wish);
-        }
-        while let Some(bytes) = self.session.poll_message(usize::MAX, &mut self.room) {
+        while let Some(bytes) = self.session.poll_message(self.peer_max, &mut self.room) {
             let message = decode(Serializer::Json, &bytes, &Limits::default());
             self.said.push(message.expect("what it says is a message"));
+        }
+        // What could not be written is something to wish too.
+        while let Some(wish) = self.session.poll_wish() {
+            self.wishes.push(wish);
         }
     }
 

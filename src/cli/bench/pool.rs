@@ -11,8 +11,11 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::super::load::{histogram, record};
+use super::load::{histogram, record};
 use super::process::Process;
+
+/// After the load, for what is still under way.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Threads with a runtime each. Dropped: they end with all that runs on them.
 pub(super) struct Pool {
@@ -147,6 +150,13 @@ impl Meter {
     pub(super) fn latency(&self) -> Histogram<u64> {
         self.latency.lock().clone()
     }
+}
+
+/// Over when the load has stopped, and nothing was to be heard for a while since.
+pub(super) async fn quiet(stop: &mut watch::Receiver<bool>) {
+    // The meter is there as long as its clients are.
+    drop(stop.wait_for(|stop| *stop).await);
+    tokio::time::sleep(QUIET).await;
 }
 
 /// One client's times.

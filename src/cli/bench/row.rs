@@ -1,9 +1,8 @@
-//! The table.
+//! The table of the loads that go to any broker.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::Mqtt;
 use super::pool::Counted;
 use crate::cli::show::aligned;
 
@@ -11,23 +10,32 @@ use crate::cli::show::aligned;
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Row {
     scenario: &'static str,
+    /// A serializer or the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) by: Option<&'static str>,
     pub(super) size: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) callers: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) callees: Option<u32>,
     pub(super) publishers: Option<u32>,
     pub(super) subscribers: Option<u32>,
     pub(super) window: Option<u32>,
     pub(super) messages: Option<u64>,
     pub(super) connections: Option<u64>,
     pub(super) subscriptions: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    called_per_second: Option<f64>,
     published_per_second: Option<f64>,
     delivered_per_second: Option<f64>,
-    /// From publish to delivery.
+    /// From publish to delivery, or from call to result.
     pub(super) p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     p999_ms: Option<f64>,
     /// Deliveries that never came.
     pub(super) missing: Option<u64>,
     pub(super) twice: Option<u64>,
-    /// The broker's processor time, for each delivery, or, where there are none, publish.
+    /// The broker's processor time, for each call, delivery, or, where there are none, publish.
     cpu_us_each: Option<f64>,
     /// How many processors the broker kept busy.
     cpus: Option<f64>,
@@ -39,10 +47,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(scenario: &'static str, args: &Mqtt) -> Row {
+    /// One with bodies of `size` bytes.
+    pub(super) fn new(scenario: &'static str, size: u32) -> Row {
         Row {
             scenario,
-            size: Some(args.size),
+            size: Some(size),
             ..Row::default()
         }
     }
@@ -60,6 +69,26 @@ impl Row {
         self
     }
 
+    /// With the rate of calls, which were counted as what was delivered.
+    pub(super) fn called(self, counted: &Counted) -> Row {
+        let mut row = self.counted(counted);
+        row.published_per_second = None;
+        row.called_per_second = row.delivered_per_second.take();
+        row
+    }
+
+    /// How many times as much as `few` one operation takes: by the broker's processor time if that is known, else by rates.
+    pub(super) fn compare(&mut self, few: &Row) {
+        let rate = |row: &Row| {
+            let rates = [row.called_per_second, row.delivered_per_second];
+            rates.into_iter().flatten().next()
+        };
+        let by_time = self.cpu_us_each.zip(few.cpu_us_each);
+        self.ratio = by_time
+            .or_else(|| rate(few).zip(rate(self)))
+            .map(|(more, less)| more / less);
+    }
+
     pub(super) fn times(&mut self, latency: &Histogram<u64>) {
         let quantile = |quantile| {
             let micros = latency.value_at_quantile(quantile) as f64;
@@ -74,18 +103,22 @@ impl Row {
         self.published_per_second
     }
 
-    fn cells(&self) -> [(&'static str, Option<String>); 20] {
+    fn cells(&self) -> [(&'static str, Option<String>); 24] {
         let count = |n: Option<u64>| n.map(|n| n.to_string());
         let real = |n: Option<f64>, decimals: usize| n.map(|n| format!("{n:.decimals$}"));
         [
             ("scenario", Some(self.scenario.to_owned())),
+            ("by", self.by.map(str::to_owned)),
             ("size", count(self.size.map(u64::from))),
+            ("callers", count(self.callers.map(u64::from))),
+            ("callees", count(self.callees.map(u64::from))),
             ("pubs", count(self.publishers.map(u64::from))),
             ("subs", count(self.subscribers.map(u64::from))),
             ("window", count(self.window.map(u64::from))),
             ("messages", count(self.messages)),
             ("conns", count(self.connections)),
             ("subscriptions", count(self.subscriptions)),
+            ("calls/s", real(self.called_per_second, 0)),
             ("pub/s", real(self.published_per_second, 0)),
             ("deliver/s", real(self.delivered_per_second, 0)),
             ("p50 ms", real(self.p50_ms, 2)),

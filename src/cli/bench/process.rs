@@ -19,7 +19,7 @@ impl Process {
     /// # Errors
     /// There is no such process.
     pub(super) fn resident_kib(self) -> anyhow::Result<u64> {
-        super::super::idle::resident_kib(self.0)
+        super::idle::resident_kib(self.0)
     }
 
     /// Seconds of processor time, its own and the kernel's for it.
