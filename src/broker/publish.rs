@@ -281,7 +281,7 @@ impl Shared {
 /// What is decided for clients by the space that an address or a filter is in, whoever they are; none: rules decide.
 ///
 /// A temporary address is known only to those who were told of it: that is the right to send there. What WAMP reserves may be called
-/// by rules, and nobody registers there. Who listens is another question ([`is_told`](super::is_told)).
+/// by rules, and nobody registers there. Who listens is another question ([`is_told`]).
 pub fn decided_by_space(verb: Verb, asked: &str) -> Option<bool> {
     match (asked.as_bytes().first(), verb) {
         (Some(b'~'), Verb::Send) => Some(true),

@@ -404,7 +404,7 @@ impl Attachment {
         }
     }
 
-    /// Asks the realm's router. What it says comes as [`Event::Wamp`].
+    /// Asks the realm's router. What it says comes as [`Event::Wamp`](super::Event::Wamp).
     pub fn wamp(&mut self, ask: WampAsk) {
         let Some(wamp) = &self.wamp else { return };
         let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
