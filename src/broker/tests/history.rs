@@ -92,8 +92,10 @@ impl Client {
                 return told;
             }
             for event in self.it.drain(1 << 20) {
-                if let Event::Wamp(told) = event {
-                    self.told.push_back(*told);
+                match event {
+                    Event::Wamp(told) => self.told.push_back(*told),
+                    Event::Ended(end) => panic!("the client is let go: {end:?}"),
+                    _ => {}
                 }
             }
             if !self.told.is_empty() {
@@ -402,10 +404,14 @@ async fn only_who_may_be_told_is_told() {
     };
     let broker = &house.started.broker;
     set_all(broker, vec![allow("meta", "$wamp/#", &[Verb::Call])]).await;
-    let mut admin = Client::join(&house, 1).await;
+    let root = Attach {
+        principal: permanent("jwt:root", &[access::ADMIN]),
+        ..wish(None, 0)
+    };
+    let mut admin = Client::join_as(&house, 1, root, "admin").await;
     let history = admin.subscribe("a", Match::Exact).await.unwrap();
     let ada = Attach {
-        principal: permanent("ada", &["shop"]),
+        principal: permanent("jwt:ada", &["shop"]),
         ..wish(None, 0)
     };
     let mut ada = Client::join_as(&house, 2, ada, "shop").await;
@@ -418,7 +424,7 @@ async fn only_who_may_be_told_is_told() {
     let names = |names: &[&str]| Value::List(names.iter().map(|it| (*it).into()).collect());
     let ids = |id: u64| Value::List(vec![id.into()]);
     let all = admin.publish("a", 1, none()).await;
-    let mine = none().with("eligible_authid", names(&["ada"]));
+    let mine = none().with("eligible_authid", names(&["jwt:ada"]));
     let mine = admin.publish("a", 2, mine).await;
     let not_mine = none().with("exclude_authrole", names(&["shop"]));
     let not_mine = admin.publish("a", 3, not_mine).await;
@@ -428,7 +434,7 @@ async fn only_who_may_be_told_is_told() {
         none().with("exclude", ids(9)),
         none()
             .with("eligible", ids(2))
-            .with("eligible_authid", names(&["ada"])),
+            .with("eligible_authid", names(&["jwt:ada"])),
     ] {
         admin.publish("a", 4, options).await;
     }
