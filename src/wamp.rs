@@ -3,6 +3,7 @@
 //! Not here: the protocol's rules (session), its bytes (`restante_proto`), who has subscribed and registered what (router).
 
 pub(crate) mod body;
+pub(crate) mod code;
 pub(crate) mod details;
 pub(crate) mod event;
 pub(crate) mod history;

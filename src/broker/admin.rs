@@ -16,7 +16,7 @@
 //! Not here: who may do what (control), how it looks in HTTP (admin-api).
 
 mod ask;
-mod browse;
+pub(super) mod browse;
 mod change;
 mod decide;
 mod dispose;

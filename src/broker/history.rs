@@ -25,14 +25,16 @@ use restante_storage::{Offset, QueueId, UnixMillis};
 use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::admin::browse::{groups, size};
 use super::attachment::Attachment;
 use super::outbox::Outbox;
-use super::wamp::{Realm, WampCall, WampTold, code, refused, tell_late};
+use super::wamp::{Realm, WampCall, WampTold, refused, tell_late};
 use super::{Shared, now};
 use crate::engine::address::Filter;
-use crate::engine::{Place, QueueHandle, Sight, Standing, Wanted as Slice};
+use crate::engine::{QueueHandle, Sight, Standing, Wanted as Slice};
 use crate::message::{Message, may_be_told};
 use crate::router::SubscriptionId;
+use crate::wamp::code;
 use crate::wamp::event::{Refuse, invalid_argument};
 use crate::wamp::history::{self, Bound, Wanted};
 use crate::wamp::{publication_of, uri};
@@ -307,7 +309,10 @@ impl Teller {
             left = left.saturating_sub(looked.sights.len().max(SLICE_MIN));
             course.looked(first, looked.next);
             n = (4 * n).min(SLICE_MAX);
-            let mut groups = groups(looked.sights.into_iter().filter(|it| telling.may_be(it)));
+            let mut groups = groups(
+                looked.sights.into_iter().filter(|it| telling.may_be(it)),
+                GROUP_BYTES,
+            );
             if course.reverse {
                 groups.reverse();
             }
@@ -481,30 +486,5 @@ impl Telling<'_> {
             _ => format!("the history has no publication {publication}"),
         };
         Err(invalid_argument(why))
-    }
-}
-
-/// In parts that are read in one go each.
-fn groups(sights: impl Iterator<Item = Sight>) -> Vec<Vec<Sight>> {
-    let mut groups: Vec<Vec<Sight>> = Vec::new();
-    let mut room = 0;
-    for sight in sights {
-        let bytes = size(&sight);
-        match groups.last_mut().filter(|_| room >= bytes) {
-            Some(group) => group.push(sight),
-            None => {
-                room = GROUP_BYTES.max(bytes);
-                groups.push(vec![sight]);
-            }
-        }
-        room -= bytes.min(room);
-    }
-    groups
-}
-
-fn size(sight: &Sight) -> usize {
-    match &sight.place {
-        Place::Log { bytes, .. } => *bytes as usize,
-        Place::Memory(record) => record.len(),
     }
 }

@@ -49,7 +49,7 @@ use crate::router::{
 };
 use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
-use crate::wamp::{event, json, uri};
+use crate::wamp::{code, event, json, uri};
 pub use authorizer::Authorized;
 use courier::Courier;
 pub(super) use doors::Due;
@@ -234,14 +234,6 @@ impl WampTold {
         };
         payload + REST
     }
-}
-
-/// Types of requests in ERROR.
-pub(super) mod code {
-    pub(super) const SUBSCRIBE: u16 = 32;
-    pub(in crate::broker) const CALL: u16 = 48;
-    pub(super) const REGISTER: u16 = 64;
-    pub(super) const UNREGISTER: u16 = 66;
 }
 
 /// The routers of all realms that have, or had, a WAMP client.

@@ -3,6 +3,8 @@
 //! Components between dots; none is empty, but for the last one of a prefix and any of a wildcard. In the loose mode a
 //! component is of anything but blanks, `.` and `#`; in the strict one of lower-case letters, digits and `_`.
 
+use std::fmt;
+
 /// How much a URI's components may be made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum UriMode {
@@ -36,13 +38,26 @@ impl Match {
     }
 
     /// The one of a name.
-    pub fn from_name(name: &str) -> Option<Match> {
+    pub fn named(name: &str) -> Option<Match> {
         match name {
             "exact" => Some(Match::Exact),
             "prefix" => Some(Match::Prefix),
             "wildcard" => Some(Match::Wildcard),
             _ => None,
         }
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl UriMode {
+    /// Whether [`check`] has nothing to say of it.
+    pub fn allow(self, uri: &str, matching: Match) -> bool {
+        check(uri, self, matching).is_ok()
     }
 }
 
@@ -127,8 +142,8 @@ mod tests {
     #[test]
     fn a_match_is_found_by_its_name() {
         for matching in [Match::Exact, Match::Prefix, Match::Wildcard] {
-            assert_eq!(Match::from_name(matching.name()), Some(matching));
+            assert_eq!(Match::named(matching.name()), Some(matching));
         }
-        assert_eq!(Match::from_name("regex"), None);
+        assert_eq!(Match::named("regex"), None);
     }
 }

@@ -51,7 +51,7 @@ impl Broker {
             let looked = self.shared.look(id, wanted.clone()).await?;
             left = left.saturating_sub(looked.sights.len().max(1));
             walk.looked(&wanted, looked.next);
-            for group in groups(looked.sights, &selected) {
+            for group in selected_groups(looked.sights, &selected) {
                 if bytes_left == 0 || messages.len() >= limit {
                     let next = group.first().map(|sight| sight.offset);
                     next.into_iter().for_each(|at| walk.stop_at(at));
@@ -125,16 +125,25 @@ impl Shared {
     }
 }
 
-/// What of a slice may be meant, in groups that are read in one go each.
-pub(super) fn groups(sights: Vec<Sight>, selected: &Selected) -> Vec<Vec<Sight>> {
+/// What of a slice may be meant, in groups.
+pub(super) fn selected_groups(sights: Vec<Sight>, selected: &Selected) -> Vec<Vec<Sight>> {
+    let meant = sights.into_iter().filter(|sight| selected.may_be(sight));
+    groups(meant, GROUP_BYTES)
+}
+
+/// Messages in groups of up to so many bytes, or of one message, that are read in one go each.
+pub(in crate::broker) fn groups(
+    sights: impl Iterator<Item = Sight>,
+    bytes_max: usize,
+) -> Vec<Vec<Sight>> {
     let mut groups: Vec<Vec<Sight>> = Vec::new();
     let mut room = 0;
-    for sight in sights.into_iter().filter(|sight| selected.may_be(sight)) {
+    for sight in sights {
         let bytes = size(&sight);
         match groups.last_mut().filter(|_| room >= bytes) {
             Some(group) => group.push(sight),
             None => {
-                room = GROUP_BYTES.max(bytes);
+                room = bytes_max.max(bytes);
                 groups.push(vec![sight]);
             }
         }
@@ -143,7 +152,8 @@ pub(super) fn groups(sights: Vec<Sight>, selected: &Selected) -> Vec<Vec<Sight>>
     groups
 }
 
-fn size(sight: &Sight) -> usize {
+/// Bytes of its record, about.
+pub(in crate::broker) fn size(sight: &Sight) -> usize {
     match &sight.place {
         Place::Log { bytes, .. } => *bytes as usize,
         Place::Memory(record) => record.len(),

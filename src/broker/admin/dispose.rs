@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ask::Claims;
-use super::browse::groups;
+use super::browse::selected_groups;
 use super::select::{SLICE, Selected, Walk};
 use super::{AdminAsk, AdminError, Wish};
 use crate::broker::core::Batch;
@@ -256,7 +256,7 @@ impl Disposal<'_> {
                 continue;
             }
             // In groups: what is read stays within bounds, however large messages are.
-            for group in groups(looked.sights, selected) {
+            for group in selected_groups(looked.sights, selected) {
                 let meant = self.meant(group, selected).await?;
                 let offsets = meant.iter().map(|(sight, _)| sight.offset).collect();
                 let records = meant.into_iter().filter_map(|(sight, record)| {
@@ -279,7 +279,7 @@ impl Disposal<'_> {
     ) -> Result<Vec<(Sight, Option<Bytes>)>, AdminError> {
         let needs_record = *self.fate != Fate::Delete || selected.needs_message();
         let (queue, mut meant) = (self.handle.id, Vec::new());
-        for group in groups(sights, selected) {
+        for group in selected_groups(sights, selected) {
             if !needs_record {
                 meant.extend(group.into_iter().map(|sight| (sight, None)));
                 continue;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use restante_proto::wamp::{Payload, Serializer};
 
-use super::{Realm, WampCall, WampTold, code, refused};
+use super::{Realm, WampCall, WampTold, refused};
 use crate::broker::attachment::{Attachment, Outcome};
 use crate::broker::call::Landed;
 use crate::broker::publish::{Care, Takers};
@@ -28,7 +28,7 @@ use crate::registry::Verb;
 use crate::router::{
     CallError, CallRequest, CallResult, Called, Disclosed, Invocation, Party, SessionId, ToSession,
 };
-use crate::wamp::{body, uri};
+use crate::wamp::{body, code, uri};
 
 /// The consumer by which a session gets the answers of other doors, and the temporary queue that it consumes.
 pub const REPLIES: &str = "replies";

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use restante_proto::wamp::Message;
 
-use super::publish::code;
 use super::requests::Turn;
 use super::rpc::RECEIVED;
 use super::{Session, Wish};
 use crate::broker::{Authorized, WampAsk};
 use crate::router::{Match, is_reserved};
+use crate::wamp::code;
 use crate::wamp::history::{GET_EVENTS, Wanted};
 
 /// How long the authorizer may take.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, write_event};
 
-use super::publish::code;
 use super::wish::Tally;
+use crate::wamp::code;
 
 /// Room that an idle session may keep.
 const IDLE_CAPACITY: usize = 8;

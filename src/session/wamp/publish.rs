@@ -17,18 +17,7 @@ use crate::refusal::Refusal;
 use crate::router::{Match, is_reserved};
 use crate::wamp::event::{self, Refuse, invalid_argument, invalid_uri};
 use crate::wamp::options::PublishOptions;
-use crate::wamp::uri;
-
-/// Codes of requests in ERROR.
-pub(super) mod code {
-    pub(in crate::session::wamp) const PUBLISH: u16 = 16;
-    pub(in crate::session::wamp) const SUBSCRIBE: u16 = 32;
-    pub(in crate::session::wamp) const UNSUBSCRIBE: u16 = 34;
-    pub(in crate::session::wamp) const CALL: u16 = 48;
-    pub(in crate::session::wamp) const REGISTER: u16 = 64;
-    pub(in crate::session::wamp) const INVOCATION: u16 = 68;
-    pub(in crate::session::wamp) const YIELD: u16 = 70;
-}
+use crate::wamp::{code, uri};
 
 impl Session {
     pub(super) fn publish(

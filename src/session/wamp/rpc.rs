@@ -11,7 +11,7 @@ use restante_proto::wamp::{Dict, Message, Payload, Value};
 use rustc_hash::FxBuildHasher;
 
 use super::output::{Unwritten, Why};
-use super::publish::{code, of_refusal};
+use super::publish::of_refusal;
 use super::requests::{Answer, Turn};
 use super::wish::Disclosure;
 use super::{Session, Wish, goodbye};
@@ -22,6 +22,7 @@ use crate::router::{
     CallError, CallOptions, CallResult, CancelMode, DisclosePolicy, Interrupt, Invocation, Invoke,
     Match, MetaEvent, RegisterOptions, ToSession, YieldOptions, is_reserved,
 };
+use crate::wamp::code;
 use crate::wamp::event::{invalid_argument, invalid_uri};
 use crate::wamp::options::{Wrong, flag, how, own_text, ppt, tell_ppt, uint};
 use crate::wamp::{json, uri};

@@ -14,12 +14,13 @@ use restante_proto::mbws::Ranges;
 use restante_proto::wamp::{Dict, Message};
 use rustc_hash::FxHashMap;
 
-use super::publish::{code, of_refusal};
+use super::publish::of_refusal;
 use super::requests::Answer;
 use super::{Session, Wish};
 use crate::broker::{Call, Consume, Settle, Source, WampAsk};
 use crate::refusal::Refusal;
 use crate::router::{Match, is_reserved};
+use crate::wamp::code;
 use crate::wamp::event::{invalid_argument, invalid_uri};
 use crate::wamp::options::SubscribeOptions;
 use crate::wamp::uri;
