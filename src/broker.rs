@@ -38,6 +38,7 @@ mod registrar;
 mod rights;
 mod rows;
 mod settings;
+mod sp;
 mod start;
 mod stats;
 mod telling;

@@ -363,7 +363,7 @@ impl Engine {
         };
         let bindings: Vec<&str> = match &queue.def {
             Some(def) => def.bindings.iter().map(String::as_str).collect(),
-            None => vec![&handle.name],
+            None => vec![handle.requests.as_ref().unwrap_or(&handle.name)],
         };
         for filter in bindings {
             if let Ok(filter) = Filter::parse(filter, LIMITS) {

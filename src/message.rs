@@ -59,6 +59,21 @@ pub struct NewMessage {
     pub ordered: Vec<(String, String)>,
     /// What a WAMP client has said of it; none: it came in by another door.
     pub wamp: Option<Box<WampSend>>,
+    /// What an SP client's pattern makes of it; none: it is pushed, or it came in by another door.
+    pub sp: Option<SpSend>,
+}
+
+/// What an SP client's pattern makes of a message: who takes it, and what it means that nobody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpSend {
+    /// PUB, SURVEYOR, and every answer: whoever takes what is sent to its address now. Nobody there is no fault, and no queue is made.
+    Told,
+    /// BUS: the same, and its sender does not get it.
+    ToOthers,
+    /// REQ: where nobody takes it, it waits in memory for somebody who does.
+    Asked,
+    /// PAIR: the other end of the sender's pair, and nobody else.
+    ToPeer,
 }
 
 /// What a WAMP client says of an event that it publishes, beyond what every message has.

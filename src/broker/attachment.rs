@@ -32,6 +32,7 @@ use super::making::Reserved;
 use super::mqtt::Mqtt;
 use super::outbox::{Bells, Made, Meter, Outbox, Subscriber};
 use super::rights::{ending, own_queue};
+use super::sp::Joined;
 use super::wamp::{Due, Wamp};
 use super::{Shared, now};
 use crate::access::Principal;
@@ -67,6 +68,8 @@ pub struct Attachment {
     pub(super) mqtt: Option<Box<Mqtt>>,
     /// What there is for WAMP alone.
     pub(super) wamp: Option<Box<Wamp>>,
+    /// What of the queues in memory that SP clients share it has joined.
+    pub(super) joined: Option<Joined>,
     /// Messages by which calls go in and out by other doors, until they are sent.
     pub(super) due: Vec<Due>,
     consumers: HashMap<Arc<str>, Consumer>,
@@ -189,6 +192,7 @@ impl Attachment {
             name: None,
             mqtt: Mqtt::new(wish),
             wamp: None,
+            joined: None,
             due: Vec::new(),
             consumers: HashMap::new(),
             temporary: HashMap::new(),
@@ -609,6 +613,9 @@ impl Attachment {
         let mut oldest: Option<UnixMillis> = None;
         let tells = tracing::enabled!(tracing::Level::DEBUG);
         for (parcel, delivery) in parcels {
+            if self.passes_over(&parcel, &delivery) {
+                continue;
+            }
             // What was on its way to a consumer that is cancelled is not its successor's of the same name.
             let known = self.consumers.get_mut(&parcel.name);
             let Some(consumer) = known.filter(|it| it.id() == parcel.consumer) else {
@@ -798,6 +805,8 @@ impl Attachment {
         match &wish.source {
             Source::Topic => self.consume_topic(tag, wish),
             Source::Durable { filter } => self.consume_durable(tag, wish, filter),
+            Source::Requests => self.consume_requests(tag, wish),
+            Source::Pair { version } => self.consume_pair(tag, wish, *version),
             Source::Queue => match own_name(&wish.address) {
                 Some(name) => self.consume_temporary(tag, wish, name),
                 None => self.consume_queue(tag, wish),
@@ -985,6 +994,7 @@ impl Attachment {
             Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
                 self.subscribed(tag, subscriber);
             }
+            Ok(Made::Joined(joined)) => self.has_joined(joined),
             Ok(Made::Queue(handle)) => {
                 // The call is tried again, and finds it.
                 if let Some(name) = handle.name.strip_prefix(&self.temporary_address("")) {
@@ -1009,7 +1019,7 @@ impl Attachment {
                 return self.subscription_listens(tag, wish, listener);
             }
             Ok(Made::Retained(page)) => return self.has_listed(page),
-            Ok(Made::Queue(_) | Made::Nothing | Made::Room) => return,
+            Ok(Made::Queue(_) | Made::Joined(_) | Made::Nothing | Made::Room) => return,
             Err(Refusal::NoRoute) => match self.try_again_shared(tag, wish) {
                 Some(Outcome::Again(serial)) => {
                     self.waits = Some(Waits::Applied(serial));
@@ -1037,7 +1047,7 @@ impl Attachment {
                 address: ordinary(&wish.address),
                 filter: match &wish.source {
                     Source::Durable { filter } => Some(filter.as_str().into()),
-                    Source::Queue | Source::Topic => None,
+                    Source::Queue | Source::Topic | Source::Requests | Source::Pair { .. } => None,
                 },
                 meter,
             },
@@ -1217,7 +1227,7 @@ impl Attachment {
         }
     }
 
-    fn push_settle(&mut self, tag: u64, settle: payload::Settle) {
+    pub(super) fn push_settle(&mut self, tag: u64, settle: payload::Settle) {
         let queue = QueueId::new(settle.queue);
         if is_transient(queue) {
             let outbox = Arc::clone(&self.outbox);
@@ -1399,6 +1409,7 @@ impl Drop for Attachment {
             }
         }
         self.undo_unheard();
+        self.leave_joint();
         for handle in self.temporary.values() {
             self.shared.ask(Ask::RemoveTransientQueue(handle.id));
         }

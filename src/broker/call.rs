@@ -83,6 +83,8 @@ pub enum Protocol {
     Mqtt,
     /// WAMP over WebSocket, RawSocket or HTTP long-poll.
     Wamp,
+    /// A scalability protocol of nanomsg and nng, over WebSocket.
+    Sp,
     /// A message published over the admin API.
     Rest,
 }
@@ -94,6 +96,7 @@ impl Protocol {
             Protocol::Mbws => "mbws",
             Protocol::Mqtt => "mqtt",
             Protocol::Wamp => "wamp",
+            Protocol::Sp => "sp",
             Protocol::Rest => "rest",
         }
     }
@@ -236,6 +239,16 @@ pub enum Source {
     Durable {
         /// What it is bound to. Not in the spaces `~` and `$`, nor is the name.
         filter: String,
+    },
+    /// SP: what is sent there to be answered, competing with all others who take that. From the durable queue of the address's
+    /// name if there is one; else from a queue in memory, which takes requests alone and is there for as long as somebody asks or
+    /// answers so. It takes the right to consume.
+    Requests,
+    /// SP: what the other end of a pair sends. There are two ends, which are there for as long as somebody has one of them: the
+    /// third is refused as [`Refusal::InUse`]. It takes the right to consume and to send.
+    Pair {
+        /// Pairs of other versions are others.
+        version: u8,
     },
 }
 

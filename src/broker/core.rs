@@ -13,8 +13,9 @@
 //! Comes before: `log` (storage). Goes on to: `attachment.rs`.
 
 mod admin;
+mod joint;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,10 +28,12 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::joint::JointQueues;
 use super::admin::AdminAsk;
 use super::call::{End, LISTENER};
 use super::making::Reserved;
 use super::outbox::{Answer, Made, Meter, Notice, Outbox, Parcel, Subscriber};
+use super::sp::Joint;
 use super::{Routes, Shared, now};
 use crate::engine::address::{AddressLimits, Filter};
 use crate::engine::routing::Router;
@@ -142,6 +145,19 @@ pub(super) enum Ask {
         tag: u64,
     },
     RemoveTransientQueue(QueueId),
+    /// An SP client shares a queue in memory, which is made if it is the first.
+    Join {
+        realm: Arc<str>,
+        what: Joint,
+        outbox: Arc<Outbox>,
+        tag: u64,
+    },
+    /// It no longer does.
+    Leave {
+        realm: Arc<str>,
+        what: Joint,
+        outbox: Arc<Outbox>,
+    },
     Subscribe {
         realm: Arc<str>,
         filter: Filter,
@@ -262,6 +278,7 @@ pub(super) struct Core {
     sessions: FxHashMap<SessionNo, Arc<Outbox>>,
     topics: BTreeMap<Arc<str>, Router<Arc<Subscriber>>>,
     topics_changed: bool,
+    joint: HashMap<(Arc<str>, Joint), JointQueues>,
     next_subscriber: u64,
     /// Batches applied in this round: their owners are told once everything that follows is visible.
     applied: Vec<(Arc<Outbox>, u64)>,
@@ -292,6 +309,7 @@ impl Core {
             sessions: FxHashMap::default(),
             topics: BTreeMap::new(),
             topics_changed: false,
+            joint: HashMap::new(),
             next_subscriber: 1 << 63,
             applied: Vec::new(),
             answers: Vec::new(),
@@ -418,12 +436,27 @@ impl Core {
                 let handle = self.engine.add_transient_queue(
                     &realm,
                     &name,
+                    None,
                     settings.temp_messages_max,
                     settings.temp_bytes_max,
                 );
                 self.answer(&outbox, tag, Ok(Made::Queue(handle)));
             }
             Ask::RemoveTransientQueue(id) => self.engine.remove_transient_queue(id),
+            Ask::Join {
+                realm,
+                what,
+                outbox,
+                tag,
+            } => {
+                let joined = self.join(realm, what, &outbox);
+                self.answer(&outbox, tag, joined.map(Made::Joined));
+            }
+            Ask::Leave {
+                realm,
+                what,
+                outbox,
+            } => self.leave(&(realm, what), &outbox),
             Ask::Subscribe {
                 realm,
                 filter,
@@ -766,6 +799,9 @@ impl Core {
                     self.engine.remove_consumer(id);
                 }
                 Ok(Made::Queue(handle)) => self.engine.remove_transient_queue(handle.id),
+                Ok(Made::Joined(joined)) => {
+                    self.leave(&(Arc::clone(realm), joined.what), outbox);
+                }
                 Ok(Made::Subscriber(subscriber) | Made::Listener(subscriber)) => {
                     self.unbind(realm, filter, &subscriber);
                 }

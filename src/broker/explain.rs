@@ -83,7 +83,7 @@ impl Broker {
             &address,
             &sent,
             may_make,
-            Care::Kept,
+            Care::KEPT,
             Some(&mut steps),
         );
         let is_nowhere = match &placed {
@@ -177,7 +177,7 @@ impl Shared {
         } else {
             "room"
         };
-        let takers = Takers::of(&self.routes.load(), realm, address.as_str(), Care::Kept);
+        let takers = Takers::of(&self.routes.load(), realm, address.as_str(), Care::KEPT);
         Landing {
             address: address.as_str().to_owned(),
             queues: vec![QueueVerdict {

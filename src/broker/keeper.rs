@@ -307,7 +307,7 @@ impl Scribe {
             &self.shared.routes.load(),
             &it.realm,
             &it.address,
-            Care::Kept,
+            Care::KEPT,
         );
         if takers.n_shed() > 0 {
             self.shared.stats.shed(takers.n_shed());

@@ -129,7 +129,7 @@ impl Shared {
         let routes = self.routes.load();
         let mut told = None;
         for realm in routes.topics.keys() {
-            let takers = Takers::of(&routes, realm, address.as_str(), Care::Told(false));
+            let takers = Takers::of(&routes, realm, address.as_str(), Care::TOLD);
             for listener in takers.topics {
                 let notice = told.get_or_insert_with(|| notice(address, value, false));
                 if listener.offer(notice) {

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 
 use super::call::End;
 use super::card::Card;
+use super::sp::Joined;
 use super::wamp::WampTold;
 use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
 use crate::message::SharedMessage;
@@ -79,6 +80,8 @@ pub(super) enum Made {
     Consumer(ConsumerId, QueueId, Meter),
     /// A temporary queue.
     Queue(Arc<QueueHandle>),
+    /// A queue in memory that SP clients share.
+    Joined(Joined),
     /// A consumer of a topic.
     Subscriber(Arc<Subscriber>),
     /// An MQTT session's listener, with one more filter.

@@ -35,6 +35,18 @@ pub(super) enum Placed {
     NoRoute,
 }
 
+impl Placed {
+    /// Whether it comes to a queue for requests.
+    pub(super) fn waits_for_answer(&self) -> bool {
+        match self {
+            Placed::Lands(landings) | Placed::Makes { landings, .. } => {
+                landings.iter().any(|it| it.takers.waits_for_answer)
+            }
+            Placed::Dropped | Placed::NoRoute => false,
+        }
+    }
+}
+
 /// An address, and who takes what is sent there.
 #[derive(Debug)]
 pub(super) struct Landing {

@@ -22,7 +22,7 @@ use super::{Routes, Shared, now};
 use crate::access::Principal;
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
-use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
+use crate::message::{NewMessage, SpSend, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::routes::Sent;
@@ -30,12 +30,37 @@ use crate::trace;
 
 /// What its sender asks for a message, as far as it decides who takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Care {
-    /// It is kept for MQTT sessions that want that, as for all others.
-    Kept,
-    /// MQTT's QoS 0: MQTT sessions are told of it and keep nothing; but for those whose client is away it is kept where the
-    /// flag says so.
+pub(super) struct Care {
+    keep: Keep,
+    /// Somebody is to answer it: queues for requests take it as well.
+    asked: bool,
+}
+
+/// For which MQTT sessions a message is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// For those that want that, as for all others.
+    Wanted,
+    /// MQTT's QoS 0: they are told of it and keep nothing; but for those whose client is away it is kept where the flag says so.
     Told(bool),
+}
+
+impl Care {
+    /// Everybody who wants to keep it does, and nobody is to answer it.
+    pub(super) const KEPT: Care = Care {
+        keep: Keep::Wanted,
+        asked: false,
+    };
+    /// The same, and somebody is to answer it.
+    pub(super) const ASKED: Care = Care {
+        keep: Keep::Wanted,
+        asked: true,
+    };
+    /// MQTT sessions are told of it, and nobody is to answer it.
+    pub(super) const TOLD: Care = Care {
+        keep: Keep::Told(false),
+        asked: false,
+    };
 }
 
 /// Who takes what is sent to an address.
@@ -53,6 +78,8 @@ pub(super) struct Takers {
     passed_over: SmallVec<[(QueueId, bool); 1]>,
     /// Of those that take it, the ones that may take no more.
     full: SmallVec<[QueueId; 1]>,
+    /// Whether one of them is for requests.
+    pub(super) waits_for_answer: bool,
 }
 
 impl Takers {
@@ -63,6 +90,12 @@ impl Takers {
             let mut found: SmallVec<[Arc<QueueHandle>; 4]> = SmallVec::new();
             realm.bindings.collect_unique(address, &mut found);
             for handle in found {
+                if handle.requests.is_some() {
+                    if !care.asked {
+                        continue;
+                    }
+                    takers.waits_for_answer = true;
+                }
                 if handle.sheds && takers.leaves_out(&handle, care) {
                     continue;
                 }
@@ -85,7 +118,7 @@ impl Takers {
             found.retain(|it| !takers.keeps_for(it));
             takers.topics.extend(found);
         }
-        if care == Care::Told(true) && !takers.passed_over.is_empty() {
+        if care.keep == Keep::Told(true) && !takers.passed_over.is_empty() {
             takers.keep_for_absent();
         }
         takers
@@ -94,7 +127,7 @@ impl Takers {
     /// Whether a queue that sheds is left out, and why.
     fn leaves_out(&mut self, handle: &QueueHandle, care: Care) -> bool {
         // A queue that groups share takes it as any other does.
-        if care != Care::Kept && handle.is_owned() {
+        if care.keep != Keep::Wanted && handle.is_owned() {
             self.passed_over.push((handle.id, handle.is_full()));
             return true;
         }
@@ -257,9 +290,15 @@ impl Shared {
 
     /// What a publisher asks for a message, as far as it decides who takes it.
     pub(super) fn care(&self, message: &NewMessage) -> Care {
-        match message.qos {
-            Some(0) => Care::Told(self.settings.mqtt.queue_qos0_offline),
-            _ => Care::Kept,
+        let keep = match message.qos {
+            Some(0) => Keep::Told(self.settings.mqtt.queue_qos0_offline),
+            _ => Keep::Wanted,
+        };
+        // A survey is for those who are there, and never waits.
+        let surveys = message.sp == Some(SpSend::Told);
+        Care {
+            keep,
+            asked: message.reply_to.is_some() && !surveys,
         }
     }
 
@@ -310,6 +349,9 @@ impl Attachment {
             }
             return Outcome::Refused(why);
         }
+        if message.sp == Some(SpSend::ToPeer) {
+            return self.publish_to_peer(&address, message);
+        }
         self.publish_allowed(tag, &address, message)
     }
 
@@ -335,12 +377,17 @@ impl Attachment {
         if retains && let Some(outcome) = self.lacks_room_to_retain(tag, message, address) {
             return outcome;
         }
-        let may_make = self.may_make_queue(tag, address);
+        let lands_nowhere = self.may_land_nowhere(message);
+        // A request that nobody takes waits in memory.
+        let may_make = !lands_nowhere && message.sp.is_none() && self.may_make_queue(tag, address);
         let care = self.shared.care(message);
         let mut placed = self
             .shared
             .place(&self.realm, address, &sent, may_make, care, None);
         self.leave_out_own(&mut placed);
+        if message.sp == Some(SpSend::ToOthers) {
+            self.leave_out_self(&mut placed);
+        }
         if let Some(wamp) = &message.wamp {
             self.leave_out_unwanted(&mut placed, wamp);
         }
@@ -353,7 +400,16 @@ impl Attachment {
         if !has_takers && let Some(outcome) = self.call_by_message(address, message) {
             return outcome;
         }
-        if self.may_land_nowhere() && matches!(placed, Placed::NoRoute) {
+        let has_nobody = matches!(placed, Placed::NoRoute);
+        if message.sp == Some(SpSend::Asked) && (has_nobody || placed.waits_for_answer()) {
+            // Whoever answers may leave before: then it waits for the next one.
+            match self.wait_for_requests(tag, address) {
+                None if has_nobody => return Outcome::Refused(Refusal::NoRoute),
+                None => {}
+                Some(outcome) => return outcome,
+            }
+        }
+        if lands_nowhere && has_nobody {
             if !retains {
                 return self.landed_nowhere(tag);
             }
@@ -379,7 +435,7 @@ impl Attachment {
             self.shared.stats.shed(n_shed);
         }
         if !retains && landings.iter().all(|it| it.takers.come_to_nothing()) {
-            if self.may_land_nowhere() {
+            if lands_nowhere {
                 return self.landed_nowhere(tag);
             }
             self.landed = Landed::Dropped;
@@ -410,8 +466,21 @@ impl Attachment {
     }
 
     /// Whether the client's protocol has topics, where it is no fault that nobody listens.
-    fn may_land_nowhere(&self) -> bool {
-        matches!(self.protocol, Protocol::Mqtt | Protocol::Wamp)
+    fn may_land_nowhere(&self, message: &NewMessage) -> bool {
+        let told = matches!(message.sp, Some(SpSend::Told | SpSend::ToOthers));
+        told || matches!(self.protocol, Protocol::Mqtt | Protocol::Wamp)
+    }
+
+    /// Leaves out what the client listens to itself.
+    fn leave_out_self(&self, placed: &mut Placed) {
+        let landings = match placed {
+            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
+            Placed::Dropped | Placed::NoRoute => return,
+        };
+        for landing in landings {
+            let topics = &mut landing.takers.topics;
+            topics.retain(|it| !Arc::ptr_eq(it.outbox(), &self.outbox));
+        }
     }
 
     /// Leaves out whom a WAMP client does not want to be told.
@@ -465,8 +534,7 @@ impl Attachment {
     /// Whether a queue of the address's name may be made; once for a call.
     fn may_make_queue(&self, tag: u64, address: &Address) -> bool {
         let ordinary = address.space() == Space::Ordinary;
-        let may = self.shared.settings.create_on_send && !self.may_land_nowhere();
-        may && ordinary && self.declared_for != tag
+        self.shared.settings.create_on_send && ordinary && self.declared_for != tag
     }
 
     /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
@@ -576,7 +644,7 @@ impl Attachment {
         self.hand_over_record(draft, encode_detached(draft), queues, topics);
     }
 
-    fn hand_over_record(
+    pub(super) fn hand_over_record(
         &mut self,
         draft: &Draft<'_>,
         record: Bytes,

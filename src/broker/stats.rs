@@ -102,6 +102,7 @@ struct ByProtocol {
     mbws: Counter,
     mqtt: Counter,
     wamp: Counter,
+    sp: Counter,
     rest: Counter,
 }
 
@@ -112,6 +113,7 @@ impl ByProtocol {
             mbws: of(Protocol::Mbws),
             mqtt: of(Protocol::Mqtt),
             wamp: of(Protocol::Wamp),
+            sp: of(Protocol::Sp),
             rest: of(Protocol::Rest),
         }
     }
@@ -121,6 +123,7 @@ impl ByProtocol {
             Protocol::Mbws => &self.mbws,
             Protocol::Mqtt => &self.mqtt,
             Protocol::Wamp => &self.wamp,
+            Protocol::Sp => &self.sp,
             Protocol::Rest => &self.rest,
         }
     }

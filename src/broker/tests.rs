@@ -10,6 +10,7 @@ mod news;
 mod registrar;
 mod rights;
 mod routes;
+mod sp;
 mod state;
 mod wamp;
 

@@ -309,6 +309,7 @@ fn message(will: &Will) -> NewMessage {
     let ordered = envelope.ordered.into_iter();
     NewMessage {
         wamp: None,
+        sp: None,
         address: envelope.address,
         message_id: envelope.message_id,
         correlation_id: envelope.correlation_id,

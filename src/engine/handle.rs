@@ -23,6 +23,8 @@ pub struct QueueHandle {
     pub sheds: bool,
     /// Whether it keeps a history: it is never full, as the oldest go, and nobody consumes from it.
     pub history: bool,
+    /// The address whose requests it takes, and nothing else; none: it takes what is sent to what it is bound to.
+    pub requests: Option<Arc<str>>,
     /// What holds for it; none: it lives in memory only.
     pub def: Option<Arc<DefineQueue>>,
     /// How it stands, whatever handle one has.
@@ -65,6 +67,7 @@ impl QueueHandle {
             max_bytes: def.max_bytes,
             sheds: def.sheds,
             history: def.history,
+            requests: None,
             def: Some(def),
             gauges,
         }

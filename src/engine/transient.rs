@@ -10,11 +10,13 @@ use super::queue::Queue;
 use super::{Engine, QueueHandle, is_transient};
 
 impl Engine {
-    /// Makes a queue that lives in memory, named and bound like any other.
+    /// Makes a queue that lives in memory, named and bound like any other. `requests`: it is bound to that address in place of its
+    /// own name, and takes only what somebody is to answer.
     pub fn add_transient_queue(
         &mut self,
         realm: &Arc<str>,
         name: &Arc<str>,
+        requests: Option<&Arc<str>>,
         max_messages: u64,
         max_bytes: u64,
     ) -> Arc<QueueHandle> {
@@ -29,13 +31,14 @@ impl Engine {
             max_bytes,
             sheds: false,
             history: false,
+            requests: requests.cloned(),
             def: None,
             gauges: Arc::clone(&queue.gauges),
         });
         queue.handle = Some(Arc::clone(&handle));
         self.queues.insert(id, queue);
         self.transient.insert(id);
-        self.route(&handle, &[name.to_string()]);
+        self.route(&handle, &[requests.unwrap_or(name).to_string()]);
         self.touch(id);
         handle
     }

@@ -50,6 +50,7 @@ pub(crate) fn message(
         packet: 0,
         retain: options.retain || options.retain_clear,
         ordered: Vec::new(),
+        sp: None,
         wamp: Some(Box::new(WampSend {
             part: WampPart {
                 publication,

@@ -178,7 +178,7 @@ impl Broker {
             &self.shared.routes.load(),
             realm,
             address.as_str(),
-            Care::Kept,
+            Care::KEPT,
         );
         if takers.have_no_durable() && takers.n_shed() == 0 {
             if !settings.create_on_send || address.space() != Space::Ordinary {
@@ -533,7 +533,7 @@ impl Disposal<'_> {
 
     fn takers(&self, address: &str) -> Option<SmallVec<[QueueId; 4]>> {
         let routes = self.shared().routes.load();
-        let takers = Takers::of(&routes, &self.handle.realm, address, Care::Kept);
+        let takers = Takers::of(&routes, &self.handle.realm, address, Care::KEPT);
         (!takers.have_no_durable() && !takers.is_full()).then_some(takers.durable)
     }
 }

@@ -109,7 +109,7 @@ impl Attachment {
     /// Whether somebody takes what is sent to an address.
     pub(super) fn is_taken(&self, address: &Address) -> bool {
         let routes = self.shared.routes.load();
-        let takers = Takers::of(&routes, &self.realm, address.as_str(), Care::Kept);
+        let takers = Takers::of(&routes, &self.realm, address.as_str(), Care::ASKED);
         takers.may_answer()
     }
 

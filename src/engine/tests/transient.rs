@@ -11,7 +11,7 @@ use crate::engine::{Cause, QueueHandle};
 
 fn add(rig: &mut Rig, name: &str) -> Arc<QueueHandle> {
     let (realm, name): (Arc<str>, Arc<str>) = (REALM.into(), name.into());
-    rig.engine.add_transient_queue(&realm, &name, 0, 0)
+    rig.engine.add_transient_queue(&realm, &name, None, 0, 0)
 }
 
 fn enqueue(rig: &mut Rig, queue: QueueId, n: usize, expires: Option<u64>) {

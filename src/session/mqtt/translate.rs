@@ -31,6 +31,7 @@ pub(super) fn publish(publish: Publish, address: String, remembered: u16) -> Box
     let response_topic = properties.response_topic.as_ref();
     Box::new(NewMessage {
         wamp: None,
+        sp: None,
         address,
         message_id: None,
         correlation_id: properties.correlation_data.as_ref().map(correlation_id),
