@@ -67,6 +67,7 @@ use uuid::Uuid;
 use crate::access::{Access, Current, Principal};
 use crate::audit::Denials;
 use crate::engine::RealmRoutes;
+use crate::engine::address::{Address, AddressLimits};
 use crate::engine::routing::Router;
 use crate::registry::{DocumentKind, Registry, Verb};
 use crate::routes::{self, RouteTables};
@@ -353,6 +354,16 @@ impl Broker {
     /// Whether there is a realm of that name. `default` always is.
     pub fn has_realm(&self, name: &str) -> bool {
         self.shared.has_realm(name)
+    }
+
+    /// Whether somebody may do that with an address: the one decision.
+    pub fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool {
+        self.shared.may(who, None, verb, realm, address)
+    }
+
+    /// What addresses may be.
+    pub fn address_limits(&self) -> AddressLimits {
+        self.shared.settings.address
     }
 
     /// Starts or resumes a session for a client. Waits, where the session is to outlive its socket, for the log: it is

@@ -43,8 +43,8 @@ pub use force::{Change, InForce, in_force, reload};
 use settings::{Entry, Layers, Setting, Settings};
 pub use types::{
     Access, Admin, Audit, ClientAuth, Definitions, DeniedPublish, Disclose, Limits, Log, LogFormat,
-    Mbws, Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, SlowConsumer, Storage, SyncPolicy, Tls,
-    TlsFiles, TlsVersion, UriCheck, Wamp, WampLongPoll,
+    Mbws, Metrics, Mqtt, QueueLimits, QueuePolicy, Queues, SlowConsumer, Sp, Storage, SyncPolicy,
+    Tls, TlsFiles, TlsVersion, UriCheck, Wamp, WampLongPoll,
 };
 pub(crate) use units::{UnitError, read_size};
 
@@ -76,6 +76,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The WAMP door.
     pub wamp: Wamp,
+    /// The SP door.
+    pub sp: Sp,
     /// How queues come to be, and what holds for them.
     pub queues: Queues,
     /// What is logged.

@@ -25,6 +25,7 @@ mod ration;
 mod refused;
 mod request;
 mod socket;
+mod sp;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,19 @@ pub struct Settings {
     pub mqtt: Option<Mqtt>,
     /// The WAMP door; none: it is shut.
     pub wamp: Option<Wamp>,
+    /// The SP door; none: it is shut.
+    pub sp: Option<Sp>,
+}
+
+/// The SP door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sp {
+    /// Bytes of the longest message, its header included.
+    pub message_bytes_max: usize,
+    /// How long a connection may be silent before the system looks whether its peer is still there.
+    pub keep_alive: Duration,
+    /// What sessions are told.
+    pub session: session::sp::Settings,
 }
 
 /// The MQTT door.
@@ -94,6 +108,7 @@ struct Front<B> {
     mbws: Arc<mbws::Settings>,
     mqtt: Option<Arc<session::mqtt::Settings>>,
     wamp: Option<Arc<session::wamp::Settings>>,
+    sp: Option<Arc<session::sp::Settings>>,
     permits: Arc<Semaphore>,
     newcomers: newcomers::Newcomers,
     long_polls: Arc<wamp::LongPolls>,
@@ -126,6 +141,7 @@ pub async fn serve<B: Inside>(
             .wamp
             .as_ref()
             .map(|it| Arc::new(it.session.clone())),
+        sp: settings.sp.as_ref().map(|it| Arc::new(it.session.clone())),
         permits: Arc::new(Semaphore::new(settings.connections_max)),
         newcomers: newcomers::Newcomers::new(settings.unauthenticated_per_address),
         long_polls: wamp::LongPolls::new(),

@@ -581,11 +581,19 @@ fn start_broker(config: &Config) -> Result<Started> {
         .with_context(|| format!("the data folder {} cannot be used", config.data.display()))
 }
 
+/// What one SP client may have unconfirmed: as much as one of MBWS.
+const SP_WINDOW: usize = 1024;
+/// The same, in bytes; and one message more.
+const SP_WINDOW_BYTES: usize = 4 << 20;
+/// How long a message waits that a full queue could not take.
+const SP_RETRY_AFTER: Duration = Duration::from_millis(100);
+
 /// The largest that a client may send, by any protocol.
 fn frame_bytes_max(config: &Config) -> u64 {
     let mqtt = Some(config.mqtt.packet_bytes_max).filter(|_| config.mqtt.enabled);
     let wamp = Some(config.wamp.message_bytes_max).filter(|_| config.wamp.enabled);
-    let others = [mqtt, wamp].into_iter().flatten().max();
+    let sp = Some(config.sp.message_bytes_max).filter(|_| config.sp.enabled);
+    let others = [mqtt, wamp, sp].into_iter().flatten().max();
     config.limits.frame_bytes.max(others.unwrap_or(0))
 }
 
@@ -619,6 +627,26 @@ fn front_settings(config: &Config, broker: &Broker) -> front::Settings {
             session: mqtt_settings(config),
         }),
         wamp: config.wamp.enabled.then(|| wamp_door(config)),
+        sp: config.sp.enabled.then(|| sp_door(config)),
+    }
+}
+
+fn sp_door(config: &Config) -> front::Sp {
+    let sp = &config.sp;
+    let number = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+    front::Sp {
+        message_bytes_max: clamp(sp.message_bytes_max),
+        keep_alive: sp.keep_alive,
+        session: session::sp::Settings {
+            credit: number(sp.credit),
+            requests: number(sp.requests),
+            hops_max: restante_proto::sp::HOPS_MAX,
+            window: SP_WINDOW,
+            window_bytes: SP_WINDOW_BYTES,
+            reply_within: sp.reply_timeout,
+            retry_after: SP_RETRY_AFTER,
+            publish_rate: publish_rate(&config.limits),
+        },
     }
 }
 
@@ -798,6 +826,14 @@ fn announce(config: &Config, listeners: &Listeners, started: &Started, password:
             writeln!(text, "  {:8} unix:{}", "wamp", path.display()).ok();
         }
     }
+    if config.sp.enabled {
+        tell_urls(
+            &mut text,
+            config,
+            ("sp", clients),
+            (websocket, "/sp/ADDRESS"),
+        );
+    }
     tell_urls(
         &mut text,
         config,
@@ -875,6 +911,10 @@ impl Authenticate for Door {
             self.tell(peer, protocol, tried, &verified);
             verified
         })
+    }
+
+    fn stranger(&self) -> Option<Principal> {
+        self.auth.stranger()
     }
 
     fn challenge(

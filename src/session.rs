@@ -9,6 +9,7 @@ mod credentials;
 pub mod mbws;
 pub mod mqtt;
 mod rate;
+pub mod sp;
 pub mod wamp;
 
 pub use credentials::{Credentials, NotAttached};

@@ -157,6 +157,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "wamp.long-poll",
         "WAMP for clients that have nothing but HTTP requests, below each path of `wamp.path`: /wamp/lp/open.",
     ),
+    (
+        "sp",
+        "The SP door: the scalability protocols of nanomsg and nng over WebSocket, at /sp/ADDRESS. Clients that show no credentials are let in by `access.anonymous-role`.",
+    ),
     ("queues", "How queues come to be, and what holds for them."),
     (
         "queues.defaults",
@@ -265,6 +269,13 @@ pub(super) const KEYS: &[Key] = &[
     key("wamp.long-poll.enabled", Kind::Flag, "true", "Whether long-poll is offered."),
     key("wamp.long-poll.poll-timeout", span(Duration::from_millis(100), MINUTE), "10s", "How long a request waits for a message. Clients in browsers give up after 12s."),
     key("wamp.long-poll.session-timeout", span(Duration::from_millis(100), HOUR), "30s", "How long a client may be without a request, before its session ends."),
+
+    key("sp.enabled", Kind::Flag, "true", "Whether SP is spoken at all."),
+    key("sp.message-bytes-max", size(4 * KIB, 256 * MIB), "16MiB", "The largest message, its header included. Programs of both libraries take 1 MiB unless they are told otherwise."),
+    key("sp.credit", count(1, 1024), "64", "Deliveries that a PULL may have on their way, unless it asks for another number (?credit=)."),
+    key("sp.requests", count(1, 1024), "1", "Requests that a REP may have in hand, likewise."),
+    key("sp.reply-timeout", span(SECOND, HOUR), "60s", "How long a request may be without an answer, before it goes to another REP and the client may ask it anew."),
+    key("sp.keep-alive", span(SECOND, HOUR), "30s", "How long a connection is silent before the system looks whether the client's machine is still there: no SP client may be pinged."),
 
     key("queues.create-on-send", Kind::Flag, "true", "Whether sending to an address that nothing is bound to makes a queue of that name. Publishing by MQTT never makes one."),
     key("queues.create-on-consume", Kind::Flag, "true", "Whether consuming from an address that has no queue makes one."),

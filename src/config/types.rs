@@ -244,6 +244,23 @@ pub struct WampLongPoll {
     pub session_timeout: Duration,
 }
 
+/// The SP door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sp {
+    /// Whether it is open.
+    pub enabled: bool,
+    /// Bytes of the largest message, its header included.
+    pub message_bytes_max: u64,
+    /// Deliveries that a PULL may have on their way, unless it asks for another number.
+    pub credit: usize,
+    /// Requests that a REP may have in hand, likewise.
+    pub requests: usize,
+    /// How long a request may be without an answer.
+    pub reply_timeout: Duration,
+    /// How long a connection may be silent before the system looks after its peer.
+    pub keep_alive: Duration,
+}
+
 /// Which of WAMP's rules for URIs hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UriCheck {
@@ -387,6 +404,14 @@ pub(super) fn config(settings: Settings) -> Config {
         },
         mqtt: mqtt(s),
         wamp: wamp(s),
+        sp: Sp {
+            enabled: flag(s, "sp.enabled"),
+            message_bytes_max: size(s, "sp.message-bytes-max"),
+            credit: count(s, "sp.credit"),
+            requests: count(s, "sp.requests"),
+            reply_timeout: span(s, "sp.reply-timeout"),
+            keep_alive: span(s, "sp.keep-alive"),
+        },
         queues: queues(s),
         log: log(s),
         audit: Audit {

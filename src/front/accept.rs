@@ -28,7 +28,7 @@ use super::listener::{Incoming, Socket};
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use super::refused::Refused;
-use super::{CLOSE_WITHIN, Front, drive, metrics, mqtt, wamp};
+use super::{CLOSE_WITHIN, Front, drive, metrics, mqtt, sp, wamp};
 use crate::logs::seldom;
 use crate::tls::{Admitted, Gate, HANDSHAKE, TurnedAway, first_byte};
 
@@ -216,6 +216,7 @@ async fn enter<B: Inside>(
         Door::MqttOverWebSocket | Door::MqttOverTcp => {
             mqtt::drive(front, arrival, began, newcomer).await;
         }
+        Door::Sp => Box::pin(sp::drive(front, arrival, began, newcomer)).await,
         // In a box, so that connections of the others do not pay for it.
         Door::Wamp(way) => {
             Box::pin(wamp::enter(front, arrival, way, began, newcomer)).await;

@@ -58,6 +58,27 @@ impl Wish {
     }
 }
 
+impl Wish {
+    /// Of an SP client, which was known by its upgrade.
+    pub(super) fn of_sp(principal: Principal) -> Self {
+        Wish {
+            credentials: None,
+            proved: Some(principal),
+            asked: None,
+            protocol: Protocol::Sp,
+            session: SessionWish {
+                id: None,
+                expiry: std::time::Duration::ZERO,
+                fresh: false,
+            },
+            name: None,
+            client: None,
+            will: None,
+            wamp: None,
+        }
+    }
+}
+
 impl From<mbws::AttachWish> for Wish {
     fn from(wish: mbws::AttachWish) -> Self {
         Wish {

@@ -43,6 +43,9 @@ pub trait Authenticate: Send + Sync + 'static {
     /// Who it is that shows `proof` from `peer`, speaking `protocol`. May be dropped half-way.
     fn verify<'a>(&'a self, proof: Proof<'a>, peer: SocketAddr, protocol: Protocol) -> Answer<'a>;
 
+    /// Who it is that shows nothing, if such are let in.
+    fn stranger(&self) -> Option<Principal>;
+
     /// Begins a SCRAM exchange with a client's first message: what the client is to be told. `rename` may change the user's name,
     /// as where a realm's is in front of it. Takes no time that would have to be waited for.
     ///

@@ -3,7 +3,7 @@
 //! ```text
 //! gate ─▶ first byte ─┬─ 0x10, a CONNECT ─▶ MQTT over TCP
 //!                     ├─ 0x7F ─▶ handshake ▶ WAMP over RawSocket
-//!                     └─ anything else ───▶ upgrade ─┬─▶ MBWS, or MQTT or WAMP over WebSocket
+//!                     └─ anything else ───▶ upgrade ─┬─▶ MBWS or SP, or MQTT or WAMP over WebSocket
 //!                                                    └─▶ requests of WAMP's long-poll
 //! ```
 //!
@@ -29,6 +29,7 @@ use super::{Front, metrics};
 use crate::access::Principal;
 use crate::broker::Protocol;
 use crate::logs::seldom;
+use crate::session;
 use crate::tls::{Admitted, Gate, Stream};
 
 /// The realm of those who name none.
@@ -82,6 +83,8 @@ pub(super) struct Client {
     pub(super) realm: Arc<str>,
     /// Who it is by the upgrade's `Authorization`.
     pub(super) principal: Option<Principal>,
+    /// Who an SP client is; none: what it wants to speak is not spoken.
+    pub(super) sp: Option<Box<session::sp::Client>>,
     /// The certificate that it showed, in DER.
     pub(super) certificate: Option<Arc<[u8]>>,
     /// Whether its connection is encrypted.
@@ -99,6 +102,8 @@ pub(super) enum Door {
     MqttOverTcp,
     /// WAMP, by whatever transport.
     Wamp(Way),
+    /// SP, in binary WebSocket messages.
+    Sp,
 }
 
 impl Door {
@@ -107,13 +112,14 @@ impl Door {
             Door::Mbws => Protocol::Mbws,
             Door::MqttOverWebSocket | Door::MqttOverTcp => Protocol::Mqtt,
             Door::Wamp(_) => Protocol::Wamp,
+            Door::Sp => Protocol::Sp,
         }
     }
 
     /// Whether it is behind an upgrade.
     pub(super) fn is_web_socket(self) -> bool {
         match self {
-            Door::Mbws | Door::MqttOverWebSocket => true,
+            Door::Mbws | Door::MqttOverWebSocket | Door::Sp => true,
             Door::MqttOverTcp => false,
             Door::Wamp(way) => way.transport == wamp::Transport::WebSocket,
         }
@@ -149,6 +155,7 @@ pub(super) async fn arrive<B: Inside>(
             door,
             realm: Arc::from(REALM_DEFAULT),
             principal: None,
+            sp: None,
             certificate: admitted.certificate,
             tls: admitted.stream.is_tls(),
         },

@@ -258,7 +258,7 @@ impl Driver {
         match heard {
             Heard::Text(message) => self.take(now, &message, Binding::Text),
             Heard::Binary(message) => self.take(now, &message, Binding::Binary),
-            Heard::Alive => {}
+            Heard::Alive(_) => {}
             Heard::Bad(fault, reason) => {
                 let (code, binding) = in_our_words(fault);
                 self.session.handle_decode_error(code, reason, binding);

@@ -9,6 +9,7 @@ use restante_proto::mqtt::PacketType;
 
 use super::traffic::Traffic;
 use crate::session::mqtt::Tally;
+use crate::session::sp::Dropped;
 use crate::session::wamp::Tally as WampTally;
 
 /// Handles that are used often, looked up once; made after the recorder is installed.
@@ -24,6 +25,9 @@ pub(super) struct Metrics {
     /// WAMP messages, and their bytes.
     wamp_in: Messages,
     wamp_out: Messages,
+    /// SP messages, and their bytes.
+    sp_in: Messages,
+    sp_out: Messages,
     /// The same, to be read back.
     pub(super) traffic: Arc<Traffic>,
 }
@@ -36,8 +40,10 @@ impl Metrics {
             frames_out: frames("out"),
             mqtt_in: Packets::new("in"),
             mqtt_out: Packets::new("out"),
-            wamp_in: Messages::new("in"),
-            wamp_out: Messages::new("out"),
+            wamp_in: Messages::new(WAMP, "in"),
+            wamp_out: Messages::new(WAMP, "out"),
+            sp_in: Messages::new(SP, "in"),
+            sp_out: Messages::new(SP, "out"),
         }
     }
 
@@ -76,19 +82,45 @@ impl Metrics {
     pub(super) fn wamp_written(&self, messages: u64, bytes: u64) {
         self.wamp_out.add(messages, bytes);
     }
+
+    /// So many messages of SP came, of so many bytes.
+    pub(super) fn sp_read(&self, messages: u64, bytes: u64) {
+        self.sp_in.add(messages, bytes);
+    }
+
+    /// The same, written.
+    pub(super) fn sp_written(&self, messages: u64, bytes: u64) {
+        self.sp_out.add(messages, bytes);
+    }
 }
 
-/// Messages of WAMP of one direction.
+/// A message of an SP client was dropped.
+pub(super) fn sp_dropped(why: Dropped) {
+    counter!("restante_sp_dropped_total", "reason" => why.as_str()).increment(1);
+}
+
+/// The names of what is counted of a door's messages, and of their bytes.
+type Names = (&'static str, &'static str);
+const WAMP: Names = (
+    "restante_wamp_messages_total",
+    "restante_wamp_message_bytes_total",
+);
+const SP: Names = (
+    "restante_sp_messages_total",
+    "restante_sp_message_bytes_total",
+);
+
+/// Messages of one door and one direction.
 struct Messages {
     messages: Counter,
     bytes: Counter,
 }
 
 impl Messages {
-    fn new(direction: &'static str) -> Self {
+    fn new((messages, bytes): Names, direction: &'static str) -> Self {
         Messages {
-            messages: counter!("restante_wamp_messages_total", "direction" => direction),
-            bytes: counter!("restante_wamp_message_bytes_total", "direction" => direction),
+            messages: counter!(messages, "direction" => direction),
+            bytes: counter!(bytes, "direction" => direction),
         }
     }
 

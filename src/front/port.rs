@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 
+use crate::access::Principal;
 use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, WampAsk};
+use crate::engine::address::{Address, AddressLimits};
+use crate::registry::Verb;
 
 /// Where clients are attached: [`Broker`].
 pub trait Inside: Clone + Send + Sync + 'static {
@@ -16,6 +19,12 @@ pub trait Inside: Clone + Send + Sync + 'static {
 
     /// Whether there is a realm of that name.
     fn has_realm(&self, name: &str) -> bool;
+
+    /// Whether somebody may do that with an address: the one decision.
+    fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool;
+
+    /// What addresses may be.
+    fn address_limits(&self) -> AddressLimits;
 
     /// Starts or resumes a session for a client. May be dropped half-way.
     fn attach(
@@ -81,6 +90,14 @@ impl Inside for Broker {
 
     fn has_realm(&self, name: &str) -> bool {
         Broker::has_realm(self, name)
+    }
+
+    fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool {
+        Broker::may(self, who, verb, realm, address)
+    }
+
+    fn address_limits(&self) -> AddressLimits {
+        Broker::address_limits(self)
     }
 
     fn attach(

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::tls::Stream;
 
@@ -26,6 +26,8 @@ pub(super) struct Rationed {
     left: Option<usize>,
     /// Whether more than that was wanted.
     exceeded: bool,
+    /// Bytes that were written.
+    written: u64,
 }
 
 impl Rationed {
@@ -35,7 +37,23 @@ impl Rationed {
             stream,
             left: Some(STRANGER_BYTES_MAX.saturating_sub(n_early)),
             exceeded: false,
+            written: 0,
         }
+    }
+
+    /// Of all bytes that were written, and `flushed` or not, those that the peer's system has for certain; none: it cannot be said, as
+    /// not all of them are there.
+    pub(super) fn arrived(&self, flushed: bool) -> io::Result<Option<u64>> {
+        let left = self.stream.unacknowledged()?;
+        Ok(match &self.stream {
+            Stream::Plain(_) => Some(self.written.saturating_sub(left)),
+            Stream::Tls(_) | Stream::Unix(_) => (flushed && left == 0).then_some(self.written),
+        })
+    }
+
+    /// Ends the connection, without what is spoken over it.
+    pub(super) async fn shut(mut self) -> io::Result<()> {
+        self.stream.shutdown().await
     }
 
     /// The peer is known: it may send anything from now on.
@@ -79,7 +97,10 @@ impl AsyncWrite for Rationed {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.written += counted(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -87,7 +108,10 @@ impl AsyncWrite for Rationed {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.written += counted(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,5 +124,12 @@ impl AsyncWrite for Rationed {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+fn counted(written: &Poll<io::Result<usize>>) -> u64 {
+    match written {
+        Poll::Ready(Ok(bytes)) => *bytes as u64,
+        Poll::Ready(Err(_)) | Poll::Pending => 0,
     }
 }

@@ -16,6 +16,10 @@ pub(super) enum Refused {
     NoSubprotocol,
     NoMqttSubprotocol,
     NoWampSubprotocol,
+    NoSpSubprotocol,
+    BadSpPath,
+    BadSpOption,
+    Denied,
     UnknownSubprotocol,
     BadOrigin,
     NoSuchRealm,
@@ -34,9 +38,13 @@ impl Refused {
             Refused::NotAnUpgrade => "not-an-upgrade",
             Refused::BadVersion => "bad-version",
             Refused::BadKey => "bad-key",
-            Refused::NoSubprotocol | Refused::NoMqttSubprotocol | Refused::NoWampSubprotocol => {
-                "no-subprotocol"
-            }
+            Refused::NoSubprotocol
+            | Refused::NoMqttSubprotocol
+            | Refused::NoWampSubprotocol
+            | Refused::NoSpSubprotocol => "no-subprotocol",
+            Refused::BadSpPath => "bad-path",
+            Refused::BadSpOption => "bad-option",
+            Refused::Denied => "denied",
             Refused::UnknownSubprotocol => "unknown-subprotocol",
             Refused::BadOrigin => "bad-origin",
             Refused::NoSuchRealm => "no-such-realm",
@@ -54,7 +62,8 @@ impl Refused {
             Refused::NoSuchPath => (
                 StatusCode::NOT_FOUND,
                 "No such path. Clients connect to /mbws (realm default) or /mbws/REALM; by MQTT, if it is on, to /mqtt or \
-                 /mqtt/REALM, or where mqtt.path says; by WAMP to /wamp or /ws, or where wamp.path says.\n",
+                 /mqtt/REALM, or where mqtt.path says; by WAMP to /wamp or /ws, or where wamp.path says; \
+                 by SP, if it is on, to /sp/ADDRESS.\n",
             ),
             Refused::NotAnUpgrade => (
                 StatusCode::UPGRADE_REQUIRED,
@@ -80,6 +89,23 @@ impl Refused {
                 StatusCode::BAD_REQUEST,
                 "Sec-WebSocket-Protocol must offer one of wamp.2.json, wamp.2.msgpack, wamp.2.cbor (each also with .batched) \
                  and wamp.2.ubjson, in this spelling.\n",
+            ),
+            Refused::NoSpSubprotocol => (
+                StatusCode::BAD_REQUEST,
+                "Sec-WebSocket-Protocol must offer one of SP's, like pull.sp.nanomsg.org for a PUSH.\n",
+            ),
+            Refused::BadSpPath => (
+                StatusCode::BAD_REQUEST,
+                "The path must be /sp/ADDRESS: segments between slashes, escaped with % where they have something else than \
+                 letters, digits, -, ., _ and ~.\n",
+            ),
+            Refused::BadSpOption => (
+                StatusCode::BAD_REQUEST,
+                "Behind the ? go options: durable, prefix, settle, side and credit, each with what it is for.\n",
+            ),
+            Refused::Denied => (
+                StatusCode::FORBIDDEN,
+                "No rule lets this client use this address so.\n",
             ),
             Refused::UnknownSubprotocol => (
                 StatusCode::BAD_REQUEST,
@@ -112,8 +138,17 @@ impl Refused {
 
     /// The whole answer.
     pub(super) fn answer(self) -> Response<Full<Bytes>> {
+        self.answer_with("")
+    }
+
+    /// The same, with what is wrong in front.
+    pub(super) fn answer_with(self, detail: &str) -> Response<Full<Bytes>> {
         let (status, text) = self.told();
-        let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+        let text = match detail {
+            "" => Bytes::from_static(text.as_bytes()),
+            detail => format!("{detail}. {text}").into(),
+        };
+        let mut answer = Response::new(Full::new(text));
         *answer.status_mut() = status;
         for (name, value) in self.headers() {
             let value = HeaderValue::from_static(value);
@@ -142,6 +177,10 @@ impl Refused {
             | Refused::NoSubprotocol
             | Refused::NoMqttSubprotocol
             | Refused::NoWampSubprotocol
+            | Refused::NoSpSubprotocol
+            | Refused::BadSpPath
+            | Refused::BadSpOption
+            | Refused::Denied
             | Refused::UnknownSubprotocol
             | Refused::BadOrigin
             | Refused::NoSuchRealm => {}

@@ -5,6 +5,7 @@
 //! first that is known counts. MQTT's do not tell its version: the CONNECT does. WAMP's tell how messages are written, and
 //! its HELLO names the realm.
 
+use std::borrow::Cow;
 use std::str;
 
 use base64::Engine as _;
@@ -15,15 +16,20 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode, Version};
 use restante_proto::mbws::SUBPROTOCOL;
+use restante_proto::sp::{self, Name, Offer, Options, Target};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::door::{Door, REALM_DEFAULT};
 use super::refused::Refused;
 use super::wamp::{Transport, Way};
 use super::{Settings, origin, wamp};
+use crate::engine::address::{escape_first_segment, escape_segment};
+use crate::session;
 
 /// MBWS's own path; those of MQTT and WAMP are settings.
 const MBWS: &str = "/mbws";
+/// In front of SP's addresses.
+const SP: &str = "/sp/";
 /// Subprotocols of MQTT: since 3.1.1 (MQTT-6.0.0-3), and before.
 const MQTT_SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
 /// Registered too, but published nowhere that we could read.
@@ -34,30 +40,61 @@ const SUBPROTOCOL_UNKNOWN: &str = "MBLWS.huawei.com";
 pub(super) struct Wanted {
     pub(super) door: Door,
     pub(super) realm: String,
-    subprotocol: &'static str,
+    /// Who an SP client is.
+    pub(super) sp: Option<Box<session::sp::Client>>,
+    subprotocol: Cow<'static, str>,
     accept_key: String,
+}
+
+/// Why a request is refused, and for people what is wrong with it, if that can be said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) why: Refused,
+    pub(super) detail: String,
+}
+
+impl From<Refused> for Refusal {
+    fn from(why: Refused) -> Self {
+        Refusal {
+            why,
+            detail: String::new(),
+        }
+    }
 }
 
 impl Wanted {
     /// Reads the head of a request that came over TLS or not.
-    pub(super) fn read(head: &Parts, settings: &Settings, tls: bool) -> Result<Self, Refused> {
+    pub(super) fn read(head: &Parts, settings: &Settings, tls: bool) -> Result<Self, Refusal> {
         let (at, realm) = destination(head.uri.path(), settings).ok_or(Refused::NoSuchPath)?;
         if !is_upgrade(head) {
-            return Err(Refused::NotAnUpgrade);
+            return Err(Refused::NotAnUpgrade.into());
         }
         if text(&head.headers, &header::SEC_WEBSOCKET_VERSION) != Some("13") {
-            return Err(Refused::BadVersion);
+            return Err(Refused::BadVersion.into());
         }
         let accept_key = accept_key(&head.headers).ok_or(Refused::BadKey)?;
+        let mut sp = None;
         let (door, subprotocol) = match at {
-            At::Mbws => (Door::Mbws, mbws_subprotocol(&head.headers)?),
-            At::Mqtt => (Door::MqttOverWebSocket, mqtt_subprotocol(&head.headers)?),
-            At::Wamp => wamp_subprotocol(&head.headers, settings)?,
+            At::Mbws => (Door::Mbws, mbws_subprotocol(&head.headers)?.into()),
+            At::Mqtt => {
+                let subprotocol = mqtt_subprotocol(&head.headers)?;
+                (Door::MqttOverWebSocket, subprotocol.into())
+            }
+            At::Wamp => {
+                let (door, subprotocol) = wamp_subprotocol(&head.headers, settings)?;
+                (door, subprotocol.into())
+            }
+            At::Sp => {
+                let (token, client) = sp_client(head)?;
+                sp = client.map(Box::new);
+                (Door::Sp, token.into())
+            }
         };
         check_origin(&head.headers, &settings.origins, tls)?;
         Ok(Wanted {
             door,
             realm,
+            sp,
             subprotocol,
             accept_key,
         })
@@ -70,8 +107,9 @@ impl Wanted {
         let headers = answer.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let subprotocol = HeaderValue::from_static(self.subprotocol);
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        if let Ok(subprotocol) = HeaderValue::from_str(&self.subprotocol) {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        }
         if let Ok(key) = HeaderValue::from_str(&self.accept_key) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
         }
@@ -85,10 +123,14 @@ enum At {
     Mbws,
     Mqtt,
     Wamp,
+    Sp,
 }
 
 /// The door and the realm that a path means; none where it means nothing.
 fn destination(path: &str, settings: &Settings) -> Option<(At, String)> {
+    if settings.sp.is_some() && path.starts_with(SP) {
+        return Some((At::Sp, REALM_DEFAULT.to_owned()));
+    }
     let mqtt = settings.mqtt.iter().flat_map(|mqtt| &mqtt.paths);
     let wamp = settings.wamp.iter().flat_map(|wamp| &wamp.paths);
     let mqtt = mqtt.map(|path| (At::Mqtt, path.as_str()));
@@ -177,6 +219,49 @@ fn wamp_subprotocol(
         peer_bytes_max: None,
     };
     Ok((Door::Wamp(way), serializer.subprotocol(batched)))
+}
+
+/// What an SP client's token and path say of it: which token is echoed, and who the client is; none: its token is none that is spoken.
+fn sp_client(head: &Parts) -> Result<(String, Option<session::sp::Client>), Refusal> {
+    let said = |why: Refused, detail: String| Refusal { why, detail };
+    let offered = head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let (role, token) = match sp::offered(offered.filter_map(|line| line.to_str().ok())) {
+        Offer::Spoken { client, token } => (client, token),
+        Offer::Unknown { token } => return Ok((token.to_owned(), None)),
+        Offer::Nothing => return Err(Refused::NoSpSubprotocol.into()),
+    };
+    let target = head.uri.path_and_query().map_or("", |it| it.as_str());
+    let target = Target::parse(target.as_bytes())
+        .map_err(|error| said(Refused::BadSpPath, error.to_string()))?;
+    let options = Options::parse(target.query, role)
+        .map_err(|error| said(Refused::BadSpOption, error.to_string()))?;
+    let client = session::sp::Client {
+        role,
+        address: spelled(&target.name).into(),
+        options,
+    };
+    Ok((token.to_owned(), Some(client)))
+}
+
+/// A name as the broker spells addresses.
+fn spelled(name: &Name) -> String {
+    let mut address = String::new();
+    for (n, segment) in name.segments().enumerate() {
+        if n > 0 {
+            address.push('/');
+        }
+        match segment.strip_prefix('$') {
+            Some(rest) if n == 0 && name.is_brokers() => {
+                address.push('$');
+                if !rest.is_empty() {
+                    address.push_str(&escape_segment(rest));
+                }
+            }
+            _ if n == 0 => address.push_str(&escape_first_segment(segment)),
+            _ => address.push_str(&escape_segment(segment)),
+        }
+    }
+    address
 }
 
 /// Whether a page of the request's origin may be answered.

@@ -40,6 +40,8 @@ pub(super) struct Socket {
     blocked: bool,
     /// Whether reading has come to an end.
     ended: bool,
+    /// Bytes of all frames so far, on the wire.
+    queued: u64,
 }
 
 /// What a turn brought.
@@ -58,8 +60,8 @@ pub(super) enum Heard {
     Text(Bytes),
     /// A whole message.
     Binary(Bytes),
-    /// A ping or a pong.
-    Alive,
+    /// A ping or a pong; of a pong, what it has.
+    Alive(Option<Bytes>),
     /// Something that ends the connection with an error, and what is wrong with it.
     Bad(Fault, String),
     /// The peer closes the WebSocket in good order.
@@ -127,7 +129,27 @@ impl Socket {
             encoded: BytesMut::new(),
             blocked: false,
             ended: false,
+            queued: 0,
         }
+    }
+
+    /// Where the last frame ends that was written, in bytes from the first one's beginning.
+    pub(super) fn position(&self) -> u64 {
+        self.queued
+    }
+
+    /// How far the peer's system has what was written, likewise. Never too far.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(super) fn arrived(&self) -> std::io::Result<u64> {
+        Ok(self.ws.get_ref().arrived(!self.blocked)?.unwrap_or(0))
+    }
+
+    /// Ends the connection without a word of WebSocket's.
+    pub(super) async fn cut(self) {
+        let shut = self.ws.into_inner().shut().await;
+        tracing::trace!(?shut, "cut");
     }
 
     /// It is known who the peer is: its messages may be as long as any.
@@ -189,6 +211,10 @@ impl Socket {
         while !self.blocked
             && let Some(message) = next(&mut self.encoded)
         {
+            self.queued += match &message {
+                Message::Frame(frame) => frame.len() as u64,
+                whole => wire_bytes(whole.len()),
+            };
             self.ws.start_send_unpin(message)?;
             self.advance(|ws, cx| ws.poll_ready_unpin(cx))?;
             written += 1;
@@ -269,7 +295,13 @@ impl Socket {
         match item {
             Some(Ok(Message::Text(text))) => Heard::Text(Bytes::from(text)),
             Some(Ok(Message::Binary(bytes))) => Heard::Binary(bytes),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Heard::Alive,
+            Some(Ok(Message::Ping(payload))) => {
+                // It is answered by a pong of the same bytes.
+                self.queued += wire_bytes(payload.len());
+                Heard::Alive(None)
+            }
+            Some(Ok(Message::Pong(payload))) => Heard::Alive(Some(payload)),
+            Some(Ok(Message::Frame(_))) => Heard::Alive(None),
             Some(Ok(Message::Close(_))) => Heard::Closed,
             Some(Err(error)) => {
                 self.ended = true;
@@ -278,6 +310,16 @@ impl Socket {
             None => Heard::Gone,
         }
     }
+}
+
+/// Bytes of a frame that a server sends (RFC 6455 §5.2).
+fn wire_bytes(payload: usize) -> u64 {
+    let head = match payload {
+        0..126 => 2,
+        126..0x1_0000 => 4,
+        _ => 10,
+    };
+    payload as u64 + head
 }
 
 /// What an error of the WebSocket layer means; none of its texts quotes the peer.

@@ -32,12 +32,13 @@ use super::door::{Arrival, Arrived, Client, Door};
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use super::refused::Refused;
-use super::request::Wanted;
+use super::request::{Refusal, Wanted};
 use super::wamp::http;
-use super::{Front, metrics};
+use super::{Front, metrics, sp};
 use crate::access::Principal;
 use crate::broker::Protocol;
 use crate::logs::seldom;
+use crate::session;
 use crate::tls::{Admitted, Stream};
 
 /// Request line and headers, all of them; nobody's upgrade needs a quarter of it.
@@ -50,6 +51,7 @@ struct Granted {
     door: Door,
     realm: String,
     principal: Option<Principal>,
+    sp: Option<Box<session::sp::Client>>,
 }
 
 /// Where a request comes from.
@@ -125,6 +127,7 @@ pub(super) async fn upgrade<B: Inside>(
             door: granted.door,
             realm: Arc::from(granted.realm),
             principal: granted.principal,
+            sp: granted.sp,
             certificate,
             tls: from.tls,
         },
@@ -206,7 +209,7 @@ async fn answer<B: Inside>(
         slot.stays.notify_one();
         return Ok(http::answer(front, target, (&head, body), (from, certificate), slot).await);
     }
-    match check(front, &head, from).await {
+    match check(front, &head, from, certificate.as_deref()).await {
         Ok((wanted, principal)) => {
             let answer = wanted.answer();
             let upgrade = hyper::upgrade::on(Request::from_parts(head, body));
@@ -215,12 +218,13 @@ async fn answer<B: Inside>(
                 door: wanted.door,
                 realm: wanted.realm,
                 principal,
+                sp: wanted.sp,
             });
             Ok(answer)
         }
-        Err(refused) => {
-            tell_refused(refused, from);
-            Ok(refused.answer())
+        Err(Refusal { why, detail }) => {
+            tell_refused(why, from);
+            Ok(why.answer_with(&detail))
         }
     }
 }
@@ -236,15 +240,20 @@ async fn check<B: Inside>(
     front: &Front<B>,
     head: &hyper::http::request::Parts,
     from: Origin,
-) -> Result<(Wanted, Option<Principal>), Refused> {
+    certificate: Option<&[u8]>,
+) -> Result<(Wanted, Option<Principal>), Refusal> {
     let wanted = Wanted::read(head, &front.settings, from.tls)?;
     // Before the realm is looked up: who shows wrong credentials does not learn which realms there are.
-    let principal = principal(front, head, from, wanted.door.protocol()).await?;
-    if front.broker.has_realm(&wanted.realm) {
-        Ok((wanted, principal))
-    } else {
-        Err(Refused::NoSuchRealm)
+    let mut principal = principal(front, head, from, wanted.door.protocol()).await?;
+    if !front.broker.has_realm(&wanted.realm) {
+        return Err(Refused::NoSuchRealm.into());
     }
+    if let Some(client) = &wanted.sp {
+        principal = Some(sp::known(front, principal, certificate, from.peer).await?);
+        let who = principal.as_ref().ok_or(Refused::Unauthorized)?;
+        sp::check_rights(&front.broker, who, &wanted.realm, client)?;
+    }
+    Ok((wanted, principal))
 }
 
 /// Who it is by the request's `Authorization`, if it has one.

@@ -1,10 +1,13 @@
 //! A connection's bytes, encrypted or not, from far or from this machine: one type, so that nothing behind it is written twice.
 
+use std::ffi::c_int;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::ioctl::{Getter, ioctl};
 use rustix::net::sockopt;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -61,6 +64,20 @@ impl Stream {
         }
     }
 
+    /// How many bytes were handed to the system for the peer and are not known to be with it: for TCP, what its system has not
+    /// acknowledged, sent or not; for a Unix socket, more than nothing as long as the peer has not read all. Of TLS, encrypted ones.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn unacknowledged(&self) -> io::Result<u64> {
+        let bytes = match self {
+            Stream::Plain(tcp) => outgoing(tcp.as_fd())?,
+            Stream::Tls(stream) => outgoing(stream.get_ref().0.as_fd())?,
+            Stream::Unix(unix) => outgoing(unix.as_fd())?,
+        };
+        Ok(u64::from(bytes.unsigned_abs()))
+    }
+
     /// Waits for what it begins with, and leaves it there; none: the peer has closed. Cancel-safe.
     ///
     /// # Errors
@@ -94,6 +111,15 @@ impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Stream::Plain(stream)
     }
+}
+
+/// Bytes in a socket's send queue (`SIOCOUTQ`, tcp(7), unix(7)).
+#[expect(unsafe_code, reason = "no library has this request")]
+fn outgoing(socket: BorrowedFd<'_>) -> io::Result<c_int> {
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: for every kind of socket this request writes one `int`, which is what the getter has room for.
+    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) }?;
+    Ok(bytes)
 }
 
 impl AsyncRead for Stream {

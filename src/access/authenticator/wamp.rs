@@ -35,6 +35,11 @@ impl From<AuthError> for Refusal {
 }
 
 impl Authenticator {
+    /// Who it is that shows nothing, if such are let in.
+    pub fn stranger(&self) -> Option<Principal> {
+        self.inner.current.load().anonymous()
+    }
+
     /// Begins with a client's HELLO: what it is to be asked, or who it is without.
     ///
     /// # Errors

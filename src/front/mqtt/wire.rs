@@ -62,7 +62,7 @@ impl Wire {
     pub(super) async fn new(door: Door, stream: Stream, early: Bytes, bytes_max: usize) -> Self {
         match door {
             Door::MqttOverTcp => Wire::Tcp(Tcp::new(stream)),
-            Door::MqttOverWebSocket | Door::Mbws | Door::Wamp(_) => {
+            Door::MqttOverWebSocket | Door::Mbws | Door::Wamp(_) | Door::Sp => {
                 let socket = Socket::new(stream, early, bytes_max, READ_BYTES).await;
                 Wire::WebSocket(Box::new(socket))
             }
@@ -163,7 +163,7 @@ fn join(heard: Heard, input: &mut BytesMut) -> Turn {
             Turn::Bytes(n_bytes)
         }
         Heard::Text(_) | Heard::Bad(Fault::NotUtf8, _) => Turn::Ended(Lost::NotBinary),
-        Heard::Alive => Turn::Nothing,
+        Heard::Alive(_) => Turn::Nothing,
         Heard::Bad(fault, _) => Turn::Ended(Lost::Broken(fault)),
         Heard::Closed => Turn::Ended(Lost::Closed),
         Heard::Gone => Turn::Ended(Lost::Gone),

@@ -142,6 +142,14 @@ impl Inside for FakeBroker {
         matches!(name, "default" | "shop 1")
     }
 
+    fn may(&self, who: &Principal, _verb: Verb, _realm: &str, address: &Address) -> bool {
+        &*who.name != "bob" || address.as_str() != "secret"
+    }
+
+    fn address_limits(&self) -> AddressLimits {
+        AddressLimits::default()
+    }
+
     async fn attach(&self, wish: Attach) -> Result<(FakePort, Attached), AttachError> {
         let attached = Attached {
             session: wish.session.id.unwrap_or_else(Uuid::now_v7),
@@ -312,6 +320,10 @@ impl Authenticate for FakeAuth {
             }
             answer.map(|name| principal(name, protocol))
         })
+    }
+
+    fn stranger(&self) -> Option<Principal> {
+        Some(principal("stranger", Protocol::Sp))
     }
 
     fn challenge(

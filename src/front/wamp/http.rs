@@ -157,6 +157,7 @@ async fn open<B: Inside>(
         door: Door::Wamp(way),
         realm: Arc::from(REALM_DEFAULT),
         principal,
+        sp: None,
         certificate,
         tls: from.tls,
     };

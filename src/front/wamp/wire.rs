@@ -368,7 +368,7 @@ fn of_heard(heard: Heard, serializer: Serializer) -> Turn {
         Heard::Text(message) if serializer.is_text() => Turn::Message(message),
         Heard::Binary(message) if !serializer.is_text() => Turn::Message(message),
         Heard::Text(_) | Heard::Binary(_) => Turn::Ended(Lost::WrongKind),
-        Heard::Alive => Turn::Alive,
+        Heard::Alive(_) => Turn::Alive,
         Heard::Bad(fault, _) => Turn::Ended(Lost::Broken(fault)),
         Heard::Closed => Turn::Ended(Lost::Closed),
         Heard::Gone => Turn::Ended(Lost::Gone),

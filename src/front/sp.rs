@@ -1,0 +1,456 @@
+//! The loop of one SP connection: WebSocket messages → session → broker, and back in fragments.
+//!
+//! ```text
+//! socket.turn() ─▶ session.handle_message ─▶ port.call … port.flush
+//! port.ready()  ─▶ port.drain ─▶ session.handle_event ─▶ session.poll_message ─▶ socket.write
+//!                                                         └ the peer's system has it ─▶ session.handle_delivered
+//! ```
+//!
+//! Programs of libnanomsg and nng at the other end allow little: no ping unless the
+//! client has asked for it, nothing at all to a PUSH or PUB, and no Close for what is not final. So a connection that ends for now is
+//! cut, and its client comes back by itself.
+//!
+//! *When a client has a message* nobody says. The system tells how much of what was written its peer has acknowledged; it is asked after
+//! each write, and then again after a while that grows. With `settle=pong` a ping behind each message asks the client instead.
+//!
+//! Always, with a test of its name in `front::tests`:
+//! - `nobody_is_pinged_and_who_gets_nothing_hears_nothing`
+//! - `a_message_cut_off_is_not_taken`
+//! - `a_delivery_counts_once_the_peer_s_system_has_it`
+//! - `a_shutdown_cuts_without_a_close`
+//!
+//! Not here: what a message means (session), who may use an address (broker).
+
+mod under_way;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use restante_proto::sp::{Fragment, Fragments, Role, Settle, fragments};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tracing::info;
+
+use self::under_way::UnderWay;
+use super::attach::{Wish, attach};
+use super::clock::{Alarm, down, now};
+use super::door::{Arrival, Client};
+use super::drive::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, DRAIN_BYTES_MAX};
+use super::newcomers::Newcomer;
+use super::port::{Inside, News, Port, heard_of};
+use super::refused::Refused;
+use super::socket::{Fault, Heard, Socket, Turn};
+use super::{CLOSE_WITHIN, Front, metrics};
+use crate::access::Principal;
+use crate::broker::Protocol;
+use crate::engine::address::Address;
+use crate::front::auth::Proof;
+use crate::logs::seldom;
+use crate::registry::Verb;
+use crate::session::NotAttached;
+use crate::session::sp::{self, Closing, Session};
+
+/// What a WebSocket reads into: see [`Socket::new`].
+const READ_BYTES: usize = 8 * 1024;
+/// How long a connection stays at a shutdown, so that no client comes back to a listener that is about to go.
+const LINGER: Duration = Duration::from_millis(200);
+/// How long one stays whose client cannot be attached now.
+const REST: Duration = Duration::from_secs(1);
+
+/// Who a client is: by its upgrade, else by its certificate, else nobody in particular, where such are let in.
+pub(super) async fn known<B>(
+    front: &Front<B>,
+    shown: Option<Principal>,
+    certificate: Option<&[u8]>,
+    peer: std::net::SocketAddr,
+) -> Result<Principal, Refused> {
+    match (shown, certificate) {
+        (Some(principal), _) => Ok(principal),
+        (None, Some(der)) => {
+            let proof = Proof::Certificate(der);
+            Ok(front.auth.verify(proof, peer, Protocol::Sp).await?)
+        }
+        (None, None) => front.auth.stranger().ok_or(Refused::Unauthorized),
+    }
+}
+
+/// Whether a client may use its address as what it is.
+pub(super) fn check_rights<B: Inside>(
+    broker: &B,
+    who: &Principal,
+    realm: &str,
+    client: &sp::Client,
+) -> Result<(), Refused> {
+    let address = Address::parse(&client.address, broker.address_limits());
+    let address = address.map_err(|_| Refused::BadSpPath)?;
+    let verbs: &[Verb] = match client.role {
+        Role::Push | Role::Pub | Role::Req | Role::Surveyor => &[Verb::Send],
+        Role::Pull | Role::Sub | Role::Rep | Role::Respondent => &[Verb::Consume],
+        Role::Bus | Role::Pair | Role::Pair1 => &[Verb::Send, Verb::Consume],
+    };
+    let may = |verb: &Verb| broker.may(who, *verb, realm, &address);
+    if verbs.iter().all(may) {
+        Ok(())
+    } else {
+        Err(Refused::Denied)
+    }
+}
+
+/// Serves an upgraded connection to its end.
+pub(super) async fn drive<B: Inside>(
+    front: &Front<B>,
+    arrival: Arrival,
+    began: Instant,
+    newcomer: Newcomer,
+) {
+    let Arrival {
+        stream,
+        early,
+        mut client,
+    } = arrival;
+    let (Some(door), Some(settings)) = (&front.settings.sp, &front.sp) else {
+        return;
+    };
+    stream.keep_alive(door.keep_alive);
+    let mut socket = Socket::new(stream, early, door.message_bytes_max, READ_BYTES).await;
+    let Some(known) = client.sp.take() else {
+        return turn_away(socket, &client).await;
+    };
+    let Some(principal) = client.principal.clone() else {
+        return;
+    };
+    let deadline = began + front.mbws.open_within;
+    let attached = Box::pin(attach(front, &client, Wish::of_sp(principal), deadline)).await;
+    drop(newcomer);
+    let (port, attached) = match attached {
+        Ok((port, attached)) => (port, attached),
+        Err(why) => return put_off(socket, why, front.shutdown.clone(), &client).await,
+    };
+    socket.admit();
+    let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
+    let (role, address) = (known.role, &*known.address);
+    info!(%realm, %conn, session = %attached.session, %peer, %role, address, "attached");
+    let pongs = known.options.settle == Some(Settle::Pong);
+    let seed = attached.session.as_u64_pair().1 as u32;
+    let driver = Driver {
+        socket,
+        session: Session::new(settings.clone(), *known, seed, now()),
+        under_way: UnderWay::new(pongs),
+        rest: None,
+        alarm: Alarm::new(),
+        shutdown: front.shutdown.clone(),
+        told: false,
+        drain: front.settings.drain,
+        metrics: front.metrics.clone(),
+    };
+    driver.serve(port, &client).await;
+}
+
+/// What the client wants to speak is not spoken: it is told so, for good.
+async fn turn_away(socket: Socket, client: &Client) {
+    metrics::ended("unknown-subprotocol");
+    seldom!(60, info, conn = %client.conn, peer = %client.peer, "an SP protocol that is not spoken");
+    let code = restante_proto::sp::CloseCode::Protocol.number();
+    let bye = socket.close(code, "this scalability protocol is not spoken here");
+    if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
+        tracing::debug!(conn = %client.conn, "the peer did not close in time");
+    }
+}
+
+/// The client cannot be attached now. A Close would be for good.
+async fn put_off(
+    socket: Socket,
+    why: NotAttached,
+    mut shutdown: watch::Receiver<bool>,
+    client: &Client,
+) {
+    metrics::ended("not-attached");
+    seldom!(60, info, conn = %client.conn, peer = %client.peer, %why, "cannot be attached");
+    let rest = tokio::time::timeout(REST, down(&mut shutdown));
+    let is_down = rest.await.is_ok();
+    tracing::trace!(is_down, "rested");
+    socket.cut().await;
+}
+
+/// Why a connection comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The session says how.
+    Over,
+    PeerClosed,
+    Gone,
+    /// Broken rules of WebSocket, and how to close.
+    Bad(u16),
+}
+
+struct Driver {
+    socket: Socket,
+    session: Session,
+    under_way: UnderWay,
+    /// What of a message is still to be written.
+    rest: Option<Fragments>,
+    alarm: Alarm,
+    shutdown: watch::Receiver<bool>,
+    /// Whether the session knows of the shutdown.
+    told: bool,
+    drain: Duration,
+    metrics: Arc<metrics::Metrics>,
+}
+
+impl Driver {
+    async fn serve<P: Port>(mut self, mut port: Box<P>, client: &Client) {
+        let end = loop {
+            if let Err(end) = self.step(&mut *port).await {
+                break end;
+            }
+        };
+        // What has arrived meanwhile is settled.
+        self.look_at_arrivals();
+        self.carry_out(&mut *port);
+        port.flush();
+        drop(port);
+        self.finish(end, client).await;
+    }
+
+    /// Writes what is ready, and waits for one thing to happen.
+    async fn step<P: Port>(&mut self, port: &mut P) -> Result<(), End> {
+        self.carry_out(port);
+        self.write()?;
+        self.look_at_arrivals();
+        self.carry_out(port);
+        port.flush();
+        if self.session.closing().is_some() && !self.socket.is_blocked() {
+            return Err(End::Over);
+        }
+        let reading = self.session.wants_messages() && port.has_room();
+        // Who does not read is told of nothing new meanwhile; what it has sent is confirmed all the same.
+        let wanted = match self.socket.is_blocked() {
+            true => News::AllButDeliveries,
+            false => News::All,
+        };
+        let wake = self.session.poll_timeout();
+        let wake = [wake, self.under_way.look_at()].into_iter().flatten().min();
+        tokio::select! {
+            turn = self.socket.turn(reading) => self.read(port, turn),
+            () = heard_of(port, wanted) => {
+                self.drain(port, wanted);
+                Ok(())
+            }
+            () = reach(&mut self.alarm, wake) => {
+                self.session.handle_timeout(now());
+                Ok(())
+            }
+            () = down(&mut self.shutdown), if !self.told => {
+                self.told = true;
+                self.session.handle_shutdown(now() + self.drain);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes a message and all that came with it, as one batch.
+    fn read<P: Port>(&mut self, port: &mut P, turn: Turn) -> Result<(), End> {
+        let now = now();
+        let (mut turn, mut messages, mut bytes) = (turn, 0, 0);
+        let read = loop {
+            messages += turn.messages();
+            bytes += turn.bytes();
+            if let Err(end) = self.hear(now, turn) {
+                break Err(end);
+            }
+            self.carry_out(port);
+            let full = messages >= BATCH_MESSAGES_MAX || bytes >= BATCH_BYTES_MAX;
+            if full || !self.session.wants_messages() || !port.has_room() {
+                break Ok(());
+            }
+            match self.socket.hear_now() {
+                Some(heard) => turn = Turn::Heard(heard),
+                None => break Ok(()),
+            }
+        };
+        // Also when the peer is gone: what it sent before is taken.
+        port.flush();
+        self.metrics.sp_read(messages, bytes as u64);
+        read
+    }
+
+    fn hear(&mut self, now: Instant, turn: Turn) -> Result<(), End> {
+        let Turn::Heard(heard) = turn else {
+            return Ok(());
+        };
+        match heard {
+            Heard::Text(message) | Heard::Binary(message) => {
+                self.session.handle_message(now, message);
+                for why in self.session.take_dropped() {
+                    metrics::sp_dropped(why);
+                    let role = self.session.role();
+                    seldom!(60, info, %role, reason = why.as_str(), "an SP message was dropped");
+                }
+            }
+            Heard::Alive(Some(pong)) => {
+                let n = self.under_way.ponged(&pong);
+                self.session.handle_delivered(n);
+            }
+            Heard::Alive(None) => {}
+            Heard::Bad(fault, _) => return Err(End::Bad(close_code(fault))),
+            Heard::Closed => return Err(End::PeerClosed),
+            Heard::Gone => return Err(End::Gone),
+        }
+        Ok(())
+    }
+
+    fn carry_out<P: Port>(&mut self, port: &mut P) {
+        while let Some(wish) = self.session.poll_wish() {
+            match wish {
+                sp::Wish::Call { tag, call } => port.call(tag, call),
+                sp::Wish::Credit { consumer, limit } => port.credit(consumer, limit),
+            }
+        }
+    }
+
+    fn drain<P: Port>(&mut self, port: &mut P, wanted: News) {
+        let now = now();
+        let bytes_max = match wanted {
+            News::All => DRAIN_BYTES_MAX,
+            News::AllButDeliveries | News::Alarms => 0,
+        };
+        for event in port.drain(bytes_max) {
+            self.session.handle_event(now, event);
+        }
+    }
+
+    /// Writes what the session has, as far as the peer takes it.
+    fn write(&mut self) -> Result<(), End> {
+        let (mut messages, mut bytes) = (0, 0);
+        let Driver {
+            socket,
+            session,
+            under_way,
+            rest,
+            ..
+        } = self;
+        // Positions are those behind what is written now: known once it is.
+        let mut from = socket.position();
+        let written = socket.write(|_| {
+            if let Some(ping) = under_way.ping() {
+                from += wire_bytes(ping.len());
+                return Some(Message::Ping(ping));
+            }
+            if rest.is_none() {
+                let next = session.poll_message()?;
+                messages += 1;
+                bytes += (next.header.len() + next.body.len()) as u64;
+                under_way.begins(next.is_counted);
+                *rest = Some(fragments(&next.header, next.body));
+            }
+            let fragment = rest.as_mut()?.next()?;
+            from += fragment.wire_bytes() as u64;
+            if fragment.is_last {
+                *rest = None;
+                under_way.ends_at(from);
+            }
+            Some(frame(fragment))
+        });
+        written.map_err(|_| End::Gone)?;
+        self.metrics.sp_written(messages, bytes);
+        Ok(())
+    }
+
+    /// Tells the session of deliveries that the peer's system has.
+    fn look_at_arrivals(&mut self) {
+        let now = now();
+        if !self.under_way.is_to_look(now) {
+            return;
+        }
+        match self.socket.arrived() {
+            Ok(position) => {
+                let n = self.under_way.arrived(position, now);
+                self.session.handle_delivered(n);
+            }
+            Err(error) => tracing::debug!(%error, "the system does not say what has arrived"),
+        }
+    }
+
+    async fn finish(self, end: End, client: &Client) {
+        let Driver {
+            socket,
+            session,
+            mut shutdown,
+            ..
+        } = self;
+        let (reason, why) = reason(end, session.closing());
+        metrics::ended(reason);
+        let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
+        info!(%realm, %conn, %peer, code = reason, why, "connection ended");
+        let bye = async {
+            match (end, session.closing()) {
+                (End::Over, Some(Closing::Close { code, reason })) => {
+                    socket.close(code.number(), reason).await;
+                }
+                (End::Over, Some(Closing::Cut { after, .. })) => {
+                    let is_down = *shutdown.borrow();
+                    let rest = if is_down { LINGER } else { *after };
+                    let rested = async {
+                        if is_down {
+                            tokio::time::sleep(rest).await;
+                        } else {
+                            down(&mut shutdown).await;
+                        }
+                    };
+                    let rested = tokio::time::timeout(rest, rested).await;
+                    tracing::trace!(early = rested.is_ok(), "rested");
+                    socket.cut().await;
+                }
+                (End::Bad(code), _) => socket.close(code, "").await,
+                (End::PeerClosed, _) => socket.see_out().await,
+                (End::Over | End::Gone, _) => {}
+            }
+        };
+        if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
+            tracing::debug!(conn = %client.conn, "the peer did not close in time");
+        }
+    }
+}
+
+/// Waits until `at`; for ever where there is nothing to wait for.
+async fn reach(alarm: &mut Alarm, at: Option<Instant>) {
+    match at {
+        Some(at) => alarm.reach(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn reason(end: End, closing: Option<&Closing>) -> (&'static str, &'static str) {
+    match (end, closing) {
+        (End::Over, Some(Closing::Close { reason, .. })) => ("closed", reason),
+        (End::Over, Some(Closing::Cut { reason, .. })) => ("cut", reason),
+        (End::Over, None) => ("closed", ""),
+        (End::PeerClosed, _) => ("peer-closed", ""),
+        (End::Gone, _) => ("gone", ""),
+        (End::Bad(_), _) => ("protocol", "rules of WebSocket are broken"),
+    }
+}
+
+/// RFC 6455 §7.4.1.
+fn close_code(fault: Fault) -> u16 {
+    match fault {
+        Fault::NotUtf8 => 1007,
+        Fault::TooBig => 1009,
+        Fault::Protocol => 1002,
+    }
+}
+
+fn frame(fragment: Fragment) -> Message {
+    let opcode = match fragment.is_first {
+        true => OpCode::Data(Data::Binary),
+        false => OpCode::Data(Data::Continue),
+    };
+    Message::Frame(Frame::message(fragment.payload, opcode, fragment.is_last))
+}
+
+/// Bytes of a frame that a server sends with so short a payload (RFC 6455 §5.2).
+fn wire_bytes(payload: usize) -> u64 {
+    payload as u64 + 2
+}

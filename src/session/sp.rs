@@ -1,0 +1,747 @@
+//! An SP session over one WebSocket: messages in, calls out, events in, messages out.
+//!
+//! ```text
+//!             in                                              out
+//! PUSH        Publish, kept ─ full: tried again, nothing read
+//! PULL                                                        deliveries of the queue, settled once the client has them
+//! PUB, BUS    Publish, told                                   (BUS) what the others tell
+//! SUB                                                         what is told; `?durable=`: deliveries of a queue of its own
+//! REQ         Publish with reply-to, by stack ─ once          the answer, behind the stack that the request had
+//! REP         Publish to reply-to; settles the request        requests, each behind an id of its own
+//! SURVEYOR, RESPONDENT: as REQ and REP, told to all who are there
+//! PAIR        Publish to the other end                        what that sends
+//! ```
+//!
+//! A client says nothing of all this: its token and its path are all that is known of it. No message has an answer; what the
+//! broker cannot take yet makes the client wait, as no more is read of it.
+//!
+//! Always, each with a test of its name in `tests`:
+//! - `what_is_full_is_tried_again_in_order`
+//! - `a_request_is_asked_once_and_answered_once`
+//! - `a_request_that_nobody_answers_goes_to_another`
+//! - `a_delivery_is_settled_once_the_client_has_it`
+//! - `nothing_is_said_to_who_gets_nothing`
+//!
+//! Not here: WebSocket, TCP, when a client has something (front), headers' bytes (`restante_proto`), who waits for whom (broker).
+
+mod sending;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wish;
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use restante_proto::mbws::Ranges;
+use restante_proto::sp::{CloseCode, HeaderError, Hops, Options, Role, Side, Stack, Verdict};
+use smallvec::SmallVec;
+
+pub use wish::{Closing, Dropped, Outgoing, Settings, Wish};
+
+use self::sending::Sending;
+use self::table::Table;
+use super::rate::Bucket;
+use crate::broker::{Call, Consume, Delivery, End, Event, Settle, Source};
+use crate::message::{NewMessage, PRIORITY_DEFAULT, SpSend};
+use crate::refusal::Refusal;
+
+/// The name of the session's consumer of what the client gets.
+const CONSUMER: &str = "sp";
+/// That of what answers the client's questions, and of the temporary queue that they come to.
+const REPLIES: &str = "replies";
+/// How many answers may be on their way.
+const REPLIES_CREDIT: u64 = 1024;
+/// Questions of one client that may wait for an answer, and surveys of which it has heard and not answered.
+const WAITING_MAX: usize = 1024;
+/// By this property of a message between the two ends of a pair its hops are counted.
+const HOPS: &str = "sp-hops";
+/// How long a client that cannot be served now is kept before its connection ends: it comes back at once.
+const CUT_AFTER: Duration = Duration::from_secs(1);
+
+/// Who a session is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// What the client is.
+    pub role: Role,
+    /// The address in its path, as the broker spells it.
+    pub address: Arc<str>,
+    /// What its query asks for.
+    pub options: Options,
+}
+
+/// One SP conversation.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    client: Client,
+    state: State,
+    /// The last call's tag, and the last that is confirmed.
+    last: u64,
+    confirmed: u64,
+    /// The calls that begin the consumers, while they are not confirmed.
+    beginning: Option<u64>,
+    wishes: VecDeque<Wish>,
+    out: VecDeque<Outgoing>,
+    sending: Sending,
+    publishing: Option<Bucket>,
+    /// Offsets of deliveries that are out, in order.
+    under_way: VecDeque<u64>,
+    /// The credit of each consumer, as last said.
+    credit: u64,
+    replies_credit: u64,
+    /// REQ, SURVEYOR: what was asked and may be answered.
+    asked: Table<Stack, ()>,
+    /// REP, RESPONDENT: what the client was asked, by the id that it has here.
+    in_hand: Table<u32, InHand>,
+    next_id: u32,
+    /// What was dropped since it was last asked for.
+    dropped: SmallVec<[Dropped; 2]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    /// No message is taken any more; what is under way is confirmed first.
+    Draining {
+        deadline: Instant,
+    },
+    Over(Closing),
+}
+
+/// A question that a client is to answer.
+#[derive(Debug)]
+struct InHand {
+    /// In its queue, if it came from one.
+    offset: Option<u64>,
+    reply_to: Option<String>,
+    correlation_id: Option<String>,
+}
+
+impl Session {
+    /// A conversation with an attached client. `seed`: any number; ids of requests begin with it.
+    pub fn new(settings: Arc<Settings>, client: Client, seed: u32, now: Instant) -> Self {
+        let mut session = Session {
+            publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
+            settings,
+            client,
+            state: State::Running,
+            last: 0,
+            confirmed: 0,
+            beginning: None,
+            wishes: VecDeque::new(),
+            out: VecDeque::new(),
+            sending: Sending::default(),
+            under_way: VecDeque::new(),
+            credit: 0,
+            replies_credit: 0,
+            asked: Table::new(WAITING_MAX),
+            in_hand: Table::new(WAITING_MAX),
+            next_id: seed,
+            dropped: SmallVec::new(),
+        };
+        session.begin();
+        session
+    }
+
+    /// What the client is.
+    pub fn role(&self) -> Role {
+        self.client.role
+    }
+
+    /// A message came, whole. Take what it wants with [`poll_wish`](Self::poll_wish) before the next one is given.
+    pub fn handle_message(&mut self, now: Instant, message: Bytes) {
+        if self.state != State::Running {
+            return;
+        }
+        match self.client.role {
+            Role::Push => {
+                let message = self.message(message, None);
+                self.publish_kept(now, message);
+            }
+            Role::Pub => {
+                let message = self.message(message, Some(SpSend::Told));
+                self.publish(now, message);
+            }
+            Role::Bus => {
+                let message = self.message(message, Some(SpSend::ToOthers));
+                self.publish(now, message);
+            }
+            Role::Pair | Role::Pair1 => self.to_peer(now, message),
+            Role::Req | Role::Surveyor => self.question(now, &message),
+            Role::Rep | Role::Respondent => self.answer(now, &message),
+            Role::Pull | Role::Sub => {
+                self.drop_message(Dropped::Unasked);
+                if let Some(verdict) = self.client.role.unasked() {
+                    self.heed(verdict, "a client of this kind sends no messages");
+                }
+            }
+        }
+    }
+
+    /// The attachment has something to tell.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        if matches!(self.state, State::Over(_)) {
+            return;
+        }
+        match event {
+            Event::Confirmed { upto, failed } => self.handle_confirmed(now, upto, &failed),
+            Event::Delivery(delivery) => self.delivered(now, &delivery),
+            Event::Cancelled { why, .. } => self.cannot(why),
+            Event::Unsubscribed { .. } | Event::Wamp(_) => {}
+            Event::Ended(end) => self.ended(end),
+        }
+    }
+
+    /// The client has the first `n` of the messages that are [counted](Outgoing::is_counted) and were not said to be there yet.
+    pub fn handle_delivered(&mut self, n: usize) {
+        let n = n.min(self.under_way.len());
+        if n == 0 {
+            return;
+        }
+        let accepted: Ranges = self.under_way.drain(..n).collect();
+        self.settle(Settle {
+            consumer: CONSUMER.to_owned(),
+            accepted,
+            ..Settle::default()
+        });
+        self.raise_credit(n as u64);
+    }
+
+    /// The broker goes down: no message is taken any more, and what is under way is confirmed until `deadline`.
+    pub fn handle_shutdown(&mut self, deadline: Instant) {
+        if self.state == State::Running {
+            self.state = State::Draining { deadline };
+            self.look_whether_drained();
+        }
+    }
+
+    /// It is `now`; to be called at [`poll_timeout`](Self::poll_timeout), harmless before.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let State::Draining { deadline } = self.state
+            && now >= deadline
+        {
+            self.shut_down();
+        }
+        self.try_again(now);
+        self.give_back_old(now);
+    }
+
+    /// What it wants done.
+    pub fn poll_wish(&mut self) -> Option<Wish> {
+        self.wishes.pop_front()
+    }
+
+    /// What it wants sent, in order.
+    pub fn poll_message(&mut self) -> Option<Outgoing> {
+        let next = self.out.pop_front();
+        if next.is_none() {
+            // An idle session keeps no room: there are many of them.
+            self.out.shrink_to(0);
+        }
+        next
+    }
+
+    /// When it wants to be woken.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let draining = match self.state {
+            State::Draining { deadline } => Some(deadline),
+            State::Running | State::Over(_) => None,
+        };
+        let again = self.sending.again_at();
+        let oldest = match self.client.role {
+            Role::Rep => self.in_hand.oldest(),
+            _ => None,
+        };
+        let old = oldest.map(|since| since + self.settings.reply_within);
+        [draining, again, old].into_iter().flatten().min()
+    }
+
+    /// What was dropped since the last call.
+    pub fn take_dropped(&mut self) -> SmallVec<[Dropped; 2]> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Whether a message may be given to it. While not, the driver does not read, so that TCP pushes back.
+    pub fn wants_messages(&self) -> bool {
+        let settings = &self.settings;
+        let has_room = self
+            .sending
+            .has_room(settings.window, settings.window_bytes);
+        self.state == State::Running && self.beginning.is_none() && has_room
+    }
+
+    /// How the connection is to end after the messages that are left; none while it goes on.
+    pub fn closing(&self) -> Option<&Closing> {
+        match &self.state {
+            State::Over(closing) => Some(closing),
+            State::Running | State::Draining { .. } => None,
+        }
+    }
+
+    // What the client gets.
+
+    fn begin(&mut self) {
+        let address = self.client.address.to_string();
+        let credit = self.client.options.credit.map(|it| u64::from(it.get()));
+        let out = credit.unwrap_or(u64::from(self.settings.credit)).max(1);
+        match self.client.role {
+            Role::Push | Role::Pub => {}
+            Role::Pull => self.consume(address, Source::Queue, out),
+            Role::Sub => match self.client.options.durable.clone() {
+                Some(name) => {
+                    let queue = format!("{address}!{name}");
+                    self.consume(queue, Source::Durable { filter: address }, out);
+                }
+                None => self.consume(address, Source::Topic, u64::MAX),
+            },
+            Role::Bus | Role::Respondent => self.consume(address, Source::Topic, u64::MAX),
+            Role::Rep => {
+                let at_once = credit.unwrap_or(u64::from(self.settings.requests)).max(1);
+                self.consume(address, Source::Requests, at_once);
+            }
+            Role::Req | Role::Surveyor => {
+                self.replies_credit = REPLIES_CREDIT;
+                let wish = Consume {
+                    consumer: REPLIES.to_owned(),
+                    address: format!("~{REPLIES}"),
+                    source: Source::Queue,
+                    limit: REPLIES_CREDIT,
+                    auto_settle: true,
+                    exclusive: true,
+                    retained: false,
+                };
+                self.call(Call::Consume(wish));
+                self.beginning = Some(self.last);
+            }
+            Role::Pair | Role::Pair1 => match self.client.options.side {
+                Some(side) => self.consume(end_of_pair(&address, side), Source::Queue, out),
+                None => {
+                    let version = u8::from(self.client.role == Role::Pair1);
+                    self.consume(address, Source::Pair { version }, out);
+                }
+            },
+        }
+    }
+
+    fn consume(&mut self, address: String, source: Source, limit: u64) {
+        self.credit = limit;
+        let wish = Consume {
+            consumer: CONSUMER.to_owned(),
+            address,
+            exclusive: self.client.options.side.is_some(),
+            source,
+            limit,
+            auto_settle: false,
+            retained: false,
+        };
+        self.call(Call::Consume(wish));
+        self.beginning = Some(self.last);
+    }
+
+    fn delivered(&mut self, now: Instant, delivery: &Delivery) {
+        let message = &delivery.message;
+        match self.client.role {
+            Role::Push | Role::Pub => {}
+            Role::Pull => {
+                self.put_out(SmallVec::new(), message.body.clone(), Some(delivery.offset))
+            }
+            Role::Sub => {
+                let is_durable = self.client.options.durable.is_some();
+                let offset = is_durable.then_some(delivery.offset);
+                if self.client.options.wants(&message.body) {
+                    self.put_out(SmallVec::new(), message.body.clone(), offset);
+                } else if let Some(offset) = offset {
+                    self.pass_over(offset);
+                }
+            }
+            Role::Bus => self.put_out(SmallVec::new(), message.body.clone(), None),
+            Role::Pair => {
+                self.put_out(SmallVec::new(), message.body.clone(), Some(delivery.offset))
+            }
+            Role::Pair1 => {
+                let hops = message.properties.get(HOPS);
+                let hops = hops.and_then(|it| it.parse().ok()).map(Hops::of);
+                match hops.map_or(Some(Hops::FIRST), |it| it.next(self.settings.hops_max)) {
+                    Some(hops) => {
+                        let header = SmallVec::from_slice(&hops.to_bytes());
+                        self.put_out(header, message.body.clone(), Some(delivery.offset));
+                    }
+                    None => {
+                        self.drop_message(Dropped::TooDeep);
+                        self.pass_over(delivery.offset);
+                    }
+                }
+            }
+            Role::Req | Role::Surveyor => self.answered(delivery),
+            Role::Rep => self.is_asked(now, delivery, Some(delivery.offset)),
+            Role::Respondent => {
+                if message.reply_to.is_some() {
+                    self.is_asked(now, delivery, None);
+                }
+            }
+        }
+    }
+
+    fn put_out(&mut self, header: SmallVec<[u8; 32]>, body: Bytes, offset: Option<u64>) {
+        self.under_way.extend(offset);
+        self.out.push_back(Outgoing {
+            header,
+            body,
+            is_counted: offset.is_some(),
+        });
+    }
+
+    /// A delivery that is not for the client is settled at once.
+    fn pass_over(&mut self, offset: u64) {
+        self.settle(Settle {
+            consumer: CONSUMER.to_owned(),
+            accepted: [offset].into_iter().collect(),
+            ..Settle::default()
+        });
+        self.raise_credit(1);
+    }
+
+    fn raise_credit(&mut self, by: u64) {
+        self.credit = self.credit.saturating_add(by);
+        self.wishes.push_back(Wish::Credit {
+            consumer: CONSUMER,
+            limit: self.credit,
+        });
+    }
+
+    fn settle(&mut self, settle: Settle) {
+        self.call(Call::Settle(settle));
+    }
+
+    // What the client sends.
+
+    fn message(&self, body: Bytes, sp: Option<SpSend>) -> Box<NewMessage> {
+        Box::new(NewMessage {
+            address: self.client.address.to_string(),
+            priority: PRIORITY_DEFAULT,
+            body,
+            sp,
+            ..NewMessage::default()
+        })
+    }
+
+    fn to_peer(&mut self, now: Instant, message: Bytes) {
+        let mut hops = None;
+        let body = if self.client.role == Role::Pair1 {
+            match Hops::split(&message, self.settings.hops_max) {
+                Ok((count, body)) => {
+                    hops = Some(count);
+                    body
+                }
+                Err(error) => return self.is_no_header(error),
+            }
+        } else {
+            message
+        };
+        let mut message = match self.client.options.side {
+            Some(side) => {
+                let address = end_of_pair(&self.client.address, side.other());
+                let message = self.message(body, None);
+                Box::new(NewMessage {
+                    address,
+                    ..*message
+                })
+            }
+            None => self.message(body, Some(SpSend::ToPeer)),
+        };
+        if let Some(hops) = hops {
+            let hops = hops.number().to_string();
+            message.properties.insert(HOPS.to_owned(), hops);
+        }
+        self.publish_kept(now, message);
+    }
+
+    /// A request or a survey.
+    fn question(&mut self, now: Instant, message: &Bytes) {
+        let (stack, body) = match Stack::split(message, self.settings.hops_max) {
+            Ok(split) => split,
+            Err(error) => return self.is_no_header(error),
+        };
+        let surveys = self.client.role == Role::Surveyor;
+        let since = self.asked.since(&stack);
+        // A client asks again after a while of its own (60 s), and at once after it has lost its connection.
+        if !surveys && since.is_some_and(|since| now - since < self.settings.reply_within) {
+            return;
+        }
+        let sp = match (surveys, self.client.options.keeps_requests) {
+            (true, _) => Some(SpSend::Told),
+            (false, false) => Some(SpSend::Asked),
+            (false, true) => None,
+        };
+        let mut message = self.message(body, sp);
+        message.reply_to = Some(format!("~{REPLIES}"));
+        message.correlation_id = Some(spelled(&stack));
+        self.asked.insert(stack, now, ());
+        if surveys {
+            self.publish(now, message);
+        } else {
+            self.publish_kept(now, message);
+        }
+    }
+
+    /// Somebody has answered what the client has asked.
+    fn answered(&mut self, delivery: &Delivery) {
+        self.replies_credit += 1;
+        self.wishes.push_back(Wish::Credit {
+            consumer: REPLIES,
+            limit: self.replies_credit,
+        });
+        let message = &delivery.message;
+        let stack = message.correlation_id.as_deref().and_then(read_stack);
+        let is_waited_for = stack.as_ref().is_some_and(|stack| match self.client.role {
+            // Each of those who are asked answers.
+            Role::Surveyor => self.asked.get(stack).is_some(),
+            _ => self.asked.remove(stack).is_some(),
+        });
+        match stack.filter(|_| is_waited_for) {
+            Some(stack) => self.put_out(stack.to_bytes(), message.body.clone(), None),
+            None => self.drop_message(Dropped::NotAsked),
+        }
+    }
+
+    /// The client is to answer something.
+    fn is_asked(&mut self, now: Instant, delivery: &Delivery, offset: Option<u64>) {
+        let id = Stack::of(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        let in_hand = InHand {
+            offset,
+            reply_to: delivery.message.reply_to.clone(),
+            correlation_id: delivery.message.correlation_id.clone(),
+        };
+        if let Some(displaced) = self.in_hand.insert(id.id(), now, in_hand) {
+            self.give_back(&displaced);
+        }
+        self.put_out(id.to_bytes(), delivery.message.body.clone(), None);
+    }
+
+    /// The client answers.
+    fn answer(&mut self, now: Instant, message: &Bytes) {
+        let (stack, body) = match Stack::split(message, self.settings.hops_max) {
+            Ok(split) => split,
+            Err(error) => return self.is_no_header(error),
+        };
+        let known = match stack.words() {
+            [id] => self.in_hand.remove(id),
+            _ => None,
+        };
+        let Some(asked) = known else {
+            return self.drop_message(Dropped::NotAsked);
+        };
+        if let Some(reply_to) = asked.reply_to {
+            let mut message = self.message(body, Some(SpSend::Told));
+            message.address = reply_to;
+            message.correlation_id = asked.correlation_id;
+            self.publish(now, message);
+        }
+        if let Some(offset) = asked.offset {
+            self.pass_over(offset);
+        }
+    }
+
+    /// Requests that the client does not answer go to somebody else.
+    fn give_back_old(&mut self, now: Instant) {
+        if self.client.role != Role::Rep {
+            return;
+        }
+        let within = self.settings.reply_within;
+        while self
+            .in_hand
+            .oldest()
+            .is_some_and(|since| since + within <= now)
+            && let Some(old) = self.in_hand.pop_oldest()
+        {
+            self.give_back(&old);
+        }
+    }
+
+    fn give_back(&mut self, asked: &InHand) {
+        if let Some(offset) = asked.offset {
+            self.settle(Settle {
+                consumer: CONSUMER.to_owned(),
+                released: [offset].into_iter().collect(),
+                ..Settle::default()
+            });
+            self.raise_credit(1);
+        }
+    }
+
+    /// A message that waits where it cannot be taken yet: nothing more is read meanwhile.
+    fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
+        let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
+        if !within_rate {
+            let after = self.settings.retry_after;
+            return self.sending.put_back(message, now, after);
+        }
+        self.call(Call::Publish(message.clone()));
+        self.sending.push(self.last, message);
+    }
+
+    /// A message that nobody waits for.
+    fn publish(&mut self, now: Instant, message: Box<NewMessage>) {
+        let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
+        if within_rate {
+            self.call(Call::Publish(message));
+        } else {
+            self.drop_message(Dropped::Refused);
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        self.last += 1;
+        let tag = self.last;
+        self.wishes.push_back(Wish::Call { tag, call });
+    }
+
+    fn handle_confirmed(&mut self, now: Instant, upto: u64, failed: &[(u64, Refusal)]) {
+        self.confirmed = self.confirmed.max(upto);
+        let why = |tag: u64| {
+            let at = failed.binary_search_by_key(&tag, |(tag, _)| *tag).ok()?;
+            failed.get(at).map(|(_, why)| *why)
+        };
+        if let Some(tag) = self.beginning.filter(|tag| *tag <= upto) {
+            self.beginning = None;
+            if let Some(why) = why(tag) {
+                return self.cannot(why);
+            }
+        }
+        for (tag, message) in self.sending.confirmed(upto) {
+            match why(tag) {
+                None => {}
+                Some(Refusal::Denied) => self.cannot(Refusal::Denied),
+                Some(Refusal::Full | Refusal::Rate | Refusal::NoRoute | Refusal::TooMany) => {
+                    let after = self.settings.retry_after;
+                    self.sending.put_back(message, now, after);
+                }
+                Some(_) => self.drop_message(Dropped::Refused),
+            }
+        }
+        self.look_whether_drained();
+    }
+
+    fn try_again(&mut self, now: Instant) {
+        if matches!(self.state, State::Over(_)) {
+            return;
+        }
+        for message in self.sending.due(now) {
+            self.publish_kept(now, message);
+        }
+    }
+
+    // How it ends.
+
+    fn is_no_header(&mut self, error: HeaderError) {
+        self.drop_message(match error {
+            HeaderError::TooDeep { .. } | HeaderError::TooManyHops { .. } => Dropped::TooDeep,
+            HeaderError::NoId { .. } | HeaderError::NoHops { .. } | HeaderError::NotHops { .. } => {
+                Dropped::Malformed
+            }
+        });
+        self.heed(error.verdict(), "a message without its header");
+    }
+
+    fn drop_message(&mut self, why: Dropped) {
+        self.dropped.push(why);
+    }
+
+    fn heed(&mut self, verdict: Verdict, reason: &'static str) {
+        if let Verdict::Close(code) = verdict {
+            self.close(code, reason);
+        }
+    }
+
+    /// What the client is here for cannot be had.
+    fn cannot(&mut self, why: Refusal) {
+        match why {
+            Refusal::Denied => self.close(CloseCode::Policy, "no rule allows it"),
+            Refusal::BadAddress | Refusal::BadFilter | Refusal::Unsupported => {
+                self.close(CloseCode::Policy, "the address cannot be used so");
+            }
+            Refusal::InUse => self.cut("somebody else has its place"),
+            _ => self.cut("it cannot be served now"),
+        }
+    }
+
+    fn ended(&mut self, end: End) {
+        match end {
+            End::Revoked => self.close(CloseCode::Policy, "the credentials are no longer good"),
+            End::ShuttingDown => self.look_whether_drained(),
+            End::Kicked => self.cut("an administrator has ended the connection"),
+            End::TooSlow => self.cut("the client does not take what it has asked for"),
+            End::TakenOver | End::SessionOver => self.cut("somebody else has its place"),
+            End::LogFailed => self.cut("the broker's log failed"),
+        }
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &'static str) {
+        self.over(Closing::Close { code, reason });
+    }
+
+    fn cut(&mut self, reason: &'static str) {
+        let after = CUT_AFTER;
+        self.over(Closing::Cut { after, reason });
+    }
+
+    fn over(&mut self, closing: Closing) {
+        if !matches!(self.state, State::Over(_)) {
+            self.wishes.clear();
+            self.state = State::Over(closing);
+        }
+    }
+
+    fn look_whether_drained(&mut self) {
+        let is_done = self.confirmed == self.last && self.sending.is_empty();
+        if is_done && matches!(self.state, State::Draining { .. }) {
+            self.shut_down();
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.over(Closing::Cut {
+            after: Duration::ZERO,
+            reason: "the broker is shutting down",
+        });
+    }
+}
+
+/// The queue of one end of a pair that has sides.
+fn end_of_pair(address: &str, side: Side) -> String {
+    let side = match side {
+        Side::A => 'a',
+        Side::B => 'b',
+    };
+    format!("{address}!{side}")
+}
+
+/// A stack as a correlation id: its words in hexadecimal.
+fn spelled(stack: &Stack) -> String {
+    let words = stack.words();
+    let mut text = String::with_capacity(words.len() * 8);
+    for word in words {
+        // Writing to a string does not fail.
+        write!(text, "{word:08x}").ok();
+    }
+    text
+}
+
+fn read_stack(text: &str) -> Option<Stack> {
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    if !rest.is_empty() || words.len() > usize::from(u8::MAX) {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(words.len() * 4);
+    for word in words {
+        let word = u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_be_bytes());
+    }
+    let (stack, body) = Stack::split(&Bytes::from(bytes), u8::MAX).ok()?;
+    body.is_empty().then_some(stack)
+}

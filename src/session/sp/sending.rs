@@ -1,0 +1,69 @@
+//! What the client has sent and the broker has not confirmed yet; and what it could not take, which is tried again in order while
+//! the client has to wait.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::message::NewMessage;
+
+/// Messages on their way into the broker.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    /// With their tags, ascending.
+    unconfirmed: VecDeque<(u64, Box<NewMessage>)>,
+    bytes: usize,
+    /// To be tried again, in order.
+    again: VecDeque<Box<NewMessage>>,
+    /// When.
+    again_at: Option<Instant>,
+}
+
+impl Sending {
+    /// It was called with that tag.
+    pub(super) fn push(&mut self, tag: u64, message: Box<NewMessage>) {
+        self.bytes += weight(&message);
+        self.unconfirmed.push_back((tag, message));
+    }
+
+    /// Takes what is confirmed up to a tag, in order.
+    pub(super) fn confirmed(&mut self, upto: u64) -> Vec<(u64, Box<NewMessage>)> {
+        let n = self.unconfirmed.partition_point(|(tag, _)| *tag <= upto);
+        let taken: Vec<_> = self.unconfirmed.drain(..n).collect();
+        self.bytes -= taken.iter().map(|(_, it)| weight(it)).sum::<usize>();
+        taken
+    }
+
+    /// The broker could not take it: it is tried again after a while, behind those that were put here before.
+    pub(super) fn put_back(&mut self, message: Box<NewMessage>, now: Instant, after: Duration) {
+        self.again.push_back(message);
+        self.again_at.get_or_insert(now + after);
+    }
+
+    /// Whether more may be sent.
+    pub(super) fn has_room(&self, window: usize, bytes: usize) -> bool {
+        self.again.is_empty() && self.unconfirmed.len() < window && self.bytes < bytes
+    }
+
+    /// Whether all is confirmed, and nothing is to be tried again.
+    pub(super) fn is_empty(&self) -> bool {
+        self.unconfirmed.is_empty() && self.again.is_empty()
+    }
+
+    /// When something is to be tried again; none as long as more is on its way.
+    pub(super) fn again_at(&self) -> Option<Instant> {
+        self.again_at.filter(|_| self.unconfirmed.is_empty())
+    }
+
+    /// What is to be tried again now. Only once all that was sent behind it is confirmed too, so that the order stays.
+    pub(super) fn due(&mut self, now: Instant) -> VecDeque<Box<NewMessage>> {
+        if self.again_at().is_none_or(|at| at > now) {
+            return VecDeque::new();
+        }
+        self.again_at = None;
+        std::mem::take(&mut self.again)
+    }
+}
+
+fn weight(message: &NewMessage) -> usize {
+    message.body.len()
+}
