@@ -5,7 +5,6 @@
 //! | `durable` | SUB | the name of a durable subscription: `A`–`Z` `a`–`z` `0`–`9` `.` `_` `~` `-`, 64 at most |
 //! | `durable` | REQ | `1`: requests are kept on disk, and executed even if nobody waits any more |
 //! | `prefix` | SUB | messages that begin otherwise are not sent; may be there several times, and one of them suffices |
-//! | `last` | SUB | `1`: the last message comes first |
 //! | `settle` | PULL; SUB with `durable`; PAIR with `side` | `tcp` or `pong`: when a message counts as delivered |
 //! | `side` | PAIR | `a` or `b`: which end of the pair, so that a client can come back to its own |
 //! | `credit` | PULL; REP; SUB with `durable`; PAIR with `side` | how many messages may be out at a time: 1 to 1024 |
@@ -39,8 +38,6 @@ pub struct Options {
     pub keeps_requests: bool,
     /// SUB: with what a message has to begin to be sent, one of these. None: all are.
     pub prefixes: Vec<Bytes>,
-    /// SUB: the last message comes first.
-    pub last: bool,
     /// When a message counts as delivered.
     pub settle: Option<Settle>,
     /// PAIR: which end it is.
@@ -123,10 +120,9 @@ pub enum OptionsError {
 }
 
 /// Each option once, and for whom it is.
-const ALL: [(&str, &[Role]); 6] = [
+const ALL: [(&str, &[Role]); 5] = [
     ("durable", &[Role::Sub, Role::Req]),
     ("prefix", &[Role::Sub]),
-    ("last", &[Role::Sub]),
     ("settle", &[Role::Pull, Role::Sub, Role::Pair, Role::Pair1]),
     ("side", &[Role::Pair, Role::Pair1]),
     (
@@ -172,8 +168,7 @@ impl Options {
                 ))?);
             }
             ("durable", b"1") => self.keeps_requests = true,
-            ("last", b"1") => self.last = true,
-            ("durable" | "last", _) => return Err(bad("`1`")),
+            ("durable", _) => return Err(bad("`1`")),
             ("settle", b"tcp") => self.settle = Some(Settle::Tcp),
             ("settle", b"pong") => self.settle = Some(Settle::Pong),
             ("settle", _) => return Err(bad("`tcp` or `pong`")),
@@ -269,11 +264,10 @@ mod tests {
                 },
             ),
             (
-                "prefix=a%00+&prefix=&last=1",
+                "prefix=a%00+&prefix=",
                 Role::Sub,
                 Options {
                     prefixes: vec![Bytes::from_static(b"a\0+"), Bytes::new()],
-                    last: true,
                     ..none.clone()
                 },
             ),
@@ -337,9 +331,9 @@ mod tests {
                 &format!("there is no option {:?}", "x".repeat(32)),
             ),
             (
-                "last=1&last=1",
+                "durable=1&durable=1",
                 Role::Sub,
-                "the option `last` is there twice",
+                "the option `durable` is there twice",
             ),
             (
                 "durable=x",
@@ -369,7 +363,7 @@ mod tests {
                 "the option `settle` should be `tcp` or `pong`",
             ),
             ("durable=0", Role::Req, "the option `durable` should be `1`"),
-            ("last=yes", Role::Sub, "the option `last` should be `1`"),
+            ("last=1", Role::Sub, r#"there is no option "last""#),
             (
                 "credit=0",
                 Role::Pull,

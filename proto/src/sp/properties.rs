@@ -84,7 +84,7 @@ proptest! {
         words_max in any::<u8>(),
         text in any::<String>(),
         target in "/sp/[a-b/+#%$~.?&=é\u{0}-\u{20}0-9A-F]{0,12}",
-        query in "(durable|prefix|last|settle|side|credit|x)(=[a-b0-9%+]{0,4})?(&[a-z=&]{0,9})?",
+        query in "(durable|prefix|settle|side|credit|x)(=[a-b0-9%+]{0,4})?(&[a-z=&]{0,9})?",
     ) {
         let message = Bytes::from(bytes);
         if let Ok((stack, body)) = Stack::split(&message, words_max) {

@@ -16,7 +16,9 @@ use crate::access::testing::{House, user};
 use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
 use crate::access::{Authenticator, Current, Exchange, Identity, Principal};
 use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol, WampAsk};
+use crate::engine::address::{Address, AddressLimits};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof, Welcomed};
+use crate::registry::Verb;
 use crate::session::Credentials;
 
 /// What an attachment was asked.
@@ -81,6 +83,11 @@ impl Inner {
         }
     }
 
+    /// What was asked already.
+    pub(super) fn next_now(&mut self) -> Option<Asked> {
+        self.asked.try_recv().ok()
+    }
+
     pub(super) async fn expect_call(&mut self, tag: u64) -> Call {
         match self.next().await {
             Some(Asked::Call(given, call)) if given == tag => call,
@@ -143,7 +150,7 @@ impl Inside for FakeBroker {
     }
 
     fn may(&self, who: &Principal, _verb: Verb, _realm: &str, address: &Address) -> bool {
-        &*who.name != "bob" || address.as_str() != "secret"
+        &*who.name != "stranger" || address.as_str() != "locked"
     }
 
     fn address_limits(&self) -> AddressLimits {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use super::broker::{FakeAuth, FakeBroker, Inner};
-use crate::front::{Listener, LongPoll, Mqtt, Settings, Socket, Takes, Wamp, serve};
+use crate::front::{Listener, LongPoll, Mqtt, Settings, Socket, Sp, Takes, Wamp, serve};
 use crate::router::UriRules;
 use crate::session::{self, mbws, mqtt};
 use crate::tls::tests::authority::{Authority, Folder};
@@ -100,6 +100,20 @@ pub(super) fn settings() -> Settings {
                 agent: "test-broker/1".to_owned(),
             },
             echo: None,
+        }),
+        sp: Some(Sp {
+            message_bytes_max: 256 * 1024,
+            keep_alive: Duration::from_secs(60),
+            session: session::sp::Settings {
+                credit: 64,
+                requests: 1,
+                hops_max: 8,
+                window: 1000,
+                window_bytes: 1 << 20,
+                reply_within: Duration::from_secs(60),
+                retry_after: Duration::from_millis(10),
+                publish_rate: None,
+            },
         }),
     }
 }

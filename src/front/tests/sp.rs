@@ -1,6 +1,8 @@
 //! What our WebSocket layer makes of what clients of SP send, and of messages in fragments: the vectors of
 //! `proto/vectors/sp`, in memory. SP has no frames of its own: this is why.
 
+mod door;
+
 use std::io::{self, Read, Write};
 use std::path::Path;
 
