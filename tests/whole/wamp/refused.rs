@@ -86,6 +86,8 @@ const WRONG: &[(&str, Then)] = &[
     (r#"[32,$,{"get_retained":"yes"},"a"]"#, Error(32, ARGUMENT)),
     (r#"[32,$,{"x_durable":1},"a"]"#, Error(32, ARGUMENT)),
     (r#"[32,$,{"x_durable":"a","x_window":-1},"a"]"#, Error(32, ARGUMENT)),
+    (r#"[32,$,{"_durable":1},"a"]"#, Error(32, ARGUMENT)),
+    (r#"[32,$,{"_durable":"a","_window":"few"},"a"]"#, Error(32, ARGUMENT)),
     (r#"[32,$,{"x_durable":"a"},"wamp.session.on_join"]"#, Error(32, ARGUMENT)),
     (r#"[48,$,{"timeout":-1},"a"]"#, Error(48, ARGUMENT)),
     (r#"[48,$,{"timeout":"soon"},"a"]"#, Error(48, ARGUMENT)),
@@ -126,6 +128,7 @@ const WRONG: &[(&str, Then)] = &[
     (r#"[32,$,{"match":null,"get_retained":null,"x_durable":null},"refused.odd"]"#, Answer(33)),
     (r#"[32,$,{},"refused.odd"]"#, Answer(33)),
     (r#"[32,$,{"x_durable":"refused.queue"},"refused.odd"]"#, Error(32, "wamp.error.option_not_allowed")),
+    (r#"[32,$,{"_durable":"refused.queue"},"refused.odd"]"#, Error(32, "wamp.error.option_not_allowed")),
     (r#"[48,$,{"timeout":null},"wamp.session.count",[],{}]"#, Answer(50)),
     (r#"[48,$,{"timeout":9007199254740992},"wamp.session.count",[null]]"#, Answer(50)),
 ];
