@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use restante_storage::payload::{Envelope, Pair};
+use restante_storage::payload::{Envelope, Pair, WampPart};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -19,7 +19,7 @@ use super::news::{is_told, is_wamps};
 use super::outbox::{Notice, Outbox, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
-use crate::access::Principal;
+use crate::access::{Permit, Principal};
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
 use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
@@ -240,19 +240,24 @@ pub(super) struct Seen {
 }
 
 impl Shared {
-    /// Why a message is not even looked at, if it is not: whoever sends it may not, or it has expired.
-    pub(super) fn turns_away(
+    /// Whether a message is looked at.
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`]: whoever sends it may not. [`Refusal::Expired`].
+    pub(super) fn admits(
         &self,
         who: &Principal,
         client: Option<&str>,
         realm: &str,
         address: &Address,
         message: &NewMessage,
-    ) -> Option<Refusal> {
-        if !self.may(who, client, Verb::Send, realm, address) {
-            return Some(Refusal::Denied);
+    ) -> Result<Permit, Refusal> {
+        let permit = self.permit(who, client, Verb::Send, realm, address);
+        let permit = permit.ok_or(Refusal::Denied)?;
+        if message.ttl_ms == Some(0) {
+            return Err(Refusal::Expired);
         }
-        (message.ttl_ms == Some(0)).then_some(Refusal::Expired)
+        Ok(permit)
     }
 
     /// What a publisher asks for a message, as far as it decides who takes it.
@@ -263,18 +268,20 @@ impl Shared {
         }
     }
 
-    /// The one decision for an address. See [`Attachment::may`].
-    pub(super) fn may(
+    /// The one decision for an address. See [`Attachment::permit`].
+    pub(super) fn permit(
         &self,
         who: &Principal,
         client: Option<&str>,
         verb: Verb,
         realm: &str,
         address: &Address,
-    ) -> bool {
+    ) -> Option<Permit> {
         let address = address.as_str();
-        decided_by_space(verb, address)
-            .unwrap_or_else(|| self.allows(who, client, verb, realm, address))
+        match decided_by_space(verb, address) {
+            Some(allowed) => allowed.then(Permit::default),
+            None => self.access.load().permit(who, client, verb, realm, address),
+        }
     }
 }
 
@@ -298,29 +305,35 @@ impl Attachment {
         let Ok(address) = Address::parse(text, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadAddress);
         };
-        if let Some(why) = self.shared.turns_away(
-            &self.principal,
-            self.client(),
-            &self.realm,
-            &address,
-            message,
-        ) {
-            if why == Refusal::Denied {
-                self.tell_denied(Verb::Send, address.as_str());
+        let (who, client) = (&self.principal, self.client());
+        match self
+            .shared
+            .admits(who, client, &self.realm, &address, message)
+        {
+            Ok(permit) => self.publish_allowed(tag, &address, message, permit),
+            Err(why) => {
+                if why == Refusal::Denied {
+                    self.tell_denied(Verb::Send, address.as_str());
+                }
+                Outcome::Refused(why)
             }
-            return Outcome::Refused(why);
         }
-        self.publish_allowed(tag, &address, message)
     }
 
     /// Publishes for the broker itself: nobody's rights are looked at, and nobody hears what becomes of it.
     pub(super) fn publish_unasked(&mut self, message: &NewMessage) {
         if let Ok(address) = Address::parse(&message.address, self.shared.settings.address) {
-            self.publish_allowed(0, &address, message);
+            self.publish_allowed(0, &address, message, Permit::default());
         }
     }
 
-    fn publish_allowed(&mut self, tag: u64, address: &Address, message: &NewMessage) -> Outcome {
+    fn publish_allowed(
+        &mut self,
+        tag: u64,
+        address: &Address,
+        message: &NewMessage,
+        permit: Permit,
+    ) -> Outcome {
         let uuid = message.message_id.is_none().then(Uuid::now_v7);
         let id = match (&message.message_id, &uuid) {
             (Some(id), _) => id.as_bytes(),
@@ -385,7 +398,7 @@ impl Attachment {
             self.landed = Landed::Dropped;
             return Outcome::Done;
         }
-        let outcome = self.store(tag, message, uuid, landings, retains);
+        let outcome = self.store(tag, (message, permit), uuid, landings, retains);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.landed = match outcome {
                 Outcome::Logged => Landed::Stored,
@@ -469,7 +482,8 @@ impl Attachment {
         may && ordinary && self.declared_for != tag
     }
 
-    /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
+    /// What is kept of what its sender says, whatever the door: all but what the broker alone says. A trust level is said by
+    /// [`trusted`].
     pub(super) fn envelope(
         &self,
         address: String,
@@ -507,7 +521,7 @@ impl Attachment {
     fn store(
         &mut self,
         tag: u64,
-        message: &NewMessage,
+        (message, permit): (&NewMessage, Permit),
         uuid: Option<Uuid>,
         landings: SmallVec<[Landing; 1]>,
         retains: bool,
@@ -517,6 +531,7 @@ impl Attachment {
             return Outcome::Done;
         };
         let mut envelope = self.envelope(first.address, message, uuid);
+        trusted(&mut envelope, permit);
         let kind = if retains {
             envelope.realm = self.realm.to_string();
             Kind::Retain
@@ -606,13 +621,18 @@ impl Attachment {
 
     /// The one decision for an address; a temporary one is its own session's to consume from.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
-        let allowed = self
-            .shared
-            .may(&self.principal, self.client(), verb, &self.realm, address);
-        if !allowed {
+        self.permit(verb, address).is_some()
+    }
+
+    /// The same, with what comes with it; none: the client may not.
+    pub(super) fn permit(&self, verb: Verb, address: &Address) -> Option<Permit> {
+        let (who, client) = (&self.principal, self.client());
+        let shared = &self.shared;
+        let permit = shared.permit(who, client, verb, &self.realm, address);
+        if permit.is_none() {
             self.tell_denied(verb, address.as_str());
         }
-        allowed
+        permit
     }
 
     /// Whether the client may do that with all that a filter matches.
@@ -638,6 +658,21 @@ impl Attachment {
             self.tell_denied(verb, asked);
         }
         allowed
+    }
+}
+
+/// Says how far the sender is trusted. Nobody else has a word in it: what the envelope said of it before does not count.
+pub(super) fn trusted(envelope: &mut Envelope, permit: Permit) {
+    let trust = permit.trustlevel.map_or(0, |level| u32::from(level) + 1);
+    match &mut envelope.wamp {
+        Some(part) => part.trust = trust,
+        None if trust > 0 => {
+            envelope.wamp = Some(Box::new(WampPart {
+                trust,
+                ..WampPart::default()
+            }));
+        }
+        None => {}
     }
 }
 

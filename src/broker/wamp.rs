@@ -619,15 +619,17 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
-            Ok(_) => Err((
-                "wamp.error.not_authorized",
-                "no rule lets this client call that".to_owned(),
-            )),
+            Ok(address) => {
+                let permit = self.permit(Verb::Call, &address);
+                permit.map(|permit| (address, permit)).ok_or_else(|| {
+                    let why = "no rule lets this client call that".to_owned();
+                    ("wamp.error.not_authorized", why)
+                })
+            }
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        let address = match checked {
-            Ok(address) => address,
+        let (address, permit) = match checked {
+            Ok(checked) => checked,
             Err((uri, why)) => {
                 return self.tell_self(refused(code::CALL, request, uri, why));
             }
@@ -643,12 +645,13 @@ impl Attachment {
                 .is_some()
         };
         if !call.continues_only && !is_ours() && self.is_taken(&address) {
-            return self.call_elsewhere(realm, id, call, &address);
+            return self.call_elsewhere(realm, id, call, &address, permit);
         }
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router(realm, |router, sink| {

@@ -1,6 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
 mod admin;
+mod trust;
 
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
@@ -25,6 +26,10 @@ struct Client {
 
 impl Client {
     async fn new(house: &House) -> Client {
+        Client::of(house, access::testing::permanent("admin", &[access::ADMIN])).await
+    }
+
+    async fn of(house: &House, principal: access::Principal) -> Client {
         let id = ids();
         let client = WampClient {
             session: id,
@@ -43,6 +48,7 @@ impl Client {
             },
         };
         let wish = Attach {
+            principal,
             protocol: Protocol::Wamp,
             wamp: Some(Box::new(client)),
             ..wish(None, 0)

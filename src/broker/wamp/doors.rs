@@ -18,6 +18,7 @@ use std::sync::Arc;
 use restante_proto::wamp::{Payload, Serializer};
 
 use super::{Realm, WampCall, WampTold, refused};
+use crate::access::Permit;
 use crate::broker::attachment::{Attachment, Outcome};
 use crate::broker::call::Landed;
 use crate::broker::publish::{Care, Takers};
@@ -61,9 +62,10 @@ impl Attachment {
         let Ok(reply_to) = Address::parse(reply_to, self.shared.settings.address) else {
             return Some(Outcome::Refused(Refusal::BadAddress));
         };
-        if !self.may(Verb::Call, address) || !self.may(Verb::Send, &reply_to) {
+        let permit = self.permit(Verb::Call, address);
+        let Some(permit) = permit.filter(|_| self.may(Verb::Send, &reply_to)) else {
             return Some(Outcome::Refused(Refusal::Denied));
-        }
+        };
         let asked = Message {
             body: message.body.clone(),
             text: message.text,
@@ -94,6 +96,7 @@ impl Attachment {
             realm.requesters.insert(door, requester);
             let call = CallRequest {
                 identity: Some(identity),
+                trustlevel: permit.trustlevel.map(u64::from),
                 ..CallRequest::new(1, &procedure, payload)
             };
             // A door says nothing that a session could be aborted for.
@@ -120,6 +123,7 @@ impl Attachment {
         id: SessionId,
         call: WampCall,
         address: &Address,
+        permit: Permit,
     ) {
         let request = call.request;
         if !self.may(Verb::Send, address) {
@@ -142,6 +146,7 @@ impl Attachment {
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router_of(routers, |realm, sink| {

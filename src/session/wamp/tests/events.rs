@@ -25,6 +25,10 @@ fn delivery(offset: u64, message: Stored) -> Event {
 
 /// A WAMP client's message.
 fn wamp(part: WampPart) -> Stored {
+    let part = WampPart {
+        publication: part.publication.max(1),
+        ..part
+    };
     Stored {
         address: "a/b".to_owned(),
         message_id: "m".to_owned(),
@@ -82,6 +86,10 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         .with("ppt_scheme", "x_a")
         .with("ppt_serializer", "cbor");
     let own = Dict::new().with("k", "v");
+    let trusted = Box::new(WampPart {
+        trust: 10,
+        ..WampPart::default()
+    });
     #[rustfmt::skip]
     let cases = [
         (plain(), id()),
@@ -92,6 +100,7 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         (Stored { key: Some("k".into()), ..plain() }, id().with("_key", "k")),
         (Stored { priority: 9, ..plain() }, id().with("_priority", 9)),
         (Stored { properties: BTreeMap::from(properties), ..plain() }, id().with("_properties", own)),
+        (Stored { wamp: Some(trusted), ..plain() }, Dict::new().with("trustlevel", 9).with("_message_id", "m")),
         (wamp(WampPart::default()), Dict::new()),
         (wamp(WampPart { publisher: Some(peer), ..WampPart::default() }), publisher),
         (wamp(WampPart { trust: 1, ..WampPart::default() }), Dict::new().with("trustlevel", 0)),
