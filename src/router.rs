@@ -45,6 +45,7 @@ mod refused;
 mod registrations;
 mod route;
 mod session;
+mod shard;
 mod subscriptions;
 mod testaments;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use self::registrations::RegisterOptions;
 pub use self::session::{
     CalleeFeatures, CallerFeatures, Features, SessionDetails, SubscriberFeatures, Transport,
 };
+pub use self::shard::ShardKey;
 pub use self::subscriptions::Subscribed;
 pub use self::testaments::Scope;
 pub use self::uri::{Match, UriRules, is_reserved, matches};

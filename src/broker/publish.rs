@@ -3,12 +3,13 @@
 //!
 //! Comes before: `session`. Goes on to: `attachment.rs` (the batch), `log` (storage), or straight to outboxes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use restante_storage::payload::{Envelope, Pair, WampPart};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ use crate::engine::{ConsumerId, QueueHandle};
 use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
+use crate::router::ShardKey;
 use crate::routes::Sent;
 use crate::trace;
 
@@ -207,6 +209,24 @@ impl Takers {
 
     pub(super) fn is_empty(&self) -> bool {
         self.have_no_queue() && !self.has_others()
+    }
+
+    /// Of the listeners that share a subscription, leaves the one that the key belongs to: of two that go by one name, the first.
+    fn leave_to_owners(&mut self, key: ShardKey) {
+        let mut owners: FxHashMap<&str, (u64, Reverse<ConsumerId>)> = FxHashMap::default();
+        for it in &self.topics {
+            if let Some(fit) = it.fits(key) {
+                let candidate = (fit, Reverse(it.id()));
+                let best = owners.entry(it.name()).or_insert(candidate);
+                *best = candidate.max(*best);
+            }
+        }
+        if owners.is_empty() {
+            return;
+        }
+        let owners: FxHashSet<ConsumerId> = owners.values().map(|(_, id)| id.0).collect();
+        self.topics
+            .retain(|it| it.fits(key).is_none() || owners.contains(&it.id()));
     }
 
     /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
@@ -444,6 +464,9 @@ impl Attachment {
             takers
                 .topics
                 .retain(|it| is_wanted(wamp, &self.outbox, it.outbox()));
+            if let Some(key) = &wamp.rkey {
+                takers.leave_to_owners(ShardKey::of(key));
+            }
         }
     }
 

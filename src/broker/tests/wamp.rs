@@ -1,6 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
 mod admin;
+mod shards;
 mod trust;
 
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
@@ -264,6 +265,7 @@ async fn a_procedure_answers_requests_of_other_doors() {
             auto_settle: true,
             exclusive: false,
             retained: false,
+            shard: None,
         }),
     );
     asker.flush();
@@ -316,6 +318,7 @@ async fn a_call_is_answered_by_other_doors() {
         auto_settle: true,
         exclusive: true,
         retained: false,
+        shard: None,
     });
     caller.next_call(replies).await;
     caller.ask(WampAsk::Call(call));
@@ -377,6 +380,7 @@ async fn an_event_is_for_whom_its_publisher_wants() {
                 auto_settle: true,
                 exclusive: false,
                 retained: false,
+                shard: None,
             }))
             .await;
     }

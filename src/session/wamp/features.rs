@@ -17,6 +17,9 @@ const BROKER: &[&str] = &[
     "publisher_exclusion",
     "publisher_identification",
     "session_meta_api",
+    "sharded_subscription",
+    // The specification's own spelling, in one place.
+    "shareded_subscriptions",
     "subscriber_blackwhite_listing",
     "subscription_meta_api",
     "subscription_revocation",

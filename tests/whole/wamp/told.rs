@@ -1,6 +1,6 @@
 //! What WAMP clients are told and share beyond the basics, from the command line's rules to the bytes of events.
 
-use restante_proto::wamp::{Dict, Message};
+use restante_proto::wamp::{Dict, Message, Value};
 
 use super::client::{Client, JSON, RAW, call, hello, publish};
 use crate::server::Server;
@@ -43,4 +43,45 @@ fn a_rule_of_the_command_line_says_how_far_a_client_is_trusted() {
             came => panic!("{came:?}"),
         }
     }
+}
+
+#[test]
+fn what_has_a_key_comes_to_one_of_those_who_share() {
+    let server = Server::start();
+    let mut sharing = [(JSON, "x"), (RAW, "y")].map(|(way, name)| {
+        let mut client = Client::join(&server, way);
+        client.subscribe("a.b", Dict::new().with("nkey", name));
+        client
+    });
+    let mut writer = Client::join(&server, JSON);
+    let keys: Vec<String> = (0..20).map(|n| format!("key {n}")).collect();
+    for key in &keys {
+        let request = writer.next_id();
+        let options = Dict::new().with("rkey", key.as_str());
+        let event = publish(request, "a.b", options, &[key.as_str().into()]);
+        writer.send(&event).expect("sent");
+    }
+    // What has none comes to all.
+    let request = writer.next_id();
+    let end = publish(request, "a.b", Dict::new(), &["end".into()]);
+    writer.send(&end).expect("sent");
+    let got = sharing.each_mut().map(|client| {
+        let mut got = Vec::new();
+        loop {
+            let Ok(Message::Event { payload, .. }) = client.receive() else {
+                panic!("no event")
+            };
+            let args = payload.args().expect("values");
+            match args.first().and_then(Value::as_str) {
+                Some("end") => return got,
+                key => got.push(key.expect("a key").to_owned()),
+            }
+        }
+    });
+    assert!(got.iter().all(|it| !it.is_empty()), "{got:?}");
+    let mut all = got.concat();
+    all.sort_unstable();
+    let mut expected = keys;
+    expected.sort_unstable();
+    assert_eq!(all, expected);
 }

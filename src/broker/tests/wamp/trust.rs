@@ -93,6 +93,7 @@ async fn a_subscriber_is_told_how_far_the_publisher_is_trusted_and_nobody_forges
             auto_settle: true,
             exclusive: false,
             retained: false,
+            shard: None,
         };
         reader.next_call(Call::Consume(consume)).await;
         reader.it.credit(name, 100);
