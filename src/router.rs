@@ -29,6 +29,7 @@ use rustc_hash::FxHashMap;
 
 use self::calls::{Call, CallNo, Ends};
 use self::chance::Chance;
+use self::reflection::Definitions;
 use self::registrations::Registrations;
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -41,6 +42,7 @@ mod meta;
 mod output;
 mod patterns;
 mod policy;
+mod reflection;
 mod refused;
 mod registrations;
 mod route;
@@ -60,6 +62,7 @@ pub use self::output::{
     Testament, ToSession,
 };
 pub use self::policy::Invoke;
+pub use self::reflection::Reflected;
 pub use self::refused::{Refused, Violation};
 pub use self::registrations::RegisterOptions;
 pub use self::session::{
@@ -174,6 +177,7 @@ pub struct Router<P> {
     doors: FxHashMap<u64, Ends>,
     subscriptions: Subscriptions,
     registrations: Registrations,
+    definitions: Definitions,
     calls: FxHashMap<CallNo, Call<P>>,
     last_call: CallNo,
     /// Doors come and go, so their invocations are numbered together.
@@ -192,6 +196,7 @@ impl<P: Clone> Router<P> {
             doors: FxHashMap::default(),
             subscriptions: Subscriptions::default(),
             registrations: Registrations::default(),
+            definitions: Definitions::default(),
             calls: FxHashMap::default(),
             last_call: CallNo::default(),
             last_door_invocation: 0,

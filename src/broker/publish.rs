@@ -660,9 +660,7 @@ impl Attachment {
 
     /// Whether the client may do that with all that a filter matches.
     pub(super) fn may_do(&self, verb: Verb, filter: &str) -> bool {
-        let (who, client) = (&self.principal, self.client());
-        let allowed = decided_by_space(verb, filter)
-            .unwrap_or_else(|| self.shared.allows(who, client, verb, &self.realm, filter));
+        let allowed = self.is_allowed(verb, filter);
         if !allowed {
             self.tell_denied(verb, filter);
         }
@@ -671,16 +669,17 @@ impl Attachment {
 
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
-        let (verb, asked) = (Verb::Consume, filter.as_str());
-        let decided = decided_by_space(verb, asked).filter(|_| !is_told(asked));
-        let allowed = decided.unwrap_or_else(|| {
+        self.may_do(Verb::Consume, filter.as_str())
+    }
+
+    /// The same of any verb, where nobody has tried it: if not, that is no denial. To consume is to listen.
+    pub(super) fn is_allowed(&self, verb: Verb, filter: &str) -> bool {
+        let is_heard = verb == Verb::Consume && is_told(filter);
+        let decided = decided_by_space(verb, filter).filter(|_| !is_heard);
+        decided.unwrap_or_else(|| {
             let (who, client) = (&self.principal, self.client());
-            self.shared.allows(who, client, verb, &self.realm, asked)
-        });
-        if !allowed {
-            self.tell_denied(verb, asked);
-        }
-        allowed
+            self.shared.allows(who, client, verb, &self.realm, filter)
+        })
     }
 }
 

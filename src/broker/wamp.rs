@@ -18,6 +18,7 @@
 mod authorizer;
 mod courier;
 mod doors;
+mod reflection;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,9 +44,9 @@ use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
 use crate::registry::Verb;
 use crate::router::{
-    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
-    RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
-    Testament, ToSession, Transport, YieldOptions, is_reserved,
+    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, MetaAnswer,
+    MetaError, Party, Ppt, RegisterOptions, RegistrationId, Router, SessionDetails, SessionId,
+    Sink, SubscriptionId, Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
 use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
@@ -696,11 +697,21 @@ impl Attachment {
         {
             return self.tell_self(refused(code::CALL, request, uri, why));
         }
+        if let Some(asked) = reflection::Asked::named(&call.procedure) {
+            return self.reflect(realm, id, asked, call, (&args, &kwargs));
+        }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
         let answer = locked
             .router
             .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        self.answer_call(call, answer);
+        self.carry_out(&mut locked, sink);
+    }
+
+    /// Answers a call to one of the router's own procedures.
+    fn answer_call(&mut self, call: &WampCall, answer: Result<MetaAnswer, MetaError>) {
+        let request = call.request;
         let told = match answer {
             Ok(answer) => {
                 let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
@@ -714,7 +725,6 @@ impl Attachment {
             Err(why) => refused(code::CALL, request, why.uri, why.message.into_owned()),
         };
         self.tell_self(told);
-        self.carry_out(&mut locked, sink);
     }
 
     /// What a client leaves is looked at when it does, and again when it is published.

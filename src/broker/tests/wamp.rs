@@ -1,6 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
 mod admin;
+mod reflection;
 mod shards;
 mod trust;
 

@@ -46,11 +46,13 @@ const DEALER: &[&str] = &[
     "testament_meta_api",
 ];
 
-/// `roles` of WELCOME: every feature that is there, and no other.
+/// `roles` of WELCOME: every feature that is there, and no other. The specification has reflection beside the features.
 pub fn announced() -> Dict {
     let role = |features: &[&str]| {
         let features: Dict = features.iter().map(|it| (*it, true)).collect();
-        Dict::new().with("features", features)
+        Dict::new()
+            .with("features", features)
+            .with("reflection", true)
     };
     Dict::new()
         .with("broker", role(BROKER))
@@ -122,13 +124,10 @@ mod tests {
             .collect();
         let mut announced_ones = BTreeSet::new();
         for (role, details) in announced().iter() {
-            let features = details
-                .as_dict()
-                .unwrap()
-                .dict("features")
-                .unwrap()
-                .unwrap();
-            for (feature, value) in features.iter() {
+            let details = details.as_dict().unwrap();
+            let features = details.dict("features").unwrap().unwrap();
+            let beside = details.iter().filter(|(name, _)| *name != "features");
+            for (feature, value) in features.iter().chain(beside) {
                 assert_eq!(
                     value,
                     &Value::Bool(true),

@@ -4,6 +4,7 @@ use restante_proto::wamp::{Dict, Message, Value};
 
 use super::client::{Client, JSON, RAW, call, hello, publish};
 use crate::server::Server;
+use crate::wait;
 
 #[test]
 fn a_rule_of_the_command_line_says_how_far_a_client_is_trusted() {
@@ -84,4 +85,29 @@ fn what_has_a_key_comes_to_one_of_those_who_share() {
     let mut expected = keys;
     expected.sort_unstable();
     assert_eq!(all, expected);
+}
+
+#[test]
+fn what_is_defined_is_described_until_its_author_is_gone() {
+    let server = Server::start();
+    let (mut one, mut other) = (Client::join(&server, RAW), Client::join(&server, JSON));
+    one.register("a.b", Dict::new());
+    let schema = Dict::new().with("type", "procedure").with("title", "adds");
+    let defined = one.call("wamp.reflect.define", &["a.b".into(), schema.into()]);
+    assert_eq!(defined, Ok(vec![true.into()]));
+    let described = other.call("wamp.reflect.describe", &["a.b".into()]);
+    let described = described.expect("an answer");
+    let about = described.first().and_then(Value::as_dict);
+    let about = about.expect("what is said of it");
+    let said = |name: &str| about.text(name).expect("a text").map(str::to_owned);
+    assert_eq!(said("title").as_deref(), Some("adds"));
+    assert_eq!(said("match").as_deref(), Some("exact"));
+    let list = |client: &mut Client| client.call("wamp.reflection.procedure.list", &[]);
+    let listed = vec![Value::List(vec!["a.b".into()])];
+    assert_eq!(list(&mut other), Ok(listed));
+    drop(one);
+    let nothing = Ok(vec![Value::List(Vec::new())]);
+    wait::until("its author is gone", || {
+        (list(&mut other) == nothing).then_some(())
+    });
 }
