@@ -23,6 +23,8 @@ use super::door::{Arrival, Client};
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use crate::session;
+#[cfg(test)]
+pub(super) use poll::ENDED_WITHIN;
 pub(super) use poll::LongPolls;
 pub(super) use raw::{shake_hands, too_many};
 pub(super) use wire::{Lost, Turn, Wire};
@@ -89,6 +91,12 @@ impl Transport {
             Transport::Unix => "unix",
             Transport::LongPoll => "longpoll",
         }
+    }
+
+    /// Whether messages come in the order in which the client sent them. Requests of long-poll go over several connections: a
+    /// client that does not wait for the answer to each has some that overtake others, and in a browser cannot help it.
+    pub(super) fn keeps_order(self) -> bool {
+        self != Transport::LongPoll
     }
 }
 

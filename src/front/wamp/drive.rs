@@ -87,6 +87,7 @@ pub(in crate::front) async fn drive<B: Inside>(
     let transport = Transport {
         name: wire.transport().as_str(),
         serializer: wire.serializer(),
+        keeps_order: wire.transport().keeps_order(),
     };
     let seed = SysRng.try_next_u64().unwrap_or_default();
     let mut driver = Driver::<B::Port> {
