@@ -63,7 +63,7 @@ pub(super) async fn drive<B: Inside>(
         stream,
         early,
         client,
-    } = *arrival;
+    } = arrival.unboxed();
     let bytes_max = front.settings.limits.frame_bytes_max;
     let mut driver = Driver {
         socket: Socket::new(stream, early, bytes_max, READ_BYTES).await,

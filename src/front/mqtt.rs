@@ -67,7 +67,7 @@ pub(super) async fn drive<B: Inside>(
         stream,
         early,
         mut client,
-    } = *arrival;
+    } = arrival.unboxed();
     let bytes_max = settings.limits.packet_bytes_max as usize + MESSAGE_BYTES_MORE;
     front
         .metrics

@@ -127,7 +127,7 @@ pub(super) async fn enter<B: Inside>(
             stream,
             early,
             client,
-        } = *arrival;
+        } = arrival.unboxed();
         let metrics = front.metrics.clone();
         let wire = Wire::new(way, stream, early, settings, metrics).await;
         drive(front, client, wire, began, newcomer)
