@@ -4,4 +4,5 @@
 
 pub mod mbws;
 pub mod mqtt;
+pub mod sp;
 pub mod wamp;

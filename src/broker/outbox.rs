@@ -158,12 +158,13 @@ impl Outbox {
 
     /// Whether this is the first mark since the bell was last rung: then it must be rung after the round.
     pub(super) fn mark(&self) -> bool {
-        !self.marked.swap(true, Ordering::Relaxed)
+        !self.marked.swap(true, Ordering::AcqRel)
     }
 
     /// Wakes the session's task.
     pub(super) fn ring(&self) {
-        self.marked.store(false, Ordering::Relaxed);
+        // What was put there before it was found marked is there for whom this wakes.
+        self.marked.swap(false, Ordering::AcqRel);
         self.bell.notify_one();
     }
 

@@ -18,6 +18,8 @@
 mod authorizer;
 mod courier;
 mod doors;
+mod late;
+mod requesters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +56,7 @@ pub use authorizer::Authorized;
 use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
-use doors::Requester;
+use requesters::{Answer, Requester, Requesters};
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +104,8 @@ pub enum WampAsk {
     Call(Box<WampCall>),
     /// Whether the session may do something; answered by [`WampTold::Authorized`].
     Authorize {
+        /// The session's number for that.
+        question: u64,
         /// The procedure that knows.
         authorizer: String,
         /// `publish` and so on.
@@ -209,7 +213,12 @@ pub enum WampTold {
         payload: Payload,
     },
     /// What the authorizer said.
-    Authorized(Authorized),
+    Authorized {
+        /// The session's number for what it has asked.
+        question: u64,
+        /// The answer.
+        said: Authorized,
+    },
     /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
     WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
@@ -251,9 +260,7 @@ pub(super) struct Realm {
     /// The histories whose patterns are subscriptions that stay.
     pub(super) histories: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
     /// Who has called by another door, and is not answered.
-    requesters: FxHashMap<u64, Requester>,
-    /// Which sessions the authorizer was asked about.
-    authorizing: FxHashMap<u64, SessionId>,
+    requesters: Requesters,
     last_door: u64,
 }
 
@@ -276,6 +283,16 @@ impl Realm {
         shared: &Shared,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
     ) -> R {
+        self.hand_out(shared, ask).0
+    }
+
+    /// The broker itself asks the router one thing, and hands out what it says. Gives what those are to be told who have asked by
+    /// other doors.
+    fn hand_out<R>(
+        &mut self,
+        shared: &Shared,
+        ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
+    ) -> (R, Vec<Answer>) {
         let mut sink = Sink::new();
         let answer = ask(&mut self.router, &mut sink);
         let mut bells = Bells::default();
@@ -284,8 +301,9 @@ impl Realm {
             bells: &mut bells,
             own: None,
         };
-        courier.carry_out(self, sink);
-        answer
+        let for_doors = courier.carry_out(self, sink).into_iter();
+        let told = for_doors.filter_map(|(door, said)| self.requesters.answer(door, &said));
+        (answer, told.collect())
     }
 
     /// The number of a call in or out by another door.
@@ -304,8 +322,7 @@ impl Routers {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
                 histories: imbl::OrdMap::new(),
-                requesters: FxHashMap::default(),
-                authorizing: FxHashMap::default(),
+                requesters: Requesters::default(),
                 last_door: 0,
             }))
         });
@@ -337,8 +354,6 @@ pub(super) struct Wamp {
     pub(super) asking: Arc<Semaphore>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
-    /// The session's registrations, and what the right to each is about.
-    registered: BTreeMap<u64, String>,
     /// By door: calls of this session that others answer by messages, and the router's request.
     asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
@@ -371,7 +386,6 @@ impl Attachment {
             authrole: Arc::clone(&client.authrole),
             asking: Arc::new(Semaphore::new(CALLS_MAX)),
             held: BTreeMap::new(),
-            registered: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
@@ -407,11 +421,15 @@ impl Attachment {
     fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
             WampAsk::Authorize {
+                question,
                 authorizer,
                 action,
                 uri,
                 how,
-            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
+            } => {
+                let asks = Requester::Session { id, question };
+                self.ask_authorizer(realm, asks, &authorizer, (action, &uri, how));
+            }
             WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,
@@ -456,9 +474,6 @@ impl Attachment {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
                 let registration = RegistrationId::new(registration);
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.registered.remove(&registration.get());
-                }
                 let told = match locked.router.unregister(id, registration, &mut sink) {
                     Ok(()) => WampTold::Unregistered { request },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
@@ -600,16 +615,10 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => {
-                let registration = registration.get();
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.registered.insert(registration, filter.to_owned());
-                }
-                WampTold::Registered {
-                    request,
-                    registration,
-                }
-            }
+            Ok(registration) => WampTold::Registered {
+                request,
+                registration: registration.get(),
+            },
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
@@ -759,17 +768,14 @@ impl Attachment {
     pub(super) fn lose_registrations(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
         let Some(wamp) = &self.wamp else { return };
         let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
-        let lost = wamp.registered.iter();
-        let lost: Vec<u64> = lost
-            .filter(|(_, filter)| !is_allowed(self, filter))
-            .map(|(registration, _)| *registration)
-            .collect();
-        for registration in lost {
-            if let Some(wamp) = self.wamp.as_mut() {
-                wamp.registered.remove(&registration);
+        // Only the router knows: others may have taken some of them.
+        let all = realm.lock().router.registrations_of(id);
+        for (registration, procedure, how) in all {
+            let filter = uri::to_filter(&procedure, how);
+            if filter.is_some_and(|filter| is_allowed(self, &filter)) {
+                continue;
             }
             self.with_router(&realm, |router, sink| {
-                let registration = RegistrationId::new(registration);
                 let reason = "wamp.error.not_authorized";
                 // It may have been taken before.
                 router
@@ -853,5 +859,39 @@ pub(super) fn refused(
         request,
         uri,
         message,
+    }
+}
+
+/// What tests of the broker see of those who wait for procedures, and change.
+#[cfg(test)]
+pub(in crate::broker) mod tests {
+    use super::requesters::{REQUESTS_MAX, Request};
+    use super::*;
+
+    pub(in crate::broker) fn n_requesters(shared: &Shared, realm: &str) -> usize {
+        let realm = shared.routers.get(realm).expect("a realm");
+        realm.lock().requesters.len()
+    }
+
+    /// A principal has as many requests as it may.
+    pub(in crate::broker) fn has_all(shared: &Shared, realm: &str, principal: &Arc<str>) {
+        let realm = shared.routers.get(realm).expect("a realm");
+        let mut realm = realm.lock();
+        for _ in 0..REQUESTS_MAX {
+            let door = realm.new_door();
+            let request = Request {
+                principal: Arc::clone(principal),
+                reply_to: "nowhere".to_owned(),
+                correlation_id: None,
+                ttl_ms: None,
+            };
+            let it = Requester::Sender(request);
+            realm.requesters.insert(std::time::Instant::now(), door, it);
+        }
+    }
+
+    pub(in crate::broker) fn forget_all(shared: &Shared, realm: &str) {
+        let realm = shared.routers.get(realm).expect("a realm");
+        realm.lock().requesters = Requesters::default();
     }
 }

@@ -111,15 +111,7 @@ impl Socket {
         bytes_max: usize,
         read_bytes: usize,
     ) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(read_bytes)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            // Never reached: nothing is written while something waits. A delivery may be longer than what its sender
-            // sent by base64 and the broker's own fields.
-            .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * bytes_max + 64 * 1024)
-            .max_message_size(Some(bytes_max))
-            .max_frame_size(Some(bytes_max))
-            .accept_unmasked_frames(false);
+        let config = config(bytes_max, read_bytes);
         let (early, role) = (early.to_vec(), Role::Server);
         let stream = Rationed::new(stream, early.len());
         Socket {
@@ -280,8 +272,21 @@ impl Socket {
     }
 }
 
+/// What WebSocket's layer takes and keeps. It answers pings and closes, of itself it sends nothing.
+pub(super) fn config(bytes_max: usize, read_bytes: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(read_bytes)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        // Never reached: nothing is written while something waits. A delivery may be longer than what its sender
+        // sent by base64 and the broker's own fields.
+        .max_write_buffer_size(WRITE_BUFFER_BYTES + 2 * bytes_max + 64 * 1024)
+        .max_message_size(Some(bytes_max))
+        .max_frame_size(Some(bytes_max))
+        .accept_unmasked_frames(false)
+}
+
 /// What an error of the WebSocket layer means; none of its texts quotes the peer.
-fn bad(error: WsError) -> Heard {
+pub(super) fn bad(error: WsError) -> Heard {
     let fault = match &error {
         WsError::Utf8(_) => Fault::NotUtf8,
         WsError::Capacity(_) => Fault::TooBig,

@@ -7,6 +7,7 @@ mod handshake;
 mod limits;
 mod mqtt;
 mod server;
+mod sp;
 mod tls;
 mod wamp;
 

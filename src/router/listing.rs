@@ -163,6 +163,17 @@ impl<P: Clone> Router<P> {
         found.map(|it| registration(id, it))
     }
 
+    /// What a session has registered, ascending: each with its procedure or pattern.
+    #[must_use]
+    pub fn registrations_of(&self, session: SessionId) -> Vec<(RegistrationId, Arc<str>, Match)> {
+        let found = self.sessions.get(&session);
+        let ids = found.into_iter().flat_map(|it| &it.registrations);
+        let known = ids.filter_map(|id| Some((*id, self.registrations.by_id.get(id)?)));
+        known
+            .map(|(id, it)| (id, Arc::clone(&it.uri), it.how))
+            .collect()
+    }
+
     /// At most `n_max` calls in flight behind that number, the oldest first.
     #[must_use]
     pub fn calls(&self, after: Option<u64>, n_max: usize) -> Vec<CallRow> {

@@ -1,6 +1,7 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
 mod admin;
+mod doors;
 
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
@@ -162,6 +163,19 @@ fn request(address: &str, body: &'static str) -> Call {
     }))
 }
 
+/// Consumes what [`request`] is answered with.
+fn answers() -> Call {
+    Call::Consume(Consume {
+        consumer: "c".to_owned(),
+        address: "~answers".to_owned(),
+        source: Source::Queue,
+        limit: 10,
+        auto_settle: true,
+        exclusive: false,
+        retained: false,
+    })
+}
+
 #[tokio::test]
 async fn a_call_reaches_its_callee_and_the_result_its_caller() {
     let house = house();
@@ -248,18 +262,7 @@ async fn a_procedure_answers_requests_of_other_doors() {
     let mut callee = Client::new(&house).await;
     callee.register("com.add").await;
     let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(
-        1,
-        Call::Consume(Consume {
-            consumer: "c".to_owned(),
-            address: "~answers".to_owned(),
-            source: Source::Queue,
-            limit: 10,
-            auto_settle: true,
-            exclusive: false,
-            retained: false,
-        }),
-    );
+    asker.call(1, answers());
     asker.flush();
     until(&mut asker, 1).await;
     asker.call(2, request("com/add", "two"));
@@ -430,14 +433,16 @@ async fn an_event_is_for_whom_its_publisher_wants() {
 async fn an_authorizer_is_asked_and_believed() {
     let house = house();
     let (mut knows, mut asks) = (Client::new(&house).await, Client::new(&house).await);
-    let ask = |uri: &str| WampAsk::Authorize {
+    let ask = |question: u64| WampAsk::Authorize {
+        question,
         authorizer: "com.may".to_owned(),
         action: "call",
-        uri: uri.to_owned(),
+        uri: "com.add".to_owned(),
         how: Match::Exact,
     };
-    asks.ask(ask("com.add"));
-    assert_eq!(asks.told().await, WampTold::Authorized(Authorized::Failed));
+    let told = |question, said| WampTold::Authorized { question, said };
+    asks.ask(ask(7));
+    assert_eq!(asks.told().await, told(7, Authorized::Failed));
     knows.register("com.may").await;
     let dict = |allow: bool| Value::Dict(Dict::new().with("allow", allow).with("cache", false));
     for (answer, expected) in [
@@ -465,7 +470,7 @@ async fn an_authorizer_is_asked_and_believed() {
         (Value::Null, Authorized::Failed),
         (Value::Int(1), Authorized::Failed),
     ] {
-        asks.ask(ask("com.add"));
+        asks.ask(ask(8));
         let (invocation, arguments) = knows.invocation().await;
         let [details, uri, action, _options] = &arguments.args().unwrap()[..] else {
             panic!("four arguments")
@@ -482,7 +487,7 @@ async fn an_authorizer_is_asked_and_believed() {
             options,
             payload,
         });
-        assert_eq!(asks.told().await, WampTold::Authorized(expected));
+        assert_eq!(asks.told().await, told(8, expected));
     }
 }
 

@@ -360,20 +360,31 @@ impl<P: Port> Driver<P> {
 
     /// Writes what the session has, as far as the peer takes it; the end comes after the last of it.
     fn write(&mut self) -> Result<(), End> {
+        let mut written = Ok(());
         if self.session.has_output() {
             let session = &mut self.session;
             let peer_max = self.wire.peer_bytes_max().unwrap_or(usize::MAX);
-            let written = self.wire.write(|room| session.poll_message(peer_max, room));
-            let tally = self.session.take_tally();
-            metrics::wamp_unwritten(&tally);
-            written.map_err(End::Lost)?;
-            if tally.too_large + tally.unspeakable > 0 {
-                // Whoever waits for what the client cannot take is to hear so now.
-                if let Some(wish) = self.grant_all() {
-                    self.session.put_back(wish);
-                }
-                self.flush();
+            written = self.wire.write(|room| session.poll_message(peer_max, room));
+        }
+        let tally = self.session.take_tally();
+        metrics::wamp_unwritten(&tally);
+        if tally.given_back > 0 {
+            let (events, wamp) = (tally.given_back, self.session.id());
+            seldom!(
+                60,
+                warn,
+                events,
+                wamp,
+                "events of a queue that a client cannot be told go back, or are rejected"
+            );
+        }
+        written.map_err(End::Lost)?;
+        if tally.too_large + tally.unspeakable > 0 {
+            // Whoever waits for what the client cannot take is to hear so now.
+            if let Some(wish) = self.grant_all() {
+                self.session.put_back(wish);
             }
+            self.flush();
         }
         if self.session.closing().is_some() && !self.wire.is_blocked() {
             return Err(End::Over);

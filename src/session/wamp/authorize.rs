@@ -30,6 +30,8 @@ const CACHED_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Authorizing {
     asked: Option<Box<Asked>>,
+    /// The number of the last question: an answer to one before it comes too late.
+    last: u64,
     known: HashMap<Question, (bool, Instant)>,
     /// The request by which this session offers to be the authorizer.
     pub(super) offers: Option<u64>,
@@ -88,7 +90,9 @@ impl Session {
             Some((true, _)) => self.dispatch(now, message),
             Some((false, _)) => self.deny(&message, NOT_AUTHORIZED),
             None => {
+                self.authorizing.last += 1;
                 let ask = WampAsk::Authorize {
+                    question: self.authorizing.last,
                     authorizer: authorizer.to_owned(),
                     action: question.action,
                     uri: question.uri.clone(),
@@ -122,8 +126,11 @@ impl Session {
         matches!(read, Ok(Ok((subscription, _))) if !self.topics.has(subscription))
     }
 
-    /// The authorizer has answered.
-    pub(super) fn authorized(&mut self, now: Instant, said: Authorized) {
+    /// The authorizer has answered the question of that number.
+    pub(super) fn authorized(&mut self, now: Instant, question: u64, said: Authorized) {
+        if question != self.authorizing.last {
+            return;
+        }
         let Some(asked) = self.authorizing.asked.take() else {
             return;
         };
@@ -152,7 +159,7 @@ impl Session {
     /// Whoever should have answered did not.
     pub(super) fn give_up_authorizer(&mut self, now: Instant) {
         if self.authorizing.deadline().is_some_and(|at| now >= at) {
-            self.authorized(now, Authorized::Failed);
+            self.authorized(now, self.authorizing.last, Authorized::Failed);
         }
     }
 

@@ -278,7 +278,7 @@ impl Session {
                     registration,
                 });
             }
-            WampTold::Authorized(said) => self.authorized(now, said),
+            WampTold::Authorized { question, said } => self.authorized(now, question, said),
             WampTold::Unregistered { request } => self.output.message(Message::Unregistered {
                 request,
                 details: None,
@@ -464,14 +464,22 @@ impl Session {
 
     /// A message could not be written: too large for the client, or nothing that its serializer has words for.
     pub(super) fn see_to(&mut self, unwritten: Unwritten) {
-        let (uri, why) = match &unwritten.why {
+        let (message, why) = match unwritten {
+            Unwritten::Message { message, why } => (message, why),
+            Unwritten::Event {
+                subscription,
+                queued,
+                peer_max,
+            } => return self.takes_less(subscription, queued, peer_max),
+        };
+        let (uri, why) = match &why {
             Why::TooLarge(max) => (
                 "wamp.error.payload_size_exceeded",
                 format!("the message is larger than the {max} bytes that its receiver takes"),
             ),
             Why::Unspeakable(error) => ("wamp.error.invalid_argument", error.to_string()),
         };
-        match *unwritten.message {
+        match *message {
             Message::Invocation { request, .. } => {
                 let payload = self.explained(&why);
                 self.ask(WampAsk::Error {
@@ -503,7 +511,7 @@ impl Session {
                 error,
                 payload: Payload::none(),
             }),
-            // Events, and answers that are too large for what is hardly a client.
+            // Meta events, and answers that are too large for what is hardly a client.
             _ => {}
         }
     }

@@ -92,6 +92,12 @@ impl Topics {
             .insert((publication, subscription, offset));
     }
 
+    /// The client was not sent that delivery after all; false: nothing is known of it any more.
+    pub(super) fn is_back(&mut self, publication: u64, subscription: u64, offset: u64) -> bool {
+        self.unacknowledged
+            .remove(&(publication, subscription, offset))
+    }
+
     /// The router does not give that subscription an id.
     pub(super) fn is_refused(&mut self, request: u64) {
         self.asked.remove(&request);
@@ -345,19 +351,26 @@ impl Session {
         }
         let n_settles = settles.len();
         for (n, (subscription, accepted)) in settles.into_iter().enumerate() {
-            let n_accepted = accepted.count();
             // The last of them answers for all: confirms are in order.
             let request = request.filter(|_| n + 1 == n_settles);
-            let tag = self.requests.tag(Answer::Received { request });
-            let call = Call::Settle(Settle {
+            let settle = Settle {
                 consumer: subscription.to_string(),
                 accepted,
                 ..Settle::default()
-            });
-            self.wishes.push_back(Wish::Call { tag, call });
-            self.grant(subscription, n_accepted);
+            };
+            self.settle(subscription, settle, request);
         }
         n_settles > 0
+    }
+
+    /// Settles deliveries of a durable subscription, in whose place others may come. `request`: the call that this answers.
+    pub(super) fn settle(&mut self, subscription: u64, settle: Settle, request: Option<u64>) {
+        let all = [&settle.accepted, &settle.released, &settle.rejected];
+        let n_settled = all.iter().map(|it| it.count()).sum();
+        let tag = self.requests.tag(Answer::Received { request });
+        let call = Call::Settle(settle);
+        self.wishes.push_back(Wish::Call { tag, call });
+        self.grant(subscription, n_settled);
     }
 
     /// So many of a durable subscription may come besides.

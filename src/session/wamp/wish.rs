@@ -175,6 +175,8 @@ pub struct Tally {
     pub unspeakable: u64,
     /// Deliveries that no subscription wanted any more, or that were not for this client.
     pub unwanted: u64,
+    /// Of all those, the ones of durable subscriptions: they went back to their queue, or were rejected.
+    pub given_back: u64,
     /// Publishes without acknowledgement that were refused: nobody hears of it.
     pub refused_unheard: u64,
 }

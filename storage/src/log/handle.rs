@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// The segments there are. Never empty again once there is one: the newest is never released.
     pub(crate) segments: RwLock<BTreeMap<SegmentNo, Salt>>,
+    /// Whoever wants both this and `segments` takes `segments` first.
     pub(crate) files: Mutex<OpenFiles>,
     pub(crate) housekeeper: Housekeeper,
     pub(crate) failure: OnceLock<Arc<LogError>>,

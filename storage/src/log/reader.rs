@@ -199,18 +199,21 @@ impl LogReader {
             ..
         } = &*self.shared;
         let number = geometry.segment_of(lsn);
-        let mut files = files.lock();
-        if let Some(at) = files.iter().position(|file| file.number == number) {
-            let file = files.remove(at).expect("it was just found there");
-            files.push_back(file.clone());
+        if let Some(file) = latest(&mut files.lock(), number) {
             return Ok(file);
         }
-        let salt = segments.read().get(&number).copied();
+        // First the segments, then the files, as in a release: no file of a released segment stays open.
+        let segments = segments.read();
+        let salt = segments.get(&number).copied();
         let salt = salt.ok_or_else(|| Arc::new(LogError::damage(number, 0, Damage::Missing)))?;
         let path = segment_path(wal, number);
         let file = disk
             .open_read(&path)
             .map_err(LogError::io("opening", &path))?;
+        let mut files = files.lock();
+        if let Some(file) = latest(&mut files, number) {
+            return Ok(file);
+        }
         let file = Arc::new(OpenFile {
             number,
             path,
@@ -232,6 +235,14 @@ impl LogReader {
             _ => ReadError::Log(error),
         }
     }
+}
+
+/// The file of that segment, if it is open; it is the one that was read from last then.
+fn latest(files: &mut OpenFiles, number: SegmentNo) -> Option<Arc<OpenFile>> {
+    let at = files.iter().position(|file| file.number == number)?;
+    let file = files.remove(at)?;
+    files.push_back(file.clone());
+    Some(file)
 }
 
 impl OpenFile {

@@ -99,6 +99,40 @@ fn what_was_released_is_gone() {
     );
 }
 
+/// Each of the two once held what the other one waited for.
+#[test]
+fn segments_are_opened_while_others_are_released() {
+    let (mut world, _) = open(&SimDisk::new()).unwrap();
+    let kept: Vec<Kept> = (0..1200)
+        .flat_map(|n| world.keep(&[body(n, 900)]))
+        .collect();
+    let n_segments = world.log.segments().len();
+    assert!(n_segments > 70, "{n_segments}: files would stay open");
+    let (log, reader) = (world.log.clone(), world.log.reader());
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let releasing = std::thread::spawn(move || {
+            // Little by little, and mostly nothing.
+            for at in 0..20_000_u64 {
+                log.release(Lsn::new(at));
+            }
+        });
+        for _ in 0..50 {
+            for record in &kept {
+                match reader.read(record.lsn, record.len) {
+                    Ok(_) | Err(ReadError::Gone(_)) => {}
+                    Err(ReadError::Log(error)) => panic!("{error}"),
+                }
+            }
+        }
+        releasing.join().unwrap();
+        done.send(()).ok();
+    });
+    is_done
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .expect("one waits for the other");
+}
+
 #[test]
 fn a_rotten_record_is_reported_and_others_are_read() {
     let disk = SimDisk::new();

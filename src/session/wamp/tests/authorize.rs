@@ -23,8 +23,10 @@ fn call(request: u64, procedure: &str) -> Message {
     }
 }
 
-fn says(allow: bool) -> WampTold {
-    WampTold::Authorized(Authorized::Says { allow, cache: true })
+/// The answer to the question of that number.
+fn says(question: u64, allow: bool) -> WampTold {
+    let said = Authorized::Says { allow, cache: true };
+    WampTold::Authorized { question, said }
 }
 
 #[test]
@@ -36,7 +38,7 @@ fn what_it_allows_is_done_and_remembered() {
         [WampAsk::Authorize { action: "call", .. }]
     ));
     assert!(!rig.session.wants_messages(), "order is kept");
-    rig.told(says(true));
+    rig.told(says(1, true));
     assert!(rig.session.wants_messages());
     rig.client(call(2, "com.add"));
     assert!(matches!(
@@ -52,13 +54,16 @@ fn what_it_allows_is_done_and_remembered() {
 fn what_it_denies_is_refused() {
     let mut rig = rig();
     rig.client(call(1, "com.add"));
-    rig.told(says(false));
+    rig.told(says(1, false));
     assert_eq!(
         error(&rig.take_said()[0]),
         Some((48, 1, "wamp.error.not_authorized"))
     );
     rig.client(publish(2, "a", super::rig::acknowledged()));
-    rig.told(WampTold::Authorized(Authorized::Failed));
+    rig.told(WampTold::Authorized {
+        question: 2,
+        said: Authorized::Failed,
+    });
     assert_eq!(
         error(&rig.take_said()[0]),
         Some((16, 2, "wamp.error.authorization_failed"))
@@ -73,6 +78,24 @@ fn what_it_denies_is_refused() {
         Some((48, 3, "wamp.error.authorization_failed"))
     );
     assert!(rig.session.wants_messages());
+}
+
+#[test]
+fn an_answer_that_is_late_is_not_taken_for_the_next_one() {
+    let mut rig = rig();
+    rig.client(call(1, "com.first"));
+    let at = rig.session.poll_timeout().unwrap();
+    rig.session.handle_timeout(at);
+    rig.settle();
+    rig.take_said();
+    rig.client(call(2, "com.second"));
+    rig.told(says(1, true));
+    assert!(!rig.session.wants_messages(), "it is still asked");
+    rig.told(says(2, false));
+    assert_eq!(
+        error(&rig.take_said()[0]),
+        Some((48, 2, "wamp.error.not_authorized"))
+    );
 }
 
 #[test]
@@ -97,7 +120,7 @@ fn a_history_is_told_to_whom_it_has_let_subscribe() {
         options: Dict::new(),
         topic: "a".to_owned(),
     });
-    rig.told(says(true));
+    rig.told(says(1, true));
     rig.told(WampTold::Subscribed {
         request: 2,
         subscription: 5,

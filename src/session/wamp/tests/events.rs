@@ -141,42 +141,95 @@ fn what_is_retained_is_for_whom_it_was_meant() {
         if is_for_it {
             assert_eq!(details(&mut rig).flag("retained"), Ok(Some(true)));
         }
-        // From a queue, whoever it is not for has done with it.
+        // From a queue, it goes back for whoever else consumes from that.
         let mut rig = Rig::open();
         rig.subscribe(1, "a.b", durable("q"), 9);
         rig.broker(delivery(5, wamp(part)));
         assert_eq!(rig.said.len(), usize::from(is_for_it));
-        let settled = rig.calls().into_iter().any(|(_, call)| {
-            matches!(call, Call::Settle(Settle { accepted, .. }) if accepted.contains(5))
-        });
-        assert_eq!(settled, !is_for_it);
+        let back = settled(&mut rig);
+        assert_eq!(back.len(), usize::from(!is_for_it));
+        assert!(back.iter().all(|it| it.released.contains(5)));
+    }
+}
+
+/// What was settled since the last call.
+fn settled(rig: &mut Rig) -> Vec<Settle> {
+    let wishes = std::mem::take(&mut rig.wishes).into_iter();
+    let settled = wishes.filter_map(|wish| match wish {
+        Wish::Call {
+            call: Call::Settle(settle),
+            ..
+        } => Some(settle),
+        _ => None,
+    });
+    settled.collect()
+}
+
+/// One that JSON has no words for.
+fn unspeakable() -> Stored {
+    let given = [Value::Float(f64::NAN)];
+    let payload = Payload::from_values(Serializer::Cbor, &given, &Dict::new()).unwrap();
+    Stored {
+        content_type: Some("application/cbor".to_owned()),
+        body: payload.single().unwrap().raw,
+        ..wamp(WampPart::default())
+    }
+}
+
+fn large() -> Stored {
+    Stored {
+        body: "x".repeat(200).into(),
+        text: true,
+        ..wamp(WampPart::default())
+    }
+}
+
+#[test]
+fn what_a_client_cannot_be_told_of_a_queue_goes_back_and_is_rejected_in_the_end() {
+    for (message, why) in [
+        (unspeakable as fn() -> Stored, "no words"),
+        (large, "larger than the 150 bytes"),
+    ] {
+        let mut rig = Rig::open();
+        rig.subscribe(1, "a.b", durable("q"), 9);
+        rig.peer_max = 150;
+        for attempt in 1..=5 {
+            let Event::Delivery(mut delivery) = delivery(5, message()) else {
+                unreachable!("it is one")
+            };
+            delivery.attempt = attempt;
+            rig.broker(Event::Delivery(delivery));
+            assert!(rig.said.is_empty());
+            // Another may come in its place.
+            let limit = 4 + u64::from(attempt);
+            assert!(matches!(rig.wishes[1], Wish::Credit { limit: told, .. } if told == limit));
+            let [back] = &settled(&mut rig)[..] else {
+                panic!("it is settled once")
+            };
+            assert!(back.reason.as_ref().is_some_and(|it| it.contains(why)));
+            let (accepted, released) = (&back.accepted, &back.released);
+            assert!(accepted.is_empty());
+            assert_eq!(released.contains(5), attempt < 4);
+            assert_eq!(back.rejected.contains(5), attempt >= 4);
+            assert_eq!(rig.session.take_tally().given_back, 1);
+        }
+        // What the client was not sent it cannot acknowledge.
+        let publication = crate::wamp::publication_of(&message());
+        rig.client(Message::EventReceived { publication });
+        assert!(rig.wishes.is_empty());
     }
 }
 
 #[test]
 fn what_a_client_s_serializer_cannot_say_is_passed_over() {
-    let message = || {
-        let given = [Value::Float(f64::NAN)];
-        let payload = Payload::from_values(Serializer::Cbor, &given, &Dict::new()).unwrap();
-        Stored {
-            content_type: Some("application/cbor".to_owned()),
-            body: payload.single().unwrap().raw,
-            ..wamp(WampPart::default())
-        }
-    };
     let mut rig = Rig::open();
     rig.subscribe(1, "a.b", Dict::new(), 9);
-    rig.broker(delivery(1, message()));
+    rig.broker(delivery(1, unspeakable()));
     assert!(rig.said.is_empty());
     assert_eq!(rig.session.take_tally().unspeakable, 1);
     // What is too large as well.
     rig.peer_max = 100;
-    let large = Stored {
-        body: "x".repeat(200).into(),
-        text: true,
-        ..wamp(WampPart::default())
-    };
-    rig.broker(delivery(2, large));
+    rig.broker(delivery(2, large()));
     assert!(rig.said.is_empty());
     assert_eq!(rig.session.take_tally().too_large, 1);
 }
