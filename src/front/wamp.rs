@@ -25,6 +25,8 @@ use super::door::Client;
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use crate::session;
+#[cfg(test)]
+pub(super) use poll::ENDED_WITHIN;
 pub(super) use poll::LongPolls;
 pub(super) use raw::{shake_hands, too_many};
 pub(super) use wire::{Lost, Turn, Wire};
@@ -92,6 +94,12 @@ impl Transport {
             Transport::LongPoll => "longpoll",
         }
     }
+
+    /// Whether messages come in the order in which the client sent them. Requests of long-poll go over several connections: a
+    /// client that does not wait for the answer to each has some that overtake others, and in a browser cannot help it.
+    pub(super) fn keeps_order(self) -> bool {
+        self != Transport::LongPoll
+    }
 }
 
 /// The serializer and whether messages are batched, of a subprotocol that is spoken here.
@@ -122,6 +130,10 @@ pub(super) async fn enter<B: Inside>(
         return;
     };
     // In a box that is dropped: how it begins is no part of what a connection costs afterwards.
+    #[expect(
+        clippy::async_yields_async,
+        reason = "what comes next is not to be in that box"
+    )]
     let opening = Box::pin(async move {
         let Arrival {
             stream,

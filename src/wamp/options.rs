@@ -1,8 +1,8 @@
 //! What options ask for: read once, with what is wrong in words.
 //!
 //! An option of another type than it should be is refused with `wamp.error.invalid_argument`; unknown ones mean nothing. Null is as if
-//! it was not there. Beside the specification's there are our own, which begin with `_`, and `x_durable`, for what a message has in
-//! every other door:
+//! it was not there. Beside the specification's there are our own, which begin with `_`, for what a message has in every other door;
+//! and those of durable subscriptions, `x_durable` and `x_window`, which may begin with `_` too: one client library passes on no others.
 //!
 //! | option of PUBLISH, detail of EVENT | is |
 //! |---|---|
@@ -101,8 +101,8 @@ impl SubscribeOptions {
         Ok(SubscribeOptions {
             how: how(options)?,
             get_retained: flag(options, "get_retained")?,
-            durable: own_text(options, "x_durable")?,
-            window: uint(options, "x_window")?,
+            durable: own_text(options, "x_durable")?.or(own_text(options, "_durable")?),
+            window: uint(options, "x_window")?.or(uint(options, "_window")?),
         })
     }
 }

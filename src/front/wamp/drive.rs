@@ -105,6 +105,7 @@ impl<P: Port> Driver<P> {
         let transport = Transport {
             name: wire.transport().as_str(),
             serializer: wire.serializer(),
+            keeps_order: wire.transport().keeps_order(),
         };
         let seed = SysRng.try_next_u64().unwrap_or_default();
         Some(Box::new(Driver {
@@ -504,6 +505,6 @@ mod tests {
             size_of_future(drive::<Broker>),
             size_of::<Driver<Attachment>>(),
         );
-        assert!(future <= 1024 && driver <= 1792, "{future}, {driver}");
+        assert!(future <= 1280 && driver <= 1280, "{future}, {driver}");
     }
 }

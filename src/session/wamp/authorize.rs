@@ -178,7 +178,7 @@ impl Session {
                 (code::PUBLISH, *request)
             }
             Message::Call { request, .. } => {
-                let turn = self.requests.turn(*request, self.settings.sequential_ids);
+                let turn = self.requests.turn(*request, self.ids_ascend());
                 if turn == Turn::Wrong {
                     return self.violate("request ids ascend by one");
                 }

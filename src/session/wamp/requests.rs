@@ -61,7 +61,8 @@ impl Requests {
         }
     }
 
-    /// Whether it is that id's turn; if so, the next one's is next. `strict`: ids ascend by one.
+    /// Whether it is that id's turn; if so, the next one's is next. `strict`: ids ascend by one. Else they tell requests apart and
+    /// nothing more.
     pub(super) fn turn(&mut self, id: u64, strict: bool) -> Turn {
         let next = self.next();
         if id == next || (self.last == 0 && id == self.before + 1) {

@@ -82,7 +82,7 @@ impl Session {
         procedure: String,
         payload: Payload,
     ) {
-        let strict = self.settings.sequential_ids;
+        let strict = self.ids_ascend();
         let turn = self.requests.turn(request, strict);
         if turn == Turn::Wrong {
             let why = format!("request id {request} is ahead of its turn: ids ascend by one");

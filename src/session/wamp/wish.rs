@@ -16,7 +16,7 @@ pub struct Settings {
     pub limits: Limits,
     /// What a component of a URI may be.
     pub uris: UriRules,
-    /// Whether request ids must ascend by one (wamp-proto, "IDs"); else any will do.
+    /// Whether request ids must ascend by one (wamp-proto, "IDs"), where messages come in order; else any will do.
     pub sequential_ids: bool,
     /// How long a client may take from its connection's beginning, or the end of its last session there, to WELCOME.
     pub open_within: Duration,
@@ -57,6 +57,8 @@ pub struct Transport {
     pub name: &'static str,
     /// How its messages are written.
     pub serializer: Serializer,
+    /// Whether they come in the order in which the client sent them.
+    pub keeps_order: bool,
 }
 
 /// What a HELLO asks for.

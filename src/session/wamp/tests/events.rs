@@ -339,6 +339,36 @@ fn messages_with_one_id_are_acknowledged_one_by_one() {
 }
 
 #[test]
+fn a_durable_subscription_is_asked_for_by_either_name() {
+    let short = || Dict::new().with("_durable", "q");
+    #[rustfmt::skip]
+    let cases = [
+        (durable("q"), 4),
+        (short(), 4),
+        (short().with("_window", 2), 2),
+        (short().with("x_window", 3), 3),
+        (durable("q").with("_durable", "r").with("_window", 2), 2),
+        (durable("q").with("x_window", 3).with("_window", 2), 3),
+    ];
+    for (options, window) in cases {
+        let mut rig = Rig::open();
+        rig.client(Message::Subscribe {
+            request: 1,
+            options: options.clone(),
+            topic: "a.b".to_owned(),
+        });
+        rig.told(WampTold::Subscribed {
+            request: 1,
+            subscription: 9,
+        });
+        let (_, Call::Consume(wish)) = rig.calls()[0] else {
+            panic!("no consumer: {options:?}")
+        };
+        assert_eq!((&*wish.address, wish.limit), ("q", window), "{options:?}");
+    }
+}
+
+#[test]
 fn a_call_that_acknowledges_is_answered_once_that_is_durable() {
     let mut rig = Rig::open();
     rig.subscribe(1, "a.b", durable("q"), 9);
