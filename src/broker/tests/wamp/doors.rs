@@ -119,6 +119,7 @@ async fn caller_and_worker(house: &House) -> (Client, Attachment) {
         auto_settle: true,
         exclusive: true,
         retained: false,
+        shard: None,
     });
     caller.next_call(replies).await;
     (caller, worker)
@@ -207,6 +208,7 @@ async fn a_testament_discloses_as_the_settings_say() {
                 auto_settle: true,
                 exclusive: false,
                 retained: false,
+                shard: None,
             });
             heir.next_call(subscribe).await;
             let none = || Value::List(Vec::new());
