@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use restante_storage::payload::{Envelope, Pair, WampPart};
@@ -55,6 +56,8 @@ pub(super) struct Takers {
     passed_over: SmallVec<[(QueueId, bool); 1]>,
     /// Of those that take it, the ones that may take no more.
     full: SmallVec<[QueueId; 1]>,
+    /// Whether somebody consumes from one of the queues.
+    attended: bool,
 }
 
 impl Takers {
@@ -74,6 +77,7 @@ impl Takers {
                 if handle.is_full() {
                     takers.full.push(handle.id);
                 }
+                takers.attended |= handle.gauges.consumers.load(Ordering::Relaxed) > 0;
                 if handle.is_transient() {
                     takers.transient.push(handle.id);
                 } else {
@@ -205,6 +209,11 @@ impl Takers {
     /// Whether somebody who takes it might answer, now or later: no history does.
     pub(super) fn may_answer(&self) -> bool {
         !self.have_no_queue() || !self.topics.is_empty()
+    }
+
+    /// Whether somebody is there who takes it and might answer.
+    pub(super) fn may_answer_now(&self) -> bool {
+        self.attended || !self.topics.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -377,9 +386,10 @@ impl Attachment {
         if let Some(wamp) = &message.wamp {
             self.leave_out_unwanted(&mut placed, wamp);
         }
+        // A queue that nobody consumes from does not stand in a procedure's way: a request that came too early may have made it.
         let has_takers = match &placed {
             Placed::Dropped => true,
-            Placed::Lands(landings) => landings.iter().any(|it| it.takers.may_answer()),
+            Placed::Lands(landings) => landings.iter().any(|it| it.takers.may_answer_now()),
             Placed::Makes { landings, .. } => !landings.is_empty(),
             Placed::NoRoute => false,
         };

@@ -302,6 +302,37 @@ async fn a_procedure_answers_requests_of_other_doors() {
 }
 
 #[tokio::test]
+async fn a_queue_that_nobody_consumes_from_keeps_no_request_from_a_procedure() {
+    let house = house();
+    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    asker.call(1, answers());
+    asker.flush();
+    until(&mut asker, 1).await;
+    // Too early: it is kept, in a queue of that name.
+    asker.call(2, request("com/add", "early"));
+    asker.flush();
+    assert_eq!(until(&mut asker, 2).await.0, []);
+    let mut callee = Client::new(&house).await;
+    callee.register("com.add").await;
+    asker.call(3, request("com/add", "two"));
+    asker.flush();
+    assert_eq!(until(&mut asker, 3).await.0, []);
+    assert_eq!(text(&callee.invocation().await.1), "two");
+    // Whoever consumes from it gets what is asked again.
+    let (mut worker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    worker.call(1, consume("com/add", false, 10));
+    worker.flush();
+    until(&mut worker, 1).await;
+    asker.call(4, request("com/add", "three"));
+    asker.flush();
+    until(&mut asker, 4).await;
+    let mut found = Vec::new();
+    deliveries(&mut worker, 2, &mut found).await;
+    let bodies: Vec<_> = found.iter().map(|it| &it.message.body[..]).collect();
+    assert_eq!(bodies, [&b"early"[..], b"three"]);
+}
+
+#[tokio::test]
 async fn a_call_is_answered_by_other_doors() {
     let house = house();
     let mut caller = Client::new(&house).await;

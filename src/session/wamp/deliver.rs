@@ -4,11 +4,13 @@
 //! subscriptions. What is retained, or comes from a queue, has details of its own.
 //!
 //! What this client cannot be told, another one may: of a queue it goes back there a few times, for whoever else consumes from it, and then
-//! to the queue's dead-letter address, as what a consumer rejects.
+//! to the queue's dead-letter address, as what a consumer rejects. What its publisher has kept from this client goes back as often as it
+//! takes, with a while in between: it waits for somebody it is for.
 //!
 //! Rules: the WAMP specification, "Publishing and Events", "Event Retention".
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use restante_proto::mbws::Ranges;
 use restante_proto::wamp::{Dict, EventTail, Serializer};
@@ -25,8 +27,20 @@ use crate::wamp::{body, publication_of};
 /// How often an event is on its way to clients that cannot be told of it.
 const TRIES: u32 = 4;
 
+/// How long what is for others stays here, so that it does not go round without end while none of them is there.
+const FOR_OTHERS_FOR: Duration = Duration::from_secs(1);
+
+/// An event of a shared queue that its publisher has kept from this client.
+#[derive(Debug)]
+pub(super) struct ForOthers {
+    /// When it goes back.
+    pub(super) until: Instant,
+    subscription: u64,
+    offset: u64,
+}
+
 impl Session {
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
+    pub(super) fn deliver(&mut self, now: Instant, delivery: Delivery) {
         if *delivery.consumer == *REPLIES {
             return self.answered(delivery.message);
         }
@@ -43,8 +57,14 @@ impl Session {
         });
         if (message.retained || is_durable) && !self.is_eligible(message) {
             self.tally.unwanted += 1;
-            let why = "its publisher has chosen others than the subscriber";
-            return self.give_back(subscription, queued, why);
+            if is_durable {
+                self.for_others.push_back(ForOthers {
+                    until: now + FOR_OTHERS_FOR,
+                    subscription,
+                    offset: delivery.offset,
+                });
+            }
+            return;
         }
         let serializer = self.transport.serializer;
         let tail = match (is_durable, message.retained) {
@@ -96,6 +116,23 @@ impl Session {
             settle.rejected = offset;
         }
         self.settle(subscription, settle, None);
+    }
+
+    /// What is for others goes back to its queue once it has been here for long enough.
+    pub(super) fn pass_on(&mut self, now: Instant) {
+        while let Some(it) = self.for_others.pop_front_if(|it| it.until <= now) {
+            let consumer = it.subscription.to_string();
+            // The broker has it back already where the subscription is over.
+            if self.topics.of_consumer(&consumer).is_none() {
+                continue;
+            }
+            let settle = Settle {
+                consumer,
+                released: Ranges::from_iter([it.offset]),
+                ..Settle::default()
+            };
+            self.settle(it.subscription, settle, None);
+        }
     }
 
     /// Whether this client may be told of what was published before, as far as its publisher has said.
