@@ -43,6 +43,7 @@ use super::{Protocol, Shared};
 use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
+use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
     CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
@@ -792,6 +793,39 @@ impl Attachment {
         };
         let mut sink = Sink::new();
         {
+    /// The same for what it hears of the router's own topics, which no consumer stands for.
+    pub(super) fn lose_meta_subscriptions(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let all = realm.lock().router.meta_subscriptions_of(id);
+        for (subscription, topic, how) in all {
+            let filter = uri::to_filter(&topic, how);
+            if filter.is_some_and(|filter| is_allowed(self, &filter)) {
+                continue;
+            }
+            tracing::info!(
+                realm = &*self.realm,
+                principal = &*self.principal.name,
+                topic = &*topic,
+                "the right to consume is gone: the subscription ends"
+            );
+            self.shared.stats.refused(self.protocol, Refusal::Denied);
+            self.with_router(&realm, |router, sink| {
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_subscription(id, subscription, reason, sink)
+                    .ok();
+            });
+        }
+    }
+
+    /// Whether the role that the session goes by is none of its principal's any more.
+    pub(super) fn has_lost_its_role(&self) -> bool {
+        let role = self.wamp.as_ref().map(|wamp| &*wamp.authrole);
+        role.is_some_and(|role| !role.is_empty() && !self.principal.has_role(role))
+    }
+
             let mut locked = wamp.realm.lock();
             locked.router.leave(wamp.id, &mut sink);
             self.carry_out(&mut locked, sink);
