@@ -665,6 +665,7 @@ impl Attachment {
             router.call(Party::Session(id), wish, sink)
         });
         match called {
+            payload_bytes: call.payload.len(),
             Ok(Called::NothingToContinue { is_late: false }) => {
                 let why =
                     format!("request id {request} was used before, and no call of it is in flight");

@@ -103,6 +103,7 @@ impl Attachment {
             let call = CallRequest {
                 options,
                 identity: Some(identity),
+                payload_bytes: payload.len(),
                 ..CallRequest::new(REQUEST, &procedure, payload)
             };
             // A door says nothing that a session could be aborted for.
@@ -151,6 +152,7 @@ impl Attachment {
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
+            payload_bytes: call.payload.len(),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router_of(routers, |realm, sink| {
