@@ -31,11 +31,11 @@ use restante_proto::wamp::{Payload, Serializer};
 use restante_storage::QueueId;
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::attachment::Attachment;
 use super::call::{Attach, AttachError, End, WampClient};
-use super::history::{CALLS_MAX, Histories};
+use super::history::{CALLS_MAX, Histories, TURNS_PER_REALM};
 use super::now;
 use super::outbox::{Bells, Outbox, Subscriber};
 use super::stats::CallEnd;
@@ -263,6 +263,8 @@ pub(super) struct Realm {
     /// Who has called by another door, and is not answered.
     requesters: Requesters,
     last_door: u64,
+    /// Of its calls that read histories.
+    pub(super) history_turns: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -325,6 +327,7 @@ impl Routers {
                 histories: imbl::OrdMap::new(),
                 requesters: Requesters::default(),
                 last_door: 0,
+                history_turns: Arc::new(Semaphore::new(TURNS_PER_REALM)),
             }))
         });
         Arc::clone(made)
@@ -353,6 +356,8 @@ pub(super) struct Wamp {
     pub(super) authrole: Arc<str>,
     /// What is left of the calls that may wait for a history.
     pub(super) asking: Arc<Semaphore>,
+    /// Dropped when the session leaves: whoever reads a history for it gives up then.
+    pub(super) stays: watch::Sender<()>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
     /// By door: calls of this session that others answer by messages, and the router's request.
@@ -386,6 +391,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             asking: Arc::new(Semaphore::new(CALLS_MAX)),
+            stays: watch::Sender::new(()),
             held: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
@@ -659,13 +665,13 @@ impl Attachment {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
+            payload_bytes: call.payload.len(),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router(realm, |router, sink| {
             router.call(Party::Session(id), wish, sink)
         });
         match called {
-            payload_bytes: call.payload.len(),
             Ok(Called::NothingToContinue { is_late: false }) => {
                 let why =
                     format!("request id {request} was used before, and no call of it is in flight");
@@ -787,13 +793,6 @@ impl Attachment {
         }
     }
 
-    /// The session is over.
-    pub(super) fn leave_realm(&mut self) {
-        let Some(wamp) = self.wamp.take() else {
-            return;
-        };
-        let mut sink = Sink::new();
-        {
     /// The same for what it hears of the router's own topics, which no consumer stands for.
     pub(super) fn lose_meta_subscriptions(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
         let Some(wamp) = &self.wamp else { return };
@@ -827,6 +826,13 @@ impl Attachment {
         role.is_some_and(|role| !role.is_empty() && !self.principal.has_role(role))
     }
 
+    /// The session is over.
+    pub(super) fn leave_realm(&mut self) {
+        let Some(wamp) = self.wamp.take() else {
+            return;
+        };
+        let mut sink = Sink::new();
+        {
             let mut locked = wamp.realm.lock();
             locked.router.leave(wamp.id, &mut sink);
             self.carry_out(&mut locked, sink);
