@@ -19,6 +19,7 @@ mod authorizer;
 mod courier;
 mod doors;
 mod late;
+mod reflection;
 mod requesters;
 
 use std::collections::BTreeMap;
@@ -46,9 +47,9 @@ use crate::message::SharedMessage;
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
-    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
-    RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
-    Testament, ToSession, Transport, YieldOptions, is_reserved,
+    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, MetaAnswer,
+    MetaError, Party, Ppt, RegisterOptions, RegistrationId, Router, SessionDetails, SessionId,
+    Sink, SubscriptionId, Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
 use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
@@ -189,11 +190,17 @@ pub enum WampTold {
         request: u64,
         /// The registration.
         registration: u64,
+        /// Of which procedure or pattern.
+        procedure: String,
+        /// How it is matched.
+        how: Match,
     },
     /// It is no callee any more.
     Unregistered {
         /// The client's request.
         request: u64,
+        /// Of that registration.
+        registration: u64,
     },
     /// A request is refused.
     Refused {
@@ -480,9 +487,12 @@ impl Attachment {
             } => {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
-                let registration = RegistrationId::new(registration);
-                let told = match locked.router.unregister(id, registration, &mut sink) {
-                    Ok(()) => WampTold::Unregistered { request },
+                let named = RegistrationId::new(registration);
+                let told = match locked.router.unregister(id, named, &mut sink) {
+                    Ok(()) => WampTold::Unregistered {
+                        request,
+                        registration,
+                    },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
                 };
                 self.tell_self(told);
@@ -625,6 +635,8 @@ impl Attachment {
             Ok(registration) => WampTold::Registered {
                 request,
                 registration: registration.get(),
+                procedure: procedure.to_owned(),
+                how: options.how,
             },
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
@@ -635,15 +647,17 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
-            Ok(_) => Err((
-                "wamp.error.not_authorized",
-                "no rule lets this client call that".to_owned(),
-            )),
+            Ok(address) => {
+                let permit = self.permit(Verb::Call, &address);
+                permit.map(|permit| (address, permit)).ok_or_else(|| {
+                    let why = "no rule lets this client call that".to_owned();
+                    ("wamp.error.not_authorized", why)
+                })
+            }
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        let address = match checked {
-            Ok(address) => address,
+        let (address, permit) = match checked {
+            Ok(checked) => checked,
             Err((uri, why)) => {
                 return self.tell_self(refused(code::CALL, request, uri, why));
             }
@@ -659,13 +673,14 @@ impl Attachment {
                 .is_some()
         };
         if !call.continues_only && !is_ours() && self.is_taken(&address) {
-            return self.call_elsewhere(realm, id, call, &address);
+            return self.call_elsewhere(realm, id, call, &address, permit);
         }
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
             payload_bytes: call.payload.len(),
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router(realm, |router, sink| {
@@ -705,16 +720,26 @@ impl Attachment {
                 return self.tell_self(refused(code::CALL, request, uri, why.to_string()));
             }
         };
-        if call.procedure == "wamp.session.add_testament"
-            && let Err((uri, why)) = self.may_leave_testament(&args)
+        if call.procedure == event::ADD_TESTAMENT
+            && let Err((uri, why)) = self.may_leave_testament(&args, &kwargs)
         {
             return self.tell_self(refused(code::CALL, request, uri, why));
+        }
+        if let Some(asked) = reflection::Asked::named(&call.procedure) {
+            return self.reflect(realm, id, asked, call, (&args, &kwargs));
         }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
         let answer = locked
             .router
             .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        self.answer_call(call, answer);
+        self.carry_out(&mut locked, sink);
+    }
+
+    /// Answers a call to one of the router's own procedures.
+    fn answer_call(&mut self, call: &WampCall, answer: Result<MetaAnswer, MetaError>) {
+        let request = call.request;
         let told = match answer {
             Ok(answer) => {
                 let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
@@ -728,13 +753,23 @@ impl Attachment {
             Err(why) => refused(code::CALL, request, why.uri, why.message.into_owned()),
         };
         self.tell_self(told);
-        self.carry_out(&mut locked, sink);
     }
 
     /// What a client leaves is looked at when it does, and again when it is published.
-    fn may_leave_testament(&self, args: &[serde_json::Value]) -> Result<(), event::Refuse> {
-        let topic = args.first().and_then(serde_json::Value::as_str);
-        let Some(topic) = topic else { return Ok(()) };
+    fn may_leave_testament(
+        &self,
+        args: &[serde_json::Value],
+        kwargs: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), event::Refuse> {
+        // What is not there, or is no string, the router refuses.
+        let Some((topic, options)) = event::testament(args, kwargs) else {
+            return Ok(());
+        };
+        let wished = options.and_then(|it| it.get("disclose_me")?.as_bool());
+        if wished == Some(true) && self.shared.settings.wamp.disclose == DisclosePolicy::Never {
+            let why = "publishers and callers are not disclosed here".to_owned();
+            return Err(("wamp.error.option_disallowed.disclose_me", why));
+        }
         let address = uri::to_address(topic).filter(|_| !is_reserved(topic));
         let address = address.and_then(|it| Address::parse(&it, self.shared.settings.address).ok());
         let address = address.ok_or_else(|| event::invalid_uri(topic))?;
@@ -861,7 +896,12 @@ impl Attachment {
             return;
         };
         let session = testament.author.session.map_or(0, SessionId::get);
-        let publisher = options.disclose_me.then(|| WampPeer {
+        let tells = match self.shared.settings.wamp.disclose {
+            DisclosePolicy::Asked => options.disclose_me,
+            DisclosePolicy::Always => true,
+            DisclosePolicy::Never => false,
+        };
+        let publisher = tells.then(|| WampPeer {
             session,
             authid: wamp.authid.to_string(),
             authrole: wamp.authrole.to_string(),
@@ -929,6 +969,11 @@ pub(in crate::broker) mod tests {
             let it = Requester::Sender(request);
             realm.requesters.insert(std::time::Instant::now(), door, it);
         }
+    }
+
+    /// How many calls of a session are known to be with other doors.
+    pub(in crate::broker) fn n_asked(it: &Attachment) -> usize {
+        it.wamp.as_ref().map_or(0, |wamp| wamp.asked.len())
     }
 
     pub(in crate::broker) fn forget_all(shared: &Shared, realm: &str) {
