@@ -72,6 +72,8 @@ pub struct WampSend {
     pub eligible: Option<Vec<u64>>,
     /// WAMP sessions that do not get it.
     pub excluded: Vec<u64>,
+    /// What it belongs to, now and not later: of the subscribers that share a subscription, one gets it. None: all of them do.
+    pub rkey: Option<String>,
 }
 
 impl WampSend {

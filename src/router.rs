@@ -29,6 +29,7 @@ use rustc_hash::FxHashMap;
 
 use self::calls::{Call, CallNo, Ends};
 use self::chance::Chance;
+use self::reflection::Definitions;
 use self::registrations::Registrations;
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -41,10 +42,12 @@ mod meta;
 mod output;
 mod patterns;
 mod policy;
+mod reflection;
 mod refused;
 mod registrations;
 mod route;
 mod session;
+mod shard;
 mod subscriptions;
 mod testaments;
 #[cfg(test)]
@@ -59,11 +62,13 @@ pub use self::output::{
     Testament, ToSession,
 };
 pub use self::policy::Invoke;
+pub use self::reflection::Reflected;
 pub use self::refused::{Refused, Violation};
 pub use self::registrations::RegisterOptions;
 pub use self::session::{
     CalleeFeatures, CallerFeatures, Features, SessionDetails, SubscriberFeatures, Transport,
 };
+pub use self::shard::ShardKey;
 pub use self::subscriptions::Subscribed;
 pub use self::testaments::Scope;
 pub use self::uri::{Match, UriRules, is_reserved, matches};
@@ -172,6 +177,7 @@ pub struct Router<P> {
     doors: FxHashMap<u64, Ends>,
     subscriptions: Subscriptions,
     registrations: Registrations,
+    definitions: Definitions,
     calls: FxHashMap<CallNo, Call<P>>,
     last_call: CallNo,
     /// Doors come and go, so their invocations are numbered together.
@@ -190,6 +196,7 @@ impl<P: Clone> Router<P> {
             doors: FxHashMap::default(),
             subscriptions: Subscriptions::default(),
             registrations: Registrations::default(),
+            definitions: Definitions::default(),
             calls: FxHashMap::default(),
             last_call: CallNo::default(),
             last_door_invocation: 0,

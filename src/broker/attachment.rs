@@ -919,6 +919,7 @@ impl Attachment {
             outbox: Arc::clone(&self.outbox),
             name: wish.consumer.as_str().into(),
             limit: wish.limit,
+            shard: wish.shard,
             tag,
         });
         self.waits = Some(Waits::Answer);

@@ -22,7 +22,7 @@ use super::wamp::WampTold;
 use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
 use crate::message::SharedMessage;
 use crate::refusal::Refusal;
-use crate::router::Testament;
+use crate::router::{ShardKey, Testament};
 
 /// Parcels of topics that may wait in one outbox; what comes on top is dropped and counted.
 const TOPIC_PARCELS_MAX: usize = 16_384;
@@ -287,11 +287,20 @@ pub(crate) struct Subscriber {
     sent: AtomicU64,
     /// The queue that keeps for the same session what it keeps at all: what goes there is not told here as well. 0: none.
     queue: AtomicU64,
+    /// Which it is among those of its name that share what has a key; none: it is told of everything.
+    shard: Option<ShardKey>,
 }
 
 impl Subscriber {
-    pub(super) fn new(id: ConsumerId, name: Arc<str>, outbox: Arc<Outbox>, limit: u64) -> Self {
+    pub(super) fn new(
+        id: ConsumerId,
+        name: Arc<str>,
+        outbox: Arc<Outbox>,
+        limit: u64,
+        shard: Option<ShardKey>,
+    ) -> Self {
         Subscriber {
+            shard,
             id,
             name,
             outbox,
@@ -299,6 +308,11 @@ impl Subscriber {
             sent: 0.into(),
             queue: 0.into(),
         }
+    }
+
+    /// How well it fits a key; none: it shares with nobody.
+    pub(super) fn fits(&self, key: ShardKey) -> Option<u64> {
+        self.shard.map(|it| key.fit(it))
     }
 
     /// From now on its session's own queue is that one. To be said before the queue is bound to anything.

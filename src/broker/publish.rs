@@ -3,12 +3,13 @@
 //!
 //! Comes before: `session`. Goes on to: `attachment.rs` (the batch), `log` (storage), or straight to outboxes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use restante_storage::payload::{Envelope, Pair};
+use restante_storage::payload::{Envelope, Pair, WampPart};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -19,12 +20,13 @@ use super::news::{is_told, is_wamps};
 use super::outbox::{Notice, Outbox, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
-use crate::access::Principal;
+use crate::access::{Permit, Principal};
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
 use crate::message::{NewMessage, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
+use crate::router::ShardKey;
 use crate::routes::Sent;
 use crate::trace;
 
@@ -209,6 +211,24 @@ impl Takers {
         self.have_no_queue() && !self.has_others()
     }
 
+    /// Of the listeners that share a subscription, leaves the one that the key belongs to: of two that go by one name, the first.
+    fn leave_to_owners(&mut self, key: ShardKey) {
+        let mut owners: FxHashMap<&str, (u64, Reverse<ConsumerId>)> = FxHashMap::default();
+        for it in &self.topics {
+            if let Some(fit) = it.fits(key) {
+                let candidate = (fit, Reverse(it.id()));
+                let best = owners.entry(it.name()).or_insert(candidate);
+                *best = candidate.max(*best);
+            }
+        }
+        if owners.is_empty() {
+            return;
+        }
+        let owners: FxHashSet<ConsumerId> = owners.values().map(|(_, id)| id.0).collect();
+        self.topics
+            .retain(|it| it.fits(key).is_none() || owners.contains(&it.id()));
+    }
+
     /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
     pub(super) fn leave_out(&mut self, seen: &mut Seen) {
         let histories = &mut self.histories;
@@ -240,19 +260,24 @@ pub(super) struct Seen {
 }
 
 impl Shared {
-    /// Why a message is not even looked at, if it is not: whoever sends it may not, or it has expired.
-    pub(super) fn turns_away(
+    /// Whether a message is looked at.
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`]: whoever sends it may not. [`Refusal::Expired`].
+    pub(super) fn admits(
         &self,
         who: &Principal,
         client: Option<&str>,
         realm: &str,
         address: &Address,
         message: &NewMessage,
-    ) -> Option<Refusal> {
-        if !self.may(who, client, Verb::Send, realm, address) {
-            return Some(Refusal::Denied);
+    ) -> Result<Permit, Refusal> {
+        let permit = self.permit(who, client, Verb::Send, realm, address);
+        let permit = permit.ok_or(Refusal::Denied)?;
+        if message.ttl_ms == Some(0) {
+            return Err(Refusal::Expired);
         }
-        (message.ttl_ms == Some(0)).then_some(Refusal::Expired)
+        Ok(permit)
     }
 
     /// What a publisher asks for a message, as far as it decides who takes it.
@@ -263,18 +288,20 @@ impl Shared {
         }
     }
 
-    /// The one decision for an address. See [`Attachment::may`].
-    pub(super) fn may(
+    /// The one decision for an address. See [`Attachment::permit`].
+    pub(super) fn permit(
         &self,
         who: &Principal,
         client: Option<&str>,
         verb: Verb,
         realm: &str,
         address: &Address,
-    ) -> bool {
+    ) -> Option<Permit> {
         let address = address.as_str();
-        decided_by_space(verb, address)
-            .unwrap_or_else(|| self.allows(who, client, verb, realm, address))
+        match decided_by_space(verb, address) {
+            Some(allowed) => allowed.then(Permit::default),
+            None => self.access.load().permit(who, client, verb, realm, address),
+        }
     }
 }
 
@@ -298,29 +325,35 @@ impl Attachment {
         let Ok(address) = Address::parse(text, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadAddress);
         };
-        if let Some(why) = self.shared.turns_away(
-            &self.principal,
-            self.client(),
-            &self.realm,
-            &address,
-            message,
-        ) {
-            if why == Refusal::Denied {
-                self.tell_denied(Verb::Send, address.as_str());
+        let (who, client) = (&self.principal, self.client());
+        match self
+            .shared
+            .admits(who, client, &self.realm, &address, message)
+        {
+            Ok(permit) => self.publish_allowed(tag, &address, message, permit),
+            Err(why) => {
+                if why == Refusal::Denied {
+                    self.tell_denied(Verb::Send, address.as_str());
+                }
+                Outcome::Refused(why)
             }
-            return Outcome::Refused(why);
         }
-        self.publish_allowed(tag, &address, message)
     }
 
     /// Publishes for the broker itself: nobody's rights are looked at, and nobody hears what becomes of it.
     pub(super) fn publish_unasked(&mut self, message: &NewMessage) {
         if let Ok(address) = Address::parse(&message.address, self.shared.settings.address) {
-            self.publish_allowed(0, &address, message);
+            self.publish_allowed(0, &address, message, Permit::default());
         }
     }
 
-    fn publish_allowed(&mut self, tag: u64, address: &Address, message: &NewMessage) -> Outcome {
+    fn publish_allowed(
+        &mut self,
+        tag: u64,
+        address: &Address,
+        message: &NewMessage,
+        permit: Permit,
+    ) -> Outcome {
         let uuid = message.message_id.is_none().then(Uuid::now_v7);
         let id = match (&message.message_id, &uuid) {
             (Some(id), _) => id.as_bytes(),
@@ -385,7 +418,7 @@ impl Attachment {
             self.landed = Landed::Dropped;
             return Outcome::Done;
         }
-        let outcome = self.store(tag, message, uuid, landings, retains);
+        let outcome = self.store(tag, (message, permit), uuid, landings, retains);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.landed = match outcome {
                 Outcome::Logged => Landed::Stored,
@@ -431,6 +464,9 @@ impl Attachment {
             takers
                 .topics
                 .retain(|it| is_wanted(wamp, &self.outbox, it.outbox()));
+            if let Some(key) = &wamp.rkey {
+                takers.leave_to_owners(ShardKey::of(key));
+            }
         }
     }
 
@@ -469,7 +505,8 @@ impl Attachment {
         may && ordinary && self.declared_for != tag
     }
 
-    /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
+    /// What is kept of what its sender says, whatever the door: all but what the broker alone says. A trust level is said by
+    /// [`trusted`].
     pub(super) fn envelope(
         &self,
         address: String,
@@ -507,7 +544,7 @@ impl Attachment {
     fn store(
         &mut self,
         tag: u64,
-        message: &NewMessage,
+        (message, permit): (&NewMessage, Permit),
         uuid: Option<Uuid>,
         landings: SmallVec<[Landing; 1]>,
         retains: bool,
@@ -517,6 +554,7 @@ impl Attachment {
             return Outcome::Done;
         };
         let mut envelope = self.envelope(first.address, message, uuid);
+        trusted(&mut envelope, permit);
         let kind = if retains {
             envelope.realm = self.realm.to_string();
             Kind::Retain
@@ -606,20 +644,23 @@ impl Attachment {
 
     /// The one decision for an address; a temporary one is its own session's to consume from.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
-        let allowed = self
-            .shared
-            .may(&self.principal, self.client(), verb, &self.realm, address);
-        if !allowed {
+        self.permit(verb, address).is_some()
+    }
+
+    /// The same, with what comes with it; none: the client may not.
+    pub(super) fn permit(&self, verb: Verb, address: &Address) -> Option<Permit> {
+        let (who, client) = (&self.principal, self.client());
+        let shared = &self.shared;
+        let permit = shared.permit(who, client, verb, &self.realm, address);
+        if permit.is_none() {
             self.tell_denied(verb, address.as_str());
         }
-        allowed
+        permit
     }
 
     /// Whether the client may do that with all that a filter matches.
     pub(super) fn may_do(&self, verb: Verb, filter: &str) -> bool {
-        let (who, client) = (&self.principal, self.client());
-        let allowed = decided_by_space(verb, filter)
-            .unwrap_or_else(|| self.shared.allows(who, client, verb, &self.realm, filter));
+        let allowed = self.is_allowed(verb, filter);
         if !allowed {
             self.tell_denied(verb, filter);
         }
@@ -628,16 +669,32 @@ impl Attachment {
 
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
-        let (verb, asked) = (Verb::Consume, filter.as_str());
-        let decided = decided_by_space(verb, asked).filter(|_| !is_told(asked));
-        let allowed = decided.unwrap_or_else(|| {
+        self.may_do(Verb::Consume, filter.as_str())
+    }
+
+    /// The same of any verb, where nobody has tried it: if not, that is no denial. To consume is to listen.
+    pub(super) fn is_allowed(&self, verb: Verb, filter: &str) -> bool {
+        let is_heard = verb == Verb::Consume && is_told(filter);
+        let decided = decided_by_space(verb, filter).filter(|_| !is_heard);
+        decided.unwrap_or_else(|| {
             let (who, client) = (&self.principal, self.client());
-            self.shared.allows(who, client, verb, &self.realm, asked)
-        });
-        if !allowed {
-            self.tell_denied(verb, asked);
+            self.shared.allows(who, client, verb, &self.realm, filter)
+        })
+    }
+}
+
+/// Says how far the sender is trusted. Nobody else has a word in it: what the envelope said of it before does not count.
+pub(super) fn trusted(envelope: &mut Envelope, permit: Permit) {
+    let trust = permit.trustlevel.map_or(0, |level| u32::from(level) + 1);
+    match &mut envelope.wamp {
+        Some(part) => part.trust = trust,
+        None if trust > 0 => {
+            envelope.wamp = Some(Box::new(WampPart {
+                trust,
+                ..WampPart::default()
+            }));
         }
-        allowed
+        None => {}
     }
 }
 

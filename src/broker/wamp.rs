@@ -19,6 +19,7 @@ mod authorizer;
 mod courier;
 mod doors;
 mod late;
+mod reflection;
 mod requesters;
 
 use std::collections::BTreeMap;
@@ -45,9 +46,9 @@ use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
 use crate::registry::Verb;
 use crate::router::{
-    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
-    RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
-    Testament, ToSession, Transport, YieldOptions, is_reserved,
+    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, MetaAnswer,
+    MetaError, Party, Ppt, RegisterOptions, RegistrationId, Router, SessionDetails, SessionId,
+    Sink, SubscriptionId, Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
 use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
@@ -628,15 +629,17 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
-            Ok(_) => Err((
-                "wamp.error.not_authorized",
-                "no rule lets this client call that".to_owned(),
-            )),
+            Ok(address) => {
+                let permit = self.permit(Verb::Call, &address);
+                permit.map(|permit| (address, permit)).ok_or_else(|| {
+                    let why = "no rule lets this client call that".to_owned();
+                    ("wamp.error.not_authorized", why)
+                })
+            }
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        let address = match checked {
-            Ok(address) => address,
+        let (address, permit) = match checked {
+            Ok(checked) => checked,
             Err((uri, why)) => {
                 return self.tell_self(refused(code::CALL, request, uri, why));
             }
@@ -652,12 +655,13 @@ impl Attachment {
                 .is_some()
         };
         if !call.continues_only && !is_ours() && self.is_taken(&address) {
-            return self.call_elsewhere(realm, id, call, &address);
+            return self.call_elsewhere(realm, id, call, &address, permit);
         }
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router(realm, |router, sink| {
@@ -702,11 +706,21 @@ impl Attachment {
         {
             return self.tell_self(refused(code::CALL, request, uri, why));
         }
+        if let Some(asked) = reflection::Asked::named(&call.procedure) {
+            return self.reflect(realm, id, asked, call, (&args, &kwargs));
+        }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
         let answer = locked
             .router
             .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        self.answer_call(call, answer);
+        self.carry_out(&mut locked, sink);
+    }
+
+    /// Answers a call to one of the router's own procedures.
+    fn answer_call(&mut self, call: &WampCall, answer: Result<MetaAnswer, MetaError>) {
+        let request = call.request;
         let told = match answer {
             Ok(answer) => {
                 let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
@@ -720,7 +734,6 @@ impl Attachment {
             Err(why) => refused(code::CALL, request, why.uri, why.message.into_owned()),
         };
         self.tell_self(told);
-        self.carry_out(&mut locked, sink);
     }
 
     /// What a client leaves is looked at when it does, and again when it is published.

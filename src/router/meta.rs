@@ -46,7 +46,7 @@ pub struct MetaError {
 }
 
 impl MetaError {
-    fn argument(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn argument(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             uri: "wamp.error.invalid_argument",
             message: message.into(),

@@ -96,6 +96,8 @@ pub(super) struct Session {
     pub(super) features: Features,
     pub(super) subscriptions: BTreeSet<SubscriptionId>,
     pub(super) registrations: BTreeSet<RegistrationId>,
+    /// URIs of which it has said something.
+    pub(super) definitions: BTreeSet<Arc<str>>,
     pub(super) ends: Ends,
     /// The last progressive calls that ended: a CALL of one that was under way is no violation.
     pub(super) finished: VecDeque<u64>,
@@ -159,6 +161,7 @@ impl<P: Clone> Router<P> {
             features,
             subscriptions: BTreeSet::new(),
             registrations: BTreeSet::new(),
+            definitions: BTreeSet::new(),
             ends: Ends::default(),
             finished: VecDeque::new(),
             testaments: None,
@@ -271,6 +274,9 @@ impl<P: Clone> Router<P> {
         }
         for registration in session.registrations {
             self.remove_callee(registration, id, is_loud, sink);
+        }
+        for uri in session.definitions {
+            self.drop_definition(id, &uri, is_loud, sink);
         }
         self.end_calls(session.ends, sink);
         if !is_loud {

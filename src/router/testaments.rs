@@ -101,7 +101,7 @@ fn size(testament: &Testament) -> usize {
     size_of::<Testament>() + testament.topic.len() + args + maps
 }
 
-fn map_size(map: &Map<String, Value>) -> usize {
+pub(super) fn map_size(map: &Map<String, Value>) -> usize {
     let entries = map.iter();
     entries
         .map(|(key, value)| size_of::<String>() + key.len() + value_size(value))

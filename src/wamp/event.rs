@@ -64,6 +64,7 @@ pub(crate) fn message(
             to_self: options.to_self,
             eligible: options.eligible,
             excluded: options.excluded,
+            rkey: options.rkey,
         })),
     })
 }

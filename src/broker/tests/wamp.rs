@@ -2,6 +2,9 @@
 
 mod admin;
 mod doors;
+mod reflection;
+mod shards;
+mod trust;
 
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
@@ -26,6 +29,10 @@ struct Client {
 
 impl Client {
     async fn new(house: &House) -> Client {
+        Client::of(house, access::testing::permanent("admin", &[access::ADMIN])).await
+    }
+
+    async fn of(house: &House, principal: access::Principal) -> Client {
         let id = ids();
         let client = WampClient {
             session: id,
@@ -44,6 +51,7 @@ impl Client {
             },
         };
         let wish = Attach {
+            principal,
             protocol: Protocol::Wamp,
             wamp: Some(Box::new(client)),
             ..wish(None, 0)
@@ -173,6 +181,7 @@ fn answers() -> Call {
         auto_settle: true,
         exclusive: false,
         retained: false,
+        shard: None,
     })
 }
 
@@ -313,6 +322,7 @@ async fn a_call_is_answered_by_other_doors() {
         auto_settle: true,
         exclusive: true,
         retained: false,
+        shard: None,
     });
     caller.next_call(replies).await;
     caller.ask(WampAsk::Call(call));
@@ -374,6 +384,7 @@ async fn an_event_is_for_whom_its_publisher_wants() {
                 auto_settle: true,
                 exclusive: false,
                 retained: false,
+                shard: None,
             }))
             .await;
     }

@@ -21,6 +21,7 @@ use restante_proto::wamp::{Payload, Serializer};
 
 use super::requesters::{Answer, Request, Requester};
 use super::{Realm, WampCall, WampTold, refused};
+use crate::access::Permit;
 use crate::broker::attachment::{Attachment, Outcome};
 use crate::broker::call::Landed;
 use crate::broker::publish::{Care, Takers};
@@ -60,9 +61,10 @@ impl Attachment {
         let Ok(reply_to) = Address::parse(reply_to, self.shared.settings.address) else {
             return Some(Outcome::Refused(Refusal::BadAddress));
         };
-        if !self.may(Verb::Call, address) || !self.may(Verb::Send, &reply_to) {
+        let permit = self.permit(Verb::Call, address);
+        let Some(permit) = permit.filter(|_| self.may(Verb::Send, &reply_to)) else {
             return Some(Outcome::Refused(Refusal::Denied));
-        }
+        };
         let asked = Message {
             body: message.body.clone(),
             text: message.text,
@@ -103,6 +105,7 @@ impl Attachment {
             let call = CallRequest {
                 options,
                 identity: Some(identity),
+                trustlevel: permit.trustlevel.map(u64::from),
                 ..CallRequest::new(REQUEST, &procedure, payload)
             };
             // A door says nothing that a session could be aborted for.
@@ -129,6 +132,7 @@ impl Attachment {
         id: SessionId,
         call: WampCall,
         address: &Address,
+        permit: Permit,
     ) {
         let request = call.request;
         if !self.may(Verb::Send, address) {
@@ -151,6 +155,7 @@ impl Attachment {
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router_of(routers, |realm, sink| {

@@ -320,6 +320,7 @@ impl Session {
             auto_settle: true,
             exclusive: true,
             retained: false,
+            shard: None,
         });
         self.wishes.push_back(Wish::Call { tag, call });
     }

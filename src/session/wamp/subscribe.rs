@@ -4,8 +4,8 @@
 //! SUBSCRIBE ─▶ router: an id ─▶ broker: a consumer of that name ─▶ confirmed ─▶ SUBSCRIBED
 //! ```
 //!
-//! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation". Durable
-//! subscriptions are our own (`x_durable`).
+//! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation", "Sharded
+//! Subscription". Durable subscriptions are our own (`x_durable`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::requests::Answer;
 use super::{Session, Wish};
 use crate::broker::{Call, Consume, Settle, Source, WampAsk};
 use crate::refusal::Refusal;
-use crate::router::{Match, is_reserved};
+use crate::router::{Match, ShardKey, is_reserved};
 use crate::wamp::code;
 use crate::wamp::event::{invalid_argument, invalid_uri};
 use crate::wamp::options::SubscribeOptions;
@@ -48,6 +48,8 @@ pub(super) struct Topic {
     /// Requests that are answered once it has begun.
     waiting: Vec<u64>,
     pub(super) durable: Option<Durable>,
+    /// Its name among the subscribers that share it by key.
+    nkey: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +144,10 @@ impl Session {
                     "what the router tells of itself is not kept",
                 ));
             }
+            if options.durable.is_some() && options.nkey.is_some() {
+                let why = "whoever consumes from the queue of an x_durable shares what is in it already, without nkey";
+                return Err(("wamp.error.option_not_allowed", why.to_owned()));
+            }
             Ok((options, filter))
         });
         let (options, filter) = match checked {
@@ -173,9 +179,9 @@ impl Session {
         };
         if let Some(known) = self.topics.by_id.get_mut(&subscription) {
             let queue = known.durable.as_ref().map(|it| &*it.queue);
-            if queue != asked.options.durable.as_deref() {
+            if queue != asked.options.durable.as_deref() || known.nkey != asked.options.nkey {
                 let uri = "wamp.error.option_not_allowed";
-                let why = "this session has subscribed to that already, with another x_durable, or without";
+                let why = "this session has subscribed to that already, with another x_durable or nkey, or without";
                 return self.refuse(code::SUBSCRIBE, request, uri, why);
             }
             match known.state {
@@ -216,6 +222,7 @@ impl Session {
                 },
                 waiting: vec![request],
                 durable,
+                nkey: asked.options.nkey,
             },
         );
         match wish {
@@ -408,5 +415,6 @@ fn consume(consumer: &str, asked: &Asked, durable: Option<&Durable>) -> Result<C
         auto_settle: durable.is_none(),
         exclusive: false,
         retained: asked.options.get_retained,
+        shard: asked.options.nkey.as_deref().map(ShardKey::of),
     })
 }

@@ -32,6 +32,7 @@ async fn subscribe(client: &mut Client, topic: &str) -> u64 {
         auto_settle: true,
         exclusive: false,
         retained: false,
+        shard: None,
     };
     client.next_call(Call::Consume(consume)).await;
     client.ask(WampAsk::Begun { subscription });

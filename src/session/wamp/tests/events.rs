@@ -6,11 +6,11 @@ use std::sync::Arc;
 use restante_proto::wamp::{Dict, Message, Payload, Serializer, Value};
 use restante_storage::payload::{WampNames, WampPart, WampPassthru, WampPeer};
 
-use super::rig::{Rig, error};
+use super::rig::{Rig, error, publish};
 use crate::broker::{Call, Delivery, Event, Settle, WampAsk, WampTold};
 use crate::message::Message as Stored;
 use crate::refusal::Refusal;
-use crate::router::{SubscriptionId, ToSession};
+use crate::router::{ShardKey, SubscriptionId, ToSession};
 use crate::session::wamp::Wish;
 
 fn delivery(offset: u64, message: Stored) -> Event {
@@ -25,6 +25,10 @@ fn delivery(offset: u64, message: Stored) -> Event {
 
 /// A WAMP client's message.
 fn wamp(part: WampPart) -> Stored {
+    let part = WampPart {
+        publication: part.publication.max(1),
+        ..part
+    };
     Stored {
         address: "a/b".to_owned(),
         message_id: "m".to_owned(),
@@ -82,6 +86,10 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         .with("ppt_scheme", "x_a")
         .with("ppt_serializer", "cbor");
     let own = Dict::new().with("k", "v");
+    let trusted = Box::new(WampPart {
+        trust: 10,
+        ..WampPart::default()
+    });
     #[rustfmt::skip]
     let cases = [
         (plain(), id()),
@@ -92,6 +100,7 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         (Stored { key: Some("k".into()), ..plain() }, id().with("_key", "k")),
         (Stored { priority: 9, ..plain() }, id().with("_priority", 9)),
         (Stored { properties: BTreeMap::from(properties), ..plain() }, id().with("_properties", own)),
+        (Stored { wamp: Some(trusted), ..plain() }, Dict::new().with("trustlevel", 9).with("_message_id", "m")),
         (wamp(WampPart::default()), Dict::new()),
         (wamp(WampPart { publisher: Some(peer), ..WampPart::default() }), publisher),
         (wamp(WampPart { trust: 1, ..WampPart::default() }), Dict::new().with("trustlevel", 0)),
@@ -109,6 +118,69 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         rig.broker(delivery(1, message));
         assert_eq!(details(&mut rig).text("topic"), Ok(Some("a.b")));
     }
+}
+
+#[test]
+fn a_subscription_is_shared_by_one_name() {
+    let subscribe = |rig: &mut Rig, request, options: Dict| {
+        rig.client(Message::Subscribe {
+            request,
+            options,
+            topic: "a.b".to_owned(),
+        });
+    };
+    let named = |name: &str| Dict::new().with("nkey", name);
+    let mut rig = Rig::open();
+    subscribe(&mut rig, 1, named("n"));
+    rig.told(WampTold::Subscribed {
+        request: 1,
+        subscription: 9,
+    });
+    let Some((tag, Call::Consume(consume))) = rig.calls().pop() else {
+        panic!("{:?}", rig.wishes)
+    };
+    assert_eq!(consume.shard, Some(ShardKey::of("n")));
+    rig.confirm(tag, &[]);
+    rig.said.clear();
+    // Again by the same name, it is the same; by another, it is refused.
+    for (request, options, refused) in [
+        (2, named("n"), false),
+        (3, named("m"), true),
+        (4, Dict::new(), true),
+    ] {
+        subscribe(&mut rig, request, options);
+        rig.told(WampTold::Subscribed {
+            request,
+            subscription: 9,
+        });
+        let said = rig.take_said();
+        let why = "wamp.error.option_not_allowed";
+        let expected = refused.then_some((32, request, why));
+        assert_eq!(error(&said[0]), expected);
+    }
+    for (request, options, why) in [
+        (
+            5,
+            durable("q").with("nkey", "n"),
+            "wamp.error.option_not_allowed",
+        ),
+        (6, named(&"n".repeat(257)), "wamp.error.invalid_argument"),
+        (
+            7,
+            Dict::new().with("nkey", 1),
+            "wamp.error.invalid_argument",
+        ),
+    ] {
+        subscribe(&mut rig, request, options);
+        assert_eq!(error(&rig.take_said()[0]), Some((32, request, why)));
+    }
+    // What is published belongs to somebody if it says so.
+    rig.wishes.clear();
+    rig.client(publish(8, "a.b", Dict::new().with("rkey", "k")));
+    let Some((_, Call::Publish(message))) = rig.calls().pop() else {
+        panic!("{:?}", rig.wishes)
+    };
+    assert_eq!(message.wamp.as_ref().unwrap().rkey.as_deref(), Some("k"));
 }
 
 #[test]
