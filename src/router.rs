@@ -176,7 +176,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Router<P> {
     limits: Limits,
-    sessions: FxHashMap<SessionId, Session>,
+    /// In boxes: a table has much more room than sessions.
+    sessions: FxHashMap<SessionId, Box<Session>>,
     /// Only those with a call of either direction in flight.
     doors: FxHashMap<u64, Ends>,
     subscriptions: Subscriptions,

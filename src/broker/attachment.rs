@@ -74,8 +74,8 @@ pub struct Attachment {
 
     // Calls on their way.
     pub(super) batch: DraftBatch<Batch>,
-    /// A full batch that waits for room in the log.
-    stalled: Option<DraftBatch<Batch>>,
+    /// A full batch that waits for room in the log. In a box: seldom is there one.
+    stalled: Option<Box<DraftBatch<Batch>>>,
     serial: u64,
     /// When the batch at hand was begun: the time of all its records.
     pub(super) began: Option<UnixMillis>,
@@ -425,7 +425,7 @@ impl Attachment {
                 batch.hold(permit);
                 self.submit_held(batch);
             }
-            Ok(None) => self.stalled = Some(batch),
+            Ok(None) => self.stalled = Some(Box::new(batch)),
             Err(_closed) => self.log_failed(),
         }
     }
@@ -433,7 +433,7 @@ impl Attachment {
     /// Lets a batch into the log beyond what is reserved: at most one for each client.
     pub(super) fn submit_stalled_now(&mut self) {
         if let Some(batch) = self.stalled.take() {
-            self.submit_held(batch);
+            self.submit_held(*batch);
         }
     }
 
@@ -496,7 +496,7 @@ impl Attachment {
         if delivers && (self.fetch.has_more(&self.outbox) || self.is_told()) {
             return;
         }
-        let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
+        let bytes = self.stalled.as_ref().map(|it| it.len_bytes());
         let log = self.shared.log().clone();
         let good_for = self.good_for().filter(|_| !self.ended);
         tokio::select! {
@@ -506,7 +506,7 @@ impl Attachment {
             permit = log.reserve(bytes.unwrap_or(0)), if bytes.is_some() => {
                 if let (Ok(permit), Some(mut batch)) = (permit, self.stalled.take()) {
                     batch.hold(permit);
-                    self.submit_held(batch);
+                    self.submit_held(*batch);
                 }
             }
         }

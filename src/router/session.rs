@@ -170,7 +170,7 @@ impl<P: Clone> Router<P> {
             finished: VecDeque::new(),
             testaments: None,
         };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.announce("wamp.session.on_join", || vec![about], sink);
         true
     }

@@ -310,6 +310,13 @@ impl Session {
         wish
     }
 
+    /// Gives back room that nothing is in. To be called now and then: there are many sessions that do nothing for long.
+    pub fn rest(&mut self) {
+        self.wishes.shrink_to(0);
+        self.requests.rest();
+        self.output.rest();
+    }
+
     /// Takes back a wish that the driver gets to later, to the front.
     pub fn put_back(&mut self, wish: Wish) {
         self.wishes.push_front(wish);
@@ -464,7 +471,7 @@ impl Session {
     }
 }
 
-/// Room that an idle connection may keep: there are many of them.
+/// Room that is kept for what comes next, until the session [rests](Session::rest).
 const IDLE_CAPACITY: usize = 8;
 
 fn goodbye(why: &str, message: Option<&str>) -> Message {

@@ -11,7 +11,7 @@ use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, 
 use super::wish::Tally;
 use crate::wamp::code;
 
-/// Room that an idle session may keep.
+/// Room that is kept for what comes next.
 const IDLE_CAPACITY: usize = 8;
 
 /// Something to be written.
@@ -111,6 +111,11 @@ impl Output {
         });
         self.n_bytes = self.n_bytes.saturating_sub(n_bytes);
         is_over
+    }
+
+    /// Gives back room that nothing is in.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to(0);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -93,6 +93,11 @@ impl Requests {
         self.tag
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn rest(&mut self) {
+        self.pending.shrink_to(0);
+    }
+
     pub(super) fn in_flight(&self) -> u64 {
         self.pending.len() as u64
     }
@@ -117,5 +122,5 @@ impl Requests {
     }
 }
 
-/// Room that an idle session may keep.
+/// Room that is kept for what comes next.
 const IDLE_CAPACITY: usize = 8;
