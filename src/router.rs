@@ -172,6 +172,10 @@ impl Default for Limits {
     }
 }
 
+/// Shapes of wildcard patterns that one session may be the first to subscribe to; of those that it registers, the same.
+const SHAPES_PER_SESSION_MAX: usize = 8;
+const TOO_MANY_SHAPES: Refused = Refused::TooMany("shapes of wildcard patterns of this session");
+
 /// The state of one realm. See the module's head.
 #[derive(Debug)]
 pub struct Router<P> {

@@ -12,7 +12,10 @@ use super::output::{Sink, ToSession};
 use super::patterns::PatternIndex;
 use super::policy::{Callees, Entry, Invoke, Ticket};
 use super::uri::is_reserved;
-use super::{Match, Party, Refused, RegistrationId, Router, SessionId};
+use super::{
+    Match, Party, Refused, RegistrationId, Router, SHAPES_PER_SESSION_MAX, SessionId,
+    TOO_MANY_SHAPES,
+};
 
 /// The reason of an UNREGISTERED whose registration somebody else took, or took away.
 const UNREGISTERED: &str = "wamp.error.unregistered";
@@ -69,6 +72,14 @@ impl<P: Clone> Router<P> {
         sink: &mut Sink<P>,
     ) -> Result<RegistrationId, Refused> {
         self.check_register(session, uri, options)?;
+        if options.how == Match::Wildcard
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            let (index, mine) = (&self.registrations.index, &mut session.registered_shapes);
+            if !index.take_shape(uri, mine, SHAPES_PER_SESSION_MAX) {
+                return Err(TOO_MANY_SHAPES);
+            }
+        }
         let found = self.registrations.index.get(uri, options.how);
         let shared = match found {
             Some(id) if options.force_reregister => {

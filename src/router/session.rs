@@ -101,6 +101,10 @@ pub(super) struct Session {
     pub(super) registrations: BTreeSet<RegistrationId>,
     /// URIs of which it has said something, and about how many bytes that is.
     pub(super) definitions: BTreeMap<Arc<str>, usize>,
+    /// Shapes of wildcard patterns that it was the first to subscribe to.
+    pub(super) subscribed_shapes: Vec<u128>,
+    /// The same, of those that it has registered.
+    pub(super) registered_shapes: Vec<u128>,
     pub(super) ends: Ends,
     /// The last progressive calls that ended: a CALL of one that was under way is no violation.
     pub(super) finished: VecDeque<u64>,
@@ -166,6 +170,8 @@ impl<P: Clone> Router<P> {
             n_reserved: 0,
             registrations: BTreeSet::new(),
             definitions: BTreeMap::new(),
+            subscribed_shapes: Vec::new(),
+            registered_shapes: Vec::new(),
             ends: Ends::default(),
             finished: VecDeque::new(),
             testaments: None,

@@ -16,7 +16,10 @@ use super::output::{MetaEvent, Sink, ToSession};
 use super::patterns::PatternIndex;
 use super::testaments::value_size;
 use super::uri::is_reserved;
-use super::{Match, Party, Refused, Router, SessionId, SubscriptionId};
+use super::{
+    Match, Party, Refused, Router, SHAPES_PER_SESSION_MAX, SessionId, SubscriptionId,
+    TOO_MANY_SHAPES,
+};
 
 /// The reason of an UNSUBSCRIBED whose subscription an administrator took away.
 const UNSUBSCRIBED: &str = "wamp.error.unsubscribed";
@@ -81,7 +84,9 @@ impl<P: Clone> Router<P> {
             return Err(Refused::TooMany("subscriptions of this session"));
         }
         if is_reserved(uri) && n_reserved >= RESERVED_PER_SESSION_MAX {
-            return Err(Refused::TooMany("subscriptions of this session to meta events"));
+            return Err(Refused::TooMany(
+                "subscriptions of this session to meta events",
+            ));
         }
         let id = match found {
             Some(id) => id,
@@ -299,6 +304,14 @@ impl<P: Clone> Router<P> {
         now: UnixMillis,
         sink: &mut Sink<P>,
     ) -> Result<SubscriptionId, Refused> {
+        if how == Match::Wildcard
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            let (index, mine) = (&self.subscriptions.index, &mut session.subscribed_shapes);
+            if !index.take_shape(uri, mine, SHAPES_PER_SESSION_MAX) {
+                return Err(TOO_MANY_SHAPES);
+            }
+        }
         let id = self.insert_subscription(uri, how, now)?;
         if !is_reserved(uri) {
             let args = || {

@@ -10,8 +10,8 @@ use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::*;
 use crate::router::{
-    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, SessionId, ToSession,
-    YieldOptions,
+    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, SessionId,
+    ToSession, YieldOptions,
 };
 
 fn ids() -> u64 {
@@ -624,9 +624,13 @@ async fn an_event_weighs_what_it_holds_on_to() {
     let schema = schema.as_object().unwrap().clone();
     teller.it.with_router(&realm, |router, sink| {
         let topic = "wamp.reflect.on_define";
-        router.subscribe(id, topic, Match::Exact, now(), sink).unwrap();
+        router
+            .subscribe(id, topic, Match::Exact, now(), sink)
+            .unwrap();
         let author = SessionId::new(teller.id);
-        router.define(author, "a.b", crate::router::Reflected::Error, schema, sink).unwrap();
+        router
+            .define(author, "a.b", crate::router::Reflected::Error, schema, sink)
+            .unwrap();
     });
     let weight = listener.it.outbox.put(|waiting| waiting.told_bytes);
     assert!((10_000..12_000).contains(&weight), "{weight}");

@@ -148,9 +148,7 @@ impl Waiting {
 
     /// The GOODBYE of one that was killed, and does not take what came before.
     pub(in crate::broker) fn take_goodbye(&mut self, events: &mut Vec<Event>) -> Option<End> {
-        let is_bye = |told: &WampTold| {
-            matches!(told, WampTold::Said(said) if matches!(**said, ToSession::Goodbye { .. }))
-        };
+        let is_bye = |told: &WampTold| matches!(told, WampTold::Said(said) if matches!(**said, ToSession::Goodbye { .. }));
         if !std::mem::take(&mut self.is_killed) {
             return None;
         }

@@ -180,7 +180,7 @@ fn sessions_are_killed_by_what_they_are() {
             "kill_by_authrole",
             json!(["guest"]),
             json!([2]),
-            vec![&gone2, &two, &gone3, &three],
+            vec![&gone2, &gone3, &two, &three],
         ),
         ("kill_by_authrole", json!(["nobody"]), json!([0]), vec![]),
         (
