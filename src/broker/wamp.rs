@@ -192,11 +192,17 @@ pub enum WampTold {
         request: u64,
         /// The registration.
         registration: u64,
+        /// Of which procedure or pattern.
+        procedure: String,
+        /// How it is matched.
+        how: Match,
     },
     /// It is no callee any more.
     Unregistered {
         /// The client's request.
         request: u64,
+        /// Of that registration.
+        registration: u64,
     },
     /// A request is refused.
     Refused {
@@ -493,9 +499,12 @@ impl Attachment {
             } => {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
-                let registration = RegistrationId::new(registration);
-                let told = match locked.router.unregister(id, registration, &mut sink) {
-                    Ok(()) => WampTold::Unregistered { request },
+                let named = RegistrationId::new(registration);
+                let told = match locked.router.unregister(id, named, &mut sink) {
+                    Ok(()) => WampTold::Unregistered {
+                        request,
+                        registration,
+                    },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
                 };
                 self.tell_self(told);
@@ -638,6 +647,8 @@ impl Attachment {
             Ok(registration) => WampTold::Registered {
                 request,
                 registration: registration.get(),
+                procedure: procedure.to_owned(),
+                how: options.how,
             },
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
@@ -722,8 +733,8 @@ impl Attachment {
                 return self.tell_self(refused(code::CALL, request, uri, why.to_string()));
             }
         };
-        if call.procedure == "wamp.session.add_testament"
-            && let Err((uri, why)) = self.may_leave_testament(&args)
+        if call.procedure == event::ADD_TESTAMENT
+            && let Err((uri, why)) = self.may_leave_testament(&args, &kwargs)
         {
             return self.tell_self(refused(code::CALL, request, uri, why));
         }
@@ -769,9 +780,20 @@ impl Attachment {
     }
 
     /// What a client leaves is looked at when it does, and again when it is published.
-    fn may_leave_testament(&self, args: &[serde_json::Value]) -> Result<(), event::Refuse> {
-        let topic = args.first().and_then(serde_json::Value::as_str);
-        let Some(topic) = topic else { return Ok(()) };
+    fn may_leave_testament(
+        &self,
+        args: &[serde_json::Value],
+        kwargs: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), event::Refuse> {
+        // What is not there, or is no string, the router refuses.
+        let Some((topic, options)) = event::testament(args, kwargs) else {
+            return Ok(());
+        };
+        let wished = options.and_then(|it| it.get("disclose_me")?.as_bool());
+        if wished == Some(true) && self.shared.settings.wamp.disclose == DisclosePolicy::Never {
+            let why = "publishers and callers are not disclosed here".to_owned();
+            return Err(("wamp.error.option_disallowed.disclose_me", why));
+        }
         let address = uri::to_address(topic).filter(|_| !is_reserved(topic));
         let address = address.and_then(|it| Address::parse(&it, self.shared.settings.address).ok());
         let address = address.ok_or_else(|| event::invalid_uri(topic))?;
@@ -881,7 +903,12 @@ impl Attachment {
             return;
         };
         let session = testament.author.session.map_or(0, SessionId::get);
-        let publisher = options.disclose_me.then(|| WampPeer {
+        let tells = match self.shared.settings.wamp.disclose {
+            DisclosePolicy::Asked => options.disclose_me,
+            DisclosePolicy::Always => true,
+            DisclosePolicy::Never => false,
+        };
+        let publisher = tells.then(|| WampPeer {
             session,
             authid: wamp.authid.to_string(),
             authrole: wamp.authrole.to_string(),
@@ -949,6 +976,11 @@ pub(in crate::broker) mod tests {
             let it = Requester::Sender(request);
             realm.requesters.insert(std::time::Instant::now(), door, it);
         }
+    }
+
+    /// How many calls of a session are known to be with other doors.
+    pub(in crate::broker) fn n_asked(it: &Attachment) -> usize {
+        it.wamp.as_ref().map_or(0, |wamp| wamp.asked.len())
     }
 
     pub(in crate::broker) fn forget_all(shared: &Shared, realm: &str) {

@@ -322,8 +322,11 @@ impl<P: Clone> Router<P> {
         }
     }
 
-    /// Answers the caller with an error while the callee still works, which is told so if it `may_interrupt` and understands.
+    /// Answers the caller with an error while the callee still works, which is told so if it `may_interrupt` and understands. A door
+    /// is always told: it has something to forget.
     fn give_up(&mut self, no: CallNo, why: Refused, may_interrupt: bool, sink: &mut Sink<P>) {
+        let callee = self.calls.get(&no).map(|call| call.callee);
+        let may_interrupt = may_interrupt || matches!(callee, Some(Party::Door(_)));
         let is_told = may_interrupt && self.interrupt(no, CancelMode::KillNoWait, why, sink);
         if let Some(call) = self.calls.get(&no)
             && let Some(caller) = call.caller

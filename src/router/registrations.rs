@@ -195,13 +195,12 @@ impl<P: Clone> Router<P> {
         sink: &mut Sink<P>,
     ) {
         let features = self.sessions.get(&session).map(|it| it.features.callee);
-        if features.is_some_and(|it| it.registration_revocation) {
-            let message = ToSession::Unregistered {
-                registration: id,
-                reason: reason.into(),
-            };
-            sink.tell(Party::Session(session), message);
-        }
+        let message = ToSession::Unregistered {
+            registration: id,
+            reason: reason.into(),
+            is_told: features.is_some_and(|it| it.registration_revocation),
+        };
+        sink.tell(Party::Session(session), message);
     }
 
     fn remove_callees(&mut self, id: RegistrationId, reason: &str, sink: &mut Sink<P>) {

@@ -2,6 +2,7 @@
 
 use restante_proto::wamp::Payload;
 use restante_storage::payload::{WampPart, WampPeer};
+use serde_json::{Map, Value as Json};
 
 use super::options::PublishOptions;
 use super::{body, uri};
@@ -67,6 +68,19 @@ pub(crate) fn message(
             rkey: options.rkey,
         })),
     })
+}
+
+/// By this procedure a client says what is to be published when its session ends.
+pub(crate) const ADD_TESTAMENT: &str = "wamp.session.add_testament";
+
+/// The topic of a testament, and the options by which it is published; none: it has no topic, and is refused.
+pub(crate) fn testament<'a>(
+    args: &'a [Json],
+    kwargs: &'a Map<String, Json>,
+) -> Option<(&'a str, Option<&'a Map<String, Json>>)> {
+    let topic = args.first().or_else(|| kwargs.get("topic"))?.as_str()?;
+    let options = kwargs.get("publish_options").and_then(Json::as_object);
+    Some((topic, options))
 }
 
 pub(crate) fn invalid_argument(why: impl std::fmt::Display) -> Refuse {

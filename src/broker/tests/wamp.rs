@@ -522,6 +522,17 @@ async fn who_may_no_longer_register_loses_its_registrations() {
     let left = |procedure: &str| routers.lock().router.registration_for(procedure);
     assert_eq!(left("com.kept").map(|it| it.get()), Some(kept));
     assert_eq!(left("com.lost"), None, "{lost}");
+    // The session knows, also where its client would not understand.
+    let said = callee.said().await;
+    let ToSession::Unregistered {
+        registration,
+        is_told: false,
+        ..
+    } = said
+    else {
+        panic!("{said:?}")
+    };
+    assert_eq!(registration.get(), lost);
 }
 
 #[tokio::test]

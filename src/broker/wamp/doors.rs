@@ -30,7 +30,8 @@ use crate::message::{Message, NewMessage, PRIORITY_DEFAULT, SharedMessage, WampS
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
-    CallOptions, CallRequest, Called, Disclosed, Invocation, Party, SessionId, ToSession,
+    CallOptions, CallRequest, Called, CancelMode, Disclosed, Invocation, Party, SessionId,
+    ToSession,
 };
 use crate::wamp::{body, code, uri};
 
@@ -105,6 +106,7 @@ impl Attachment {
             let call = CallRequest {
                 options,
                 identity: Some(identity),
+                disclose: self.shared.settings.wamp.disclose,
                 trustlevel: permit.trustlevel.map(u64::from),
                 ..CallRequest::new(REQUEST, &procedure, payload)
             };
@@ -181,10 +183,11 @@ impl Attachment {
                 }
                 self.due.push(Due::Request(door, Box::new(it)));
             }
-            // Whoever works at it does not hear of it, and its answer will mean nothing.
-            ToSession::Interrupt(_) => {
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.asked.remove(&door);
+            // Whoever works at it does not hear of it, and its answer will mean nothing: who wants to wait for that has it here.
+            ToSession::Interrupt(it) => {
+                let known = self.wamp.as_mut().and_then(|it| it.asked.remove(&door));
+                if known.is_some() && it.mode == CancelMode::Kill {
+                    self.due.push(Due::Killed(door, it.request));
                 }
             }
             said => match realm.requesters.answer(door, &said) {
@@ -203,6 +206,10 @@ impl Attachment {
             match due {
                 Due::Reply(reply) => self.publish_unasked(&reply),
                 Due::Request(door, invocation) => self.request(routers, door, *invocation),
+                Due::Killed(door, request) => {
+                    let uri = "wamp.error.canceled";
+                    self.fail_for_door(routers, (door, request), uri, "the call is canceled");
+                }
             }
         }
     }
@@ -240,12 +247,22 @@ impl Attachment {
         }
         let request = self.wamp.as_mut().and_then(|wamp| wamp.asked.remove(&door));
         let Some(request) = request else { return };
-        self.with_router_of(routers, |realm, sink| {
-            let uri = "wamp.error.no_available_callee";
-            let why = Payload::from_single_text(Serializer::Json, "nobody takes the call now");
-            let why = why.unwrap_or_default();
-            realm
-                .router
+        let uri = "wamp.error.no_available_callee";
+        self.fail_for_door(routers, (door, request), uri, "nobody takes the call now");
+    }
+
+    /// A door's answer is an error.
+    fn fail_for_door(
+        &mut self,
+        routers: &parking_lot::Mutex<Realm>,
+        (door, request): (u64, u64),
+        uri: &'static str,
+        why: &str,
+    ) {
+        let why = Payload::from_single_text(Serializer::Json, why).unwrap_or_default();
+        self.with_router(routers, |router, sink| {
+            // A door says nothing that a session could be aborted for.
+            router
                 .error(Party::Door(door), request, uri, None, why, sink)
                 .ok();
         });
@@ -291,4 +308,6 @@ pub(in crate::broker) enum Due {
     Reply(Box<NewMessage>),
     /// A call.
     Request(u64, Box<Invocation<Payload>>),
+    /// A call, and the router's request, that its caller has canceled and waits for.
+    Killed(u64, u64),
 }

@@ -88,8 +88,10 @@ pub(super) fn line((party, message): &(Party, ToSession<Payload>)) -> String {
         ToSession::Unregistered {
             registration,
             reason,
+            is_told,
         } => {
-            format!("unregistered {} {reason}", registration.get())
+            let silent = if *is_told { "" } else { " silent" };
+            format!("unregistered {} {reason}{silent}", registration.get())
         }
         ToSession::Unsubscribed {
             subscription,

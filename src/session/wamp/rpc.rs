@@ -269,20 +269,26 @@ impl Session {
             WampTold::Registered {
                 request,
                 registration,
+                procedure,
+                how,
             } => {
-                if self.authorizing.offers == Some(request) {
-                    self.authorizing.is_it = true;
-                }
+                self.has_registered(registration, &procedure, how);
                 self.output.message(Message::Registered {
                     request,
                     registration,
                 });
             }
             WampTold::Authorized { question, said } => self.authorized(now, question, said),
-            WampTold::Unregistered { request } => self.output.message(Message::Unregistered {
+            WampTold::Unregistered {
                 request,
-                details: None,
-            }),
+                registration,
+            } => {
+                self.has_lost_registration(registration);
+                self.output.message(Message::Unregistered {
+                    request,
+                    details: None,
+                });
+            }
             WampTold::Refused {
                 request_type,
                 request,
@@ -361,7 +367,12 @@ impl Session {
             ToSession::Unregistered {
                 registration,
                 reason,
+                is_told,
             } => {
+                self.has_lost_registration(registration.get());
+                if !is_told {
+                    return;
+                }
                 let details = Dict::new()
                     .with("registration", registration.get())
                     .with("reason", &*reason);

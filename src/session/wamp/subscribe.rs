@@ -47,6 +47,8 @@ pub(super) struct Topic {
     state: State,
     /// Requests that are answered once it has begun.
     waiting: Vec<u64>,
+    /// Why the broker has ended it before we have heard that it began.
+    lost: Option<Refusal>,
     pub(super) durable: Option<Durable>,
     /// Its name among the subscribers that share it by key.
     nkey: Option<String>,
@@ -56,6 +58,7 @@ pub(super) struct Topic {
 enum State {
     Beginning,
     Begun,
+    /// It ends once the broker has answered.
     Ending,
 }
 
@@ -221,6 +224,7 @@ impl Session {
                     State::Beginning
                 },
                 waiting: vec![request],
+                lost: None,
                 durable,
                 nkey: asked.options.nkey,
             },
@@ -248,6 +252,17 @@ impl Session {
         let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
             return;
         };
+        if topic.state == State::Ending {
+            return self.end_subscription(subscription, None);
+        }
+        if let Some(why) = topic.lost {
+            let (uri, text) = of_refusal(why);
+            for request in std::mem::take(&mut topic.waiting) {
+                self.refuse(code::SUBSCRIBE, request, uri, text);
+            }
+            // What was ended may have been another of the same name, just before.
+            return self.end_subscription(subscription, None);
+        }
         topic.state = State::Begun;
         for request in std::mem::take(&mut topic.waiting) {
             self.output.message(Message::Subscribed {
@@ -286,7 +301,16 @@ impl Session {
 
     /// The router has taken a subscription away.
     pub(super) fn revoked(&mut self, subscription: u64, reason: &str, is_told: bool) {
-        if !self.topics.by_id.contains_key(&subscription) {
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        if topic.state != State::Begun {
+            // The client does not know of it yet, and the broker will answer first.
+            topic.state = State::Ending;
+            for request in std::mem::take(&mut topic.waiting) {
+                let why = "the subscription was taken away before it had begun";
+                self.refuse(code::SUBSCRIBE, request, reason, why);
+            }
             return;
         }
         if is_told {
@@ -329,9 +353,17 @@ impl Session {
 
     /// The broker has ended a consumer: the right is gone, or the queue.
     pub(super) fn lost(&mut self, consumer: &str, why: Refusal) {
-        let Some((subscription, _)) = self.topics.of_consumer(consumer) else {
+        let Ok(subscription) = consumer.parse() else {
             return;
         };
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        if topic.state != State::Begun {
+            // Of that it began we hear only now.
+            topic.lost = Some(why);
+            return;
+        }
         let (uri, _) = of_refusal(why);
         let announced = self.me.as_ref().map(|me| me.announced.subscriber);
         if announced.is_some_and(|it| it.subscription_revocation) {

@@ -159,6 +159,12 @@ async fn what_an_administrator_takes_back_is_gone() {
     // What is on its way is answered.
     client.give(invocation, "y");
     assert!(matches!(caller.said().await, ToSession::Result(_)));
+    match client.said().await {
+        ToSession::Unregistered {
+            registration: gone, ..
+        } => assert_eq!(gone.get(), registration),
+        other => panic!("{other:?}"),
+    }
     // Of what is gone, no right is looked at.
     client.register("com.sub").await;
     let looked_at = std::cell::RefCell::new(Vec::new());

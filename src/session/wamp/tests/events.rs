@@ -528,3 +528,68 @@ fn nothing_is_kept_of_a_subscription_that_was_refused() {
     assert!(!format!("{:?}", rig.session).contains("secret.topic"));
     assert!(!rig.wishes.iter().any(|it| matches!(it, Wish::Call { .. })));
 }
+
+/// One that has asked for subscription 9, as requests 1 and 2, of whose consumer the broker has said nothing yet.
+fn beginning() -> Rig {
+    let mut rig = Rig::open_for_revocation();
+    for request in [1, 2] {
+        rig.client(Message::Subscribe {
+            request,
+            options: Dict::new(),
+            topic: "a.b".to_owned(),
+        });
+        rig.told(WampTold::Subscribed {
+            request,
+            subscription: 9,
+        });
+    }
+    assert!(matches!(rig.calls()[..], [(1, Call::Consume(_))]));
+    rig
+}
+
+/// The consumer is cancelled, and nothing is known of the subscription any more.
+fn is_over(mut rig: Rig) {
+    let calls = rig.calls();
+    assert!(matches!(calls.last(), Some((_, Call::Cancel { consumer })) if consumer == "9"));
+    let asked = rig.asked();
+    let last = asked.last();
+    assert!(matches!(
+        last,
+        Some(WampAsk::Unsubscribe { subscription: 9 })
+    ));
+    assert!(!asked.iter().any(|it| matches!(it, WampAsk::Begun { .. })));
+    rig.wishes.clear();
+    rig.subscribe(3, "a.b", Dict::new(), 9);
+}
+
+#[test]
+fn a_consumer_that_is_ended_before_it_is_confirmed_is_no_subscription() {
+    let mut rig = beginning();
+    rig.broker(Event::Cancelled {
+        consumer: "9".into(),
+        why: Refusal::Denied,
+    });
+    assert!(rig.said.is_empty(), "the broker's answer is still to come");
+    rig.confirm(1, &[]);
+    let refused = "wamp.error.not_authorized";
+    let said = rig.take_said();
+    let said: Vec<_> = said.iter().map(error).collect();
+    assert_eq!(said, [1, 2].map(|request| Some((32, request, refused))));
+    is_over(rig);
+}
+
+#[test]
+fn a_subscription_that_is_taken_away_before_it_is_confirmed_is_refused() {
+    let mut rig = beginning();
+    rig.router(ToSession::Unsubscribed {
+        subscription: SubscriptionId::new(9),
+        reason: "x.y".into(),
+        is_told: true,
+    });
+    let said = rig.take_said();
+    let said: Vec<_> = said.iter().map(error).collect();
+    assert_eq!(said, [1, 2].map(|request| Some((32, request, "x.y"))));
+    rig.confirm(1, &[]);
+    assert!(rig.said.is_empty(), "each is answered once");
+    is_over(rig);
+}

@@ -75,7 +75,11 @@ impl Rig {
 
     /// One whose client's messages overtake one another.
     pub(super) fn open_over_long_poll() -> Self {
-        let mut rig = Rig::over(settings(), "longpoll");
+        Rig::open_over_long_poll_with(settings())
+    }
+
+    pub(super) fn open_over_long_poll_with(settings: Settings) -> Self {
+        let mut rig = Rig::over(settings, "longpoll");
         rig.open_anew();
         rig
     }
