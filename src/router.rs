@@ -189,6 +189,8 @@ pub struct Router<P> {
     definitions: Definitions,
     calls: FxHashMap<CallNo, Call<P>>,
     last_call: CallNo,
+    /// Bytes of calls that are kept for other callees.
+    kept_bytes: usize,
     /// Doors come and go, so their invocations are numbered together.
     last_door_invocation: u64,
     chance: Chance,
@@ -210,6 +212,7 @@ impl<P: Clone> Router<P> {
             definitions: Definitions::default(),
             calls: FxHashMap::default(),
             last_call: CallNo::default(),
+            kept_bytes: 0,
             last_door_invocation: 0,
             chance: Chance::new(seed),
             news: VecDeque::new(),

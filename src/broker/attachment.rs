@@ -69,7 +69,7 @@ pub struct Attachment {
     pub(super) wamp: Option<Box<Wamp>>,
     /// Messages by which calls go in and out by other doors, until they are sent.
     pub(super) due: Vec<Due>,
-    consumers: HashMap<Arc<str>, Consumer>,
+    pub(super) consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
 
     // Calls on their way.
@@ -129,6 +129,12 @@ pub(super) struct Consumer {
     drained: u64,
     /// What the engine was last told.
     granted: u64,
+}
+
+/// Whether a listener is a consumer of its session still.
+pub(super) fn is_consumer(consumers: &HashMap<Arc<str>, Consumer>, listener: &Subscriber) -> bool {
+    let known = consumers.get(listener.name());
+    known.is_some_and(|it| it.id() == listener.id())
 }
 
 impl Consumer {
@@ -493,7 +499,9 @@ impl Attachment {
             return;
         }
         let delivers = deliveries && !self.ended && self.stalled.is_none();
-        if delivers && (self.fetch.has_more(&self.outbox) || self.is_told()) {
+        if delivers
+            && (self.fetch.has_more(&self.outbox) || self.is_told() || self.has_to_go_on_telling())
+        {
             return;
         }
         let bytes = self.stalled.as_ref().map(|it| it.len_bytes());
@@ -1103,7 +1111,9 @@ impl Attachment {
         if wish.retained
             && let Some(wamp) = self.wamp.as_mut()
         {
-            wamp.telling.push(Arc::clone(&subscriber), filter.clone());
+            let (listener, filter) = (Arc::clone(&subscriber), filter.clone());
+            let listens = |it: &Subscriber| is_consumer(&self.consumers, it);
+            wamp.telling.push(listener, filter, listens);
         }
         self.add(
             wish.consumer.as_str().into(),

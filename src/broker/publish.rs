@@ -709,11 +709,7 @@ fn is_wanted(wamp: &WampSend, own: &Arc<Outbox>, other: &Arc<Outbox>) -> bool {
         Some(client) => (client.session, &*client.authid, &*client.authrole),
         None => (0, &*card.principal, ""),
     };
-    let is_eligible = wamp
-        .eligible
-        .as_ref()
-        .is_none_or(|it| it.contains(&session));
-    is_eligible && !wamp.excluded.contains(&session) && may_be_told(&wamp.part, authid, authrole)
+    wamp.is_for_session(session) && may_be_told(&wamp.part, authid, authrole)
 }
 
 /// The landings behind the first: their durable queues come to the record, which notes under which address they have

@@ -32,11 +32,11 @@ use restante_proto::wamp::{Payload, Serializer};
 use restante_storage::QueueId;
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::attachment::Attachment;
 use super::call::{Attach, AttachError, End, WampClient};
-use super::history::{CALLS_MAX, Histories};
+use super::history::{CALLS_MAX, Histories, TURNS_PER_REALM};
 use super::now;
 use super::outbox::{Bells, Outbox, Subscriber};
 use super::stats::CallEnd;
@@ -44,6 +44,7 @@ use super::{Protocol, Shared};
 use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
+use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
     CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, MetaAnswer,
@@ -274,6 +275,8 @@ pub(super) struct Realm {
     /// Who has called by another door, and is not answered.
     requesters: Requesters,
     last_door: u64,
+    /// Of its calls that read histories.
+    pub(super) history_turns: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -350,6 +353,7 @@ impl Routers {
                 histories: imbl::OrdMap::new(),
                 requesters: Requesters::default(),
                 last_door: 0,
+                history_turns: Arc::new(Semaphore::new(TURNS_PER_REALM)),
             }))
         });
         Arc::clone(made)
@@ -378,6 +382,8 @@ pub(super) struct Wamp {
     pub(super) authrole: Arc<str>,
     /// What is left of the calls that may wait for a history.
     pub(super) asking: Arc<Semaphore>,
+    /// Dropped when the session leaves: whoever reads a history for it gives up then.
+    pub(super) stays: watch::Sender<()>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
     /// By door: calls of this session that others answer by messages, and the router's request.
@@ -411,6 +417,7 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             asking: Arc::new(Semaphore::new(CALLS_MAX)),
+            stays: watch::Sender::new(()),
             held: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
@@ -691,6 +698,7 @@ impl Attachment {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
+            payload_bytes: call.payload.len(),
             trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
@@ -865,6 +873,39 @@ impl Attachment {
                     .ok();
             });
         }
+    }
+
+    /// The same for what it hears of the router's own topics, which no consumer stands for.
+    pub(super) fn lose_meta_subscriptions(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let all = realm.lock().router.meta_subscriptions_of(id);
+        for (subscription, topic, how) in all {
+            let filter = uri::to_filter(&topic, how);
+            if filter.is_some_and(|filter| is_allowed(self, &filter)) {
+                continue;
+            }
+            tracing::info!(
+                realm = &*self.realm,
+                principal = &*self.principal.name,
+                topic = &*topic,
+                "the right to consume is gone: the subscription ends"
+            );
+            self.shared.stats.refused(self.protocol, Refusal::Denied);
+            self.with_router(&realm, |router, sink| {
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_subscription(id, subscription, reason, sink)
+                    .ok();
+            });
+        }
+    }
+
+    /// Whether the role that the session goes by is none of its principal's any more.
+    pub(super) fn has_lost_its_role(&self) -> bool {
+        let role = self.wamp.as_ref().map(|wamp| &*wamp.authrole);
+        role.is_some_and(|role| !role.is_empty() && !self.principal.has_role(role))
     }
 
     /// The session is over.

@@ -81,16 +81,17 @@ impl<P: Clone> Router<P> {
         let Some(no) = self.invocation_of(callee, invocation) else {
             return Ok(());
         };
-        let Some(call) = self.calls.get_mut(&no) else {
+        let Some(call) = self.calls.get(&no) else {
             return Ok(());
         };
         let (caller, request) = (call.caller, call.request);
+        let is_unwanted = options.progress && !call.receive_progress;
         if options.progress {
             // What has begun to answer is not asked elsewhere.
-            call.again = None;
-            if !call.receive_progress {
-                return Ok(());
-            }
+            self.forget_draft(no);
+        }
+        if is_unwanted {
+            return Ok(());
         }
         let Some(caller) = caller else {
             if !options.progress {
@@ -232,6 +233,7 @@ impl<P: Clone> Router<P> {
             trustlevel: call.trustlevel,
             options: call.options,
             payload: call.payload,
+            payload_bytes: call.payload_bytes,
             tried: Vec::new(),
             has_timer: false,
         };

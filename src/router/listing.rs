@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::calls::CallNo;
 use super::registrations::Registration;
 use super::subscriptions::Subscription;
+use super::uri::is_reserved;
 use super::{
     Invoke, Match, Party, RegistrationId, Router, SessionDetails, SessionId, SubscriptionId,
 };
@@ -170,6 +171,24 @@ impl<P: Clone> Router<P> {
         let ids = found.into_iter().flat_map(|it| &it.registrations);
         let known = ids.filter_map(|id| Some((*id, self.registrations.by_id.get(id)?)));
         known
+            .map(|(id, it)| (id, Arc::clone(&it.uri), it.how))
+            .collect()
+    }
+
+    /// What a session has subscribed to of the router's own topics, and how: no consumer stands for any of these.
+    #[must_use]
+    pub fn meta_subscriptions_of(
+        &self,
+        session: SessionId,
+    ) -> Vec<(SubscriptionId, Arc<str>, Match)> {
+        if self.subscriptions.n_reserved == 0 {
+            return Vec::new();
+        }
+        let found = self.sessions.get(&session);
+        let ids = found.into_iter().flat_map(|it| &it.subscriptions);
+        let known = ids.filter_map(|id| Some((*id, self.subscriptions.by_id.get(id)?)));
+        known
+            .filter(|(_, it)| is_reserved(&it.uri))
             .map(|(id, it)| (id, Arc::clone(&it.uri), it.how))
             .collect()
     }

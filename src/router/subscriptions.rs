@@ -34,7 +34,7 @@ pub(super) struct Subscriptions {
     pub(super) index: PatternIndex<SubscriptionId>,
     last: u64,
     /// Of the router's own topics: while there are none, meta events are not even made.
-    n_reserved: usize,
+    pub(super) n_reserved: usize,
 }
 
 /// A topic or pattern that somebody has subscribed to.

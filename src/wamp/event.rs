@@ -33,6 +33,23 @@ pub(crate) fn message(
         let address = is_uri.then(|| uri::to_address(to)).flatten();
         address.ok_or_else(|| invalid_uri(to))
     });
+    let mut wamp = WampSend {
+        part: WampPart {
+            publication,
+            publisher,
+            trust: 0,
+            eligible_authids: options.eligible_authids,
+            eligible_authroles: options.eligible_authroles,
+            excluded_authids: options.excluded_authids,
+            excluded_authroles: options.excluded_authroles,
+            passthru: options.passthru,
+        },
+        to_self: options.to_self,
+        eligible: options.eligible,
+        excluded: options.excluded,
+        rkey: options.rkey,
+    };
+    wamp.sort();
     let content_type = body.content_type.map(str::to_owned);
     Ok(NewMessage {
         address,
@@ -51,22 +68,7 @@ pub(crate) fn message(
         packet: 0,
         retain: options.retain || options.retain_clear,
         ordered: Vec::new(),
-        wamp: Some(Box::new(WampSend {
-            part: WampPart {
-                publication,
-                publisher,
-                trust: 0,
-                eligible_authids: options.eligible_authids,
-                eligible_authroles: options.eligible_authroles,
-                excluded_authids: options.excluded_authids,
-                excluded_authroles: options.excluded_authroles,
-                passthru: options.passthru,
-            },
-            to_self: options.to_self,
-            eligible: options.eligible,
-            excluded: options.excluded,
-            rkey: options.rkey,
-        })),
+        wamp: Some(Box::new(wamp)),
     })
 }
 

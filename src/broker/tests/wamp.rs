@@ -646,3 +646,116 @@ async fn an_event_weighs_what_it_holds_on_to() {
     let weight = listener.it.outbox.put(|waiting| waiting.told_bytes);
     assert!((10_000..12_000).contains(&weight), "{weight}");
 }
+
+#[test]
+fn lists_of_a_publisher_are_sorted_and_mean_what_they_did() {
+    use crate::message::may_be_told;
+    use crate::wamp::{event, options::PublishOptions};
+    let names = |names: &[&str]| Value::List(names.iter().map(|it| (*it).into()).collect());
+    let ids = |ids: &[u64]| Value::List(ids.iter().map(|it| (*it).into()).collect());
+    let (eligible, excluded) = (["x", "b", "z", "a", "b", "m"], ["m", "q", "c"]);
+    let options = Dict::new()
+        .with("eligible", ids(&[9, 2, 7, 2, 4]))
+        .with("exclude", ids(&[8, 7, 1]))
+        .with("eligible_authid", names(&eligible))
+        .with("eligible_authrole", names(&eligible))
+        .with("exclude_authid", names(&excluded))
+        .with("exclude_authrole", names(&excluded));
+    let options = PublishOptions::read(&options).unwrap();
+    let message = event::message("a".to_owned(), options, &Payload::none(), 1, None).unwrap();
+    let wamp = *message.wamp.unwrap();
+    for session in 0..12 {
+        let wanted = [9, 2, 7, 2, 4].contains(&session) && ![8, 7, 1].contains(&session);
+        assert_eq!(wamp.is_for_session(session), wanted, "{session}");
+    }
+    let all = ["a", "b", "c", "m", "n", "q", "x", "z", ""];
+    for (authid, authrole) in all.iter().flat_map(|id| all.map(|role| (*id, role))) {
+        let is_for = |name: &str| eligible.contains(&name) && !excluded.contains(&name);
+        let wanted = is_for(authid) && is_for(authrole);
+        let found = may_be_told(&wamp.part, authid, authrole);
+        assert_eq!(found, wanted, "{authid} {authrole}");
+    }
+    assert!(wamp.part.eligible_authids.unwrap().names.is_sorted());
+    assert!(wamp.part.excluded_authroles.is_sorted());
+    assert!(wamp.eligible.unwrap().is_sorted());
+}
+
+/// Whose client takes no deliveries.
+async fn blocked(it: &mut Attachment, tag: u64) {
+    loop {
+        let confirms = |event| matches!(event, Event::Confirmed { upto, .. } if upto >= tag);
+        if it.drain(0).into_iter().any(confirms) {
+            return;
+        }
+        let ready = tokio::time::timeout(Duration::from_secs(10), it.ready_for(false));
+        ready.await.expect("it is confirmed");
+    }
+}
+
+async fn with_a_retained_message(house: &House) -> Client {
+    let mut publisher = Client::new(house).await;
+    let message = NewMessage {
+        address: "a/b".to_owned(),
+        body: "kept".into(),
+        retain: true,
+        wamp: Some(Box::default()),
+        ..NewMessage::default()
+    };
+    publisher.next_call(Call::Publish(Box::new(message))).await;
+    Client::new(house).await
+}
+
+fn listen(consumer: &str) -> Call {
+    Call::Consume(Consume {
+        consumer: consumer.to_owned(),
+        address: "a/b".to_owned(),
+        source: Source::Topic,
+        limit: u64::MAX,
+        auto_settle: true,
+        exclusive: false,
+        retained: true,
+        shard: None,
+    })
+}
+
+#[tokio::test]
+async fn what_is_retained_is_told_once_a_blocked_client_takes_it() {
+    let house = house();
+    let mut client = with_a_retained_message(&house).await;
+    client.it.call(1, listen("c"));
+    client.it.flush();
+    blocked(&mut client.it, 1).await;
+    while client.deliveries.is_empty() {
+        client.step().await;
+    }
+    assert_eq!(&client.deliveries[0].message.body[..], b"kept");
+}
+
+#[tokio::test]
+async fn who_listens_no_more_is_not_told_of_what_is_retained() {
+    let house = house();
+    let mut client = with_a_retained_message(&house).await;
+    let mut tag = 0;
+    for n in 0..300 {
+        let cancel = Call::Cancel {
+            consumer: n.to_string(),
+        };
+        for call in [listen(&n.to_string()), cancel] {
+            tag += 1;
+            client.it.call(tag, call);
+            client.it.flush();
+            blocked(&mut client.it, tag).await;
+        }
+        let waiting = client.it.wamp.as_ref().unwrap().telling.n_waiting();
+        assert!(waiting <= 64, "{waiting} wait after {n}");
+    }
+    client.it.call(tag + 1, listen("c"));
+    client.it.flush();
+    blocked(&mut client.it, tag + 1).await;
+    while client.deliveries.is_empty() {
+        client.step().await;
+        // The others are left out at once.
+        let waiting = client.it.wamp.as_ref().unwrap().telling.n_waiting();
+        assert!(waiting <= 1, "{waiting}");
+    }
+}

@@ -56,7 +56,10 @@ impl Attachment {
         self.with_router_of(realm, |realm, sink| {
             let door = realm.new_door();
             realm.requesters.insert(Instant::now(), door, asks);
-            let call = CallRequest::new(REQUEST, authorizer, payload);
+            let call = CallRequest {
+                payload_bytes: payload.len(),
+                ..CallRequest::new(REQUEST, authorizer, payload)
+            };
             // A door says nothing that a session could be aborted for.
             realm.router.call(Party::Door(door), call, sink).ok();
         });

@@ -106,6 +106,7 @@ impl Attachment {
             let call = CallRequest {
                 options,
                 identity: Some(identity),
+                payload_bytes: payload.len(),
                 disclose: self.shared.settings.wamp.disclose,
                 trustlevel: permit.trustlevel.map(u64::from),
                 ..CallRequest::new(REQUEST, &procedure, payload)
@@ -157,6 +158,7 @@ impl Attachment {
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
+            payload_bytes: call.payload.len(),
             trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };

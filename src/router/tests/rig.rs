@@ -357,6 +357,7 @@ impl Rig {
         let router = &self.router;
         assert_eq!(router.counts(), crate::router::Counts::default());
         assert!(router.doors.is_empty());
+        assert_eq!(router.kept_bytes, 0);
         assert!(router.registrations.index.is_empty());
         assert!(router.subscriptions.index.is_empty());
     }
