@@ -25,10 +25,13 @@
 //! Not here: who may do what (access), events of topics (the broker's routing), timers, ids of requests in order (the session),
 //! bytes (the codec). Rules: the WAMP specification, basic and advanced profile.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use self::calls::{Call, CallNo, Ends};
 use self::chance::Chance;
+use self::news::News;
 use self::reflection::Definitions;
 use self::registrations::Registrations;
 use self::session::Session;
@@ -39,6 +42,7 @@ mod chance;
 mod dealer;
 mod listing;
 mod meta;
+mod news;
 mod output;
 mod patterns;
 mod policy;
@@ -168,6 +172,10 @@ impl Default for Limits {
     }
 }
 
+/// Shapes of wildcard patterns that one session may be the first to subscribe to; of those that it registers, the same.
+const SHAPES_PER_SESSION_MAX: usize = 8;
+const TOO_MANY_SHAPES: Refused = Refused::TooMany("shapes of wildcard patterns of this session");
+
 /// The state of one realm. See the module's head.
 #[derive(Debug)]
 pub struct Router<P> {
@@ -186,6 +194,8 @@ pub struct Router<P> {
     /// Doors come and go, so their invocations are numbered together.
     last_door_invocation: u64,
     chance: Chance,
+    /// What is still to be told.
+    news: VecDeque<News>,
 }
 
 impl<P: Clone> Router<P> {
@@ -205,6 +215,7 @@ impl<P: Clone> Router<P> {
             kept_bytes: 0,
             last_door_invocation: 0,
             chance: Chance::new(seed),
+            news: VecDeque::new(),
         }
     }
 

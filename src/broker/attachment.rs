@@ -97,6 +97,8 @@ pub struct Attachment {
     // Deliveries on their way.
     fetch: Fetch,
     events: Vec<Event>,
+    /// Nothing more is called before others had their turn.
+    pub(super) has_to_rest: bool,
     /// Who the client is and what it consumes is to be looked at.
     pub(super) rights_changed: bool,
     ended: bool,
@@ -214,6 +216,7 @@ impl Attachment {
             bells: Bells::default(),
             fetch: Fetch::new(shared.reader()),
             events: Vec::new(),
+            has_to_rest: false,
             rights_changed: false,
             ended: false,
             over: false,
@@ -459,7 +462,16 @@ impl Attachment {
 
     /// Whether more calls may be made now. While false, the driver must not read its socket: backpressure.
     pub fn has_room(&self) -> bool {
-        self.waits.is_none() && self.deferred.is_empty() && self.stalled.is_none()
+        self.waits.is_none()
+            && self.deferred.is_empty()
+            && self.stalled.is_none()
+            && !self.has_to_rest
+            && self.may_be_told_more()
+    }
+
+    /// False for a WAMP client that does not take what it was answered: what it asks besides would be answered as well.
+    fn may_be_told_more(&self) -> bool {
+        self.wamp.is_none() || self.outbox.put(|waiting| waiting.has_room_to_tell())
     }
 
     /// What became of the last message that was published and not refused.
@@ -479,6 +491,9 @@ impl Attachment {
 
     /// The same; where `deliveries` are not wanted, those that wait are no reason to wake, and `drain(0)` leaves them.
     pub async fn ready_for(&mut self, deliveries: bool) {
+        if std::mem::take(&mut self.has_to_rest) {
+            return tokio::task::yield_now().await;
+        }
         // Calls that left no record behind (refused, or for listeners only) are confirmed without any news from the core.
         if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
@@ -558,7 +573,7 @@ impl Attachment {
             self.look_again();
         }
         self.flush();
-        let end = self.outbox.put(|waiting| waiting.end);
+        let mut end = self.outbox.put(|waiting| waiting.end);
         events.append(&mut self.events);
         events.extend(cancelled.into_iter().filter_map(|(id, name)| {
             let known = self.consumers.get(&name)?;
@@ -577,6 +592,8 @@ impl Attachment {
             }
             self.deliver(bytes_max, &mut events);
             self.go_on_telling();
+        } else if bytes_max == 0 && !self.ended {
+            end = end.or(self.outbox.put(|waiting| waiting.take_goodbye(&mut events)));
         }
         if let Some(end) = end
             && !self.ended

@@ -111,6 +111,8 @@ pub(super) struct Waiting {
     pub(super) told: Option<Option<Arc<str>>>,
     /// What a WAMP client's session is to hear.
     pub(super) wamp: VecDeque<WampTold>,
+    /// It was killed: the last of that is its GOODBYE.
+    pub(super) is_killed: bool,
     /// About how many bytes that holds.
     pub(super) told_bytes: usize,
     /// What a WAMP client has left to be published when it is gone.
@@ -178,11 +180,16 @@ impl Outbox {
         self.alarm.notified().await;
     }
 
+    /// Wakes the session's task though its client may not read.
+    pub(super) fn alert(&self) {
+        self.ring();
+        self.alarm.notify_one();
+    }
+
     /// Has the attachment look at its client's rights.
     pub(super) fn look_again(&self) {
         self.put(|waiting| waiting.rights_changed = true);
-        self.ring();
-        self.alarm.notify_one();
+        self.alert();
     }
 
     /// Ends the attachment from the broker's side; the first reason counts.
@@ -190,8 +197,7 @@ impl Outbox {
         self.put(|waiting| {
             waiting.end.get_or_insert(why);
         });
-        self.ring();
-        self.alarm.notify_one();
+        self.alert();
     }
 
     /// Ends it because its client's user, token or realm is gone, with its session: whoever gets the name later is another.

@@ -25,7 +25,7 @@ mod requesters;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use restante_proto::wamp::{Payload, Serializer};
@@ -59,6 +59,9 @@ use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
 use requesters::{Answer, Requester, Requesters};
+
+/// Things that have happened of which others are told before somebody else has the realm.
+const NEWS_MAX: usize = 256;
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,6 +248,8 @@ impl WampTold {
                 ToSession::Invocation(it) => it.payload.len(),
                 ToSession::Result(it) => it.payload.len(),
                 ToSession::CallError(it) => it.payload.as_ref().map_or(0, Payload::len),
+                // Shared, but whoever is the last to read it keeps all of it.
+                ToSession::MetaEvent(it) => it.n_bytes,
                 _ => 0,
             },
             _ => 0,
@@ -313,7 +318,21 @@ impl Realm {
         };
         let for_doors = courier.carry_out(self, sink).into_iter();
         let told = for_doors.filter_map(|(door, said)| self.requesters.answer(door, &said));
-        (answer, told.collect())
+        let told = told.collect();
+        let mut has_more = true;
+        while has_more {
+            let mut sink = Sink::new();
+            has_more = self.router.tell_news(NEWS_MAX, &mut sink);
+            let courier = Courier {
+                shared,
+                bells: &mut bells,
+                own: None,
+            };
+            // News is for sessions alone.
+            courier.carry_out(self, sink);
+            bells.ring();
+        }
+        (answer, told)
     }
 
     /// The number of a call in or out by another door.
@@ -540,7 +559,7 @@ impl Attachment {
     }
 
     /// Asks the router one thing, and carries out what it says.
-    fn with_router<R>(
+    pub(super) fn with_router<R>(
         &mut self,
         realm: &Mutex<Realm>,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
@@ -699,6 +718,8 @@ impl Attachment {
 
     /// A call to one of the router's own procedures.
     fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
+        // Some look at all that is there: others come first before the next one.
+        self.has_to_rest = true;
         if call.procedure.starts_with("wamp.subscription.") {
             self.keep_histories(&mut realm.lock());
         }
@@ -733,8 +754,19 @@ impl Attachment {
         let answer = locked
             .router
             .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
-        self.answer_call(call, answer);
-        self.carry_out(&mut locked, sink);
+        if sink.is_empty() {
+            // A long answer is written without the lock.
+            drop(locked);
+            self.answer_call(call, answer);
+        } else {
+            self.answer_call(call, answer);
+            self.carry_out(&mut locked, sink);
+            let has_news = locked.router.has_news();
+            drop(locked);
+            if has_news {
+                self.tell_news(realm);
+            }
+        }
     }
 
     /// Answers a call to one of the router's own procedures.
@@ -804,6 +836,21 @@ impl Attachment {
         };
         for (door, said) in courier.carry_out(realm, sink) {
             self.tell_door(realm, door, said);
+        }
+    }
+
+    /// What others are to hear of those who are gone: the realm is theirs between two parts of it.
+    fn tell_news(&mut self, realm: &Mutex<Realm>) {
+        loop {
+            let mut sink = Sink::new();
+            let mut locked = realm.lock();
+            let has_more = locked.router.tell_news(NEWS_MAX, &mut sink);
+            self.carry_out(&mut locked, sink);
+            MutexGuard::unlock_fair(locked);
+            self.bells.ring();
+            if !has_more {
+                return;
+            }
         }
     }
 
@@ -877,6 +924,7 @@ impl Attachment {
                 locked.outboxes.remove(&wamp.id);
             }
         }
+        self.tell_news(&wamp.realm);
         self.send_what_is_due(&wamp.realm);
         let testaments = self
             .outbox

@@ -226,6 +226,8 @@ pub struct MetaEvent {
     pub is_pattern: bool,
     /// Arguments, shared by all who get it.
     pub args: Arc<[Value]>,
+    /// About how many bytes of memory these take.
+    pub n_bytes: usize,
 }
 
 /// Who is behind a call, where that is disclosed.

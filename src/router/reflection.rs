@@ -21,6 +21,8 @@ use super::{Match, Refused, Router, SessionId, is_reserved};
 const DEFINITION_BYTES_MAX: usize = 16 << 10;
 /// Bytes of all definitions of a realm, about.
 const DEFINITIONS_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all definitions of one session, about.
+const DEFINITIONS_BYTES_PER_SESSION_MAX: usize = 1 << 20;
 /// Definitions of one session.
 const DEFINITIONS_PER_SESSION_MAX: usize = 256;
 
@@ -86,11 +88,17 @@ impl<P: Clone> Router<P> {
             .get_mut(&session)
             .map(|it| &mut it.definitions);
         let mine = mine.ok_or(Refused::NoSuchSession)?;
-        if mine.len() >= DEFINITIONS_PER_SESSION_MAX && !mine.contains(uri) {
+        if mine.len() >= DEFINITIONS_PER_SESSION_MAX && !mine.contains_key(uri) {
             return Err(Refused::TooMany("definitions of this session"));
         }
+        let n_bytes = size(uri, &schema);
+        let others = mine.iter().filter(|(known, _)| ***known != *uri);
+        let n_others: usize = others.map(|(_, n_bytes)| n_bytes).sum();
+        if n_others + n_bytes > DEFINITIONS_BYTES_PER_SESSION_MAX {
+            return Err(Refused::TooMany("bytes of definitions of this session"));
+        }
         let (uri, is_new) = self.definitions.put(session, uri, of, &schema)?;
-        mine.insert(Arc::clone(&uri));
+        mine.insert(Arc::clone(&uri), n_bytes);
         if is_new {
             let args = || vec![json!(&*uri), schema.into()];
             self.announce("wamp.reflect.on_define", args, sink);
@@ -101,24 +109,15 @@ impl<P: Clone> Router<P> {
     /// Takes back what `session` has said of a URI; whether it had said anything.
     pub fn undefine(&mut self, session: SessionId, uri: &str, sink: &mut Sink<P>) -> bool {
         let mine = self.sessions.get_mut(&session);
-        let is_mine = mine.is_some_and(|it| it.definitions.remove(uri));
-        if is_mine {
-            self.drop_definition(session, uri, true, sink);
+        let is_mine = mine.is_some_and(|it| it.definitions.remove(uri).is_some());
+        if is_mine && self.definitions.remove(session, uri) {
+            self.announce_undefined(uri, sink);
         }
         is_mine
     }
 
-    /// Without its author, whose own list is the caller's to change. Unless `is_loud`, nobody is told.
-    pub(super) fn drop_definition(
-        &mut self,
-        author: SessionId,
-        uri: &str,
-        is_loud: bool,
-        sink: &mut Sink<P>,
-    ) {
-        if self.definitions.remove(author, uri) && is_loud {
-            self.announce("wamp.reflect.on_undefine", || vec![json!(uri)], sink);
-        }
+    pub(super) fn announce_undefined(&mut self, uri: &str, sink: &mut Sink<P>) {
+        self.announce("wamp.reflect.on_undefine", || vec![json!(uri)], sink);
     }
 
     /// All of a kind that are there now, in no order: registered, subscribed to or defined; patterns too, some texts more than
@@ -187,7 +186,7 @@ impl Definitions {
             known.authors.insert(author);
             return Ok((shared, false));
         }
-        let n_bytes = uri.len() + size_of::<Definition>() + map_size(schema);
+        let n_bytes = size(uri, schema);
         let n_before = self.by_uri.get(uri).map_or(0, |it| it.n_bytes);
         let n_all = self.n_bytes - n_before + n_bytes;
         if n_bytes > DEFINITION_BYTES_MAX {
@@ -208,7 +207,7 @@ impl Definitions {
     }
 
     /// Whether nothing is said of it any more.
-    fn remove(&mut self, author: SessionId, uri: &str) -> bool {
+    pub(super) fn remove(&mut self, author: SessionId, uri: &str) -> bool {
         let Some(known) = self.by_uri.get_mut(uri) else {
             return false;
         };
@@ -220,4 +219,9 @@ impl Definitions {
         }
         is_over
     }
+}
+
+/// About how many bytes of memory a definition takes.
+fn size(uri: &str, schema: &Map<String, Value>) -> usize {
+    uri.len() + size_of::<Definition>() + map_size(schema)
 }

@@ -109,7 +109,7 @@ pub(super) fn map_size(map: &Map<String, Value>) -> usize {
 }
 
 /// Recursion is as deep as the codec lets values be.
-fn value_size(value: &Value) -> usize {
+pub(super) fn value_size(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => 0,

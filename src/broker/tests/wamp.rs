@@ -10,8 +10,8 @@ use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::*;
 use crate::router::{
-    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, ToSession,
-    YieldOptions,
+    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, SessionId,
+    ToSession, YieldOptions,
 };
 
 fn ids() -> u64 {
@@ -564,6 +564,118 @@ async fn who_may_no_longer_register_loses_its_registrations() {
         panic!("{said:?}")
     };
     assert_eq!(registration.get(), lost);
+}
+
+#[tokio::test]
+async fn who_does_not_take_answers_asks_no_more() {
+    let house = house();
+    let mut client = Client::new(&house).await;
+    let count = |n| {
+        WampAsk::Call(Box::new(WampCall {
+            request: n,
+            procedure: "no.such".to_owned(),
+            address: "no/such".to_owned(),
+            options: CallOptions::default(),
+            disclose: DisclosePolicy::default(),
+            continues_only: false,
+            serializer: Serializer::Json,
+            payload: Payload::default(),
+        }))
+    };
+    for what in ["errors", "large results"] {
+        let n_asked = (1..20_000)
+            .take_while(|n| {
+                match what {
+                    "errors" => client.it.wamp(count(*n)),
+                    _ => client.it.tell_self(WampTold::Result {
+                        request: *n,
+                        payload: payload(&"x".repeat(100_000)),
+                    }),
+                }
+                client.it.has_room()
+            })
+            .count();
+        let expected = if what == "errors" { 16_000 } else { 80 };
+        assert!(
+            (expected..=expected + expected / 20).contains(&n_asked),
+            "{n_asked} {what}"
+        );
+        // It goes on as soon as it takes some.
+        client.it.flush();
+        client.step().await;
+        assert!(client.it.has_room());
+        while client.it.outbox.put(|waiting| !waiting.wamp.is_empty()) {
+            client.step().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_asks_the_router_for_one_thing_at_a_time() {
+    let house = house();
+    let mut client = Client::new(&house).await;
+    client.ask(WampAsk::Call(Box::new(WampCall {
+        request: 1,
+        procedure: "wamp.session.list".to_owned(),
+        address: "$wamp/session/list".to_owned(),
+        options: CallOptions::default(),
+        disclose: DisclosePolicy::default(),
+        continues_only: false,
+        serializer: Serializer::Json,
+        payload: Payload::default(),
+    })));
+    assert!(!client.it.has_room());
+    let ready = tokio::time::timeout(Duration::from_secs(10), client.it.ready_for(false));
+    ready.await.expect("others have had their turn");
+    assert!(client.it.has_room());
+    assert!(matches!(client.told().await, WampTold::Result { .. }));
+}
+
+#[tokio::test]
+async fn a_killed_client_that_does_not_read_is_let_go() {
+    let house = house();
+    let (mut killer, mut killed) = (Client::new(&house).await, Client::new(&house).await);
+    killed.call(1, "no.such", "");
+    let id = SessionId::new(killed.id);
+    let wamp = house.started.broker.shared.routers.get(DEFAULT_REALM);
+    killer.it.with_router(&wamp.unwrap(), |router, sink| {
+        router.kill(id, Some("x.why"), None, sink).unwrap();
+    });
+    killer.it.flush();
+    let alarm = tokio::time::timeout(Duration::from_secs(10), killed.it.alarmed());
+    alarm.await.expect("it is alarmed");
+    let events = killed.it.drain(0);
+    let [Event::Wamp(bye), Event::Ended(End::Kicked)] = &events[..] else {
+        panic!("{events:?}");
+    };
+    let WampTold::Said(bye) = &**bye else {
+        panic!("{bye:?}");
+    };
+    assert!(matches!(&**bye, ToSession::Goodbye { reason, .. } if &**reason == "x.why"));
+    assert!(killed.it.drain(1 << 20).is_empty());
+}
+
+#[tokio::test]
+async fn an_event_weighs_what_it_holds_on_to() {
+    let house = house();
+    let (mut teller, listener) = (Client::new(&house).await, Client::new(&house).await);
+    let realm = house.started.broker.shared.routers.get(DEFAULT_REALM);
+    let realm = realm.unwrap();
+    let id = SessionId::new(listener.id);
+    let schema = serde_json::json!({"type": "error", "title": "x".repeat(10_000)});
+    let schema = schema.as_object().unwrap().clone();
+    teller.it.with_router(&realm, |router, sink| {
+        let topic = "wamp.reflect.on_define";
+        router
+            .subscribe(id, topic, Match::Exact, now(), sink)
+            .unwrap();
+        let author = SessionId::new(teller.id);
+        router
+            .define(author, "a.b", crate::router::Reflected::Error, schema, sink)
+            .unwrap();
+    });
+    let weight = listener.it.outbox.put(|waiting| waiting.told_bytes);
+    assert!((10_000..12_000).contains(&weight), "{weight}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! | procedure | arguments | answer |
 //! |---|---|---|
-//! | `wamp.reflection.{topic,procedure,error}.list` | `limit`, `after` by name | URIs and patterns, ascending |
+//! | `wamp.reflection.{topic,procedure,error}.list` | `limit`, `after` by name | URIs and patterns, ascending; `next` by name, if there may be more: what goes on `after` that |
 //! | `wamp.reflection.{topic,procedure,error}.describe` | the URI | null, or what is defined, with `uri` and `match` |
 //! | `wamp.reflect.describe` | the URI | the same, whatever the URI stands for |
 //! | `wamp.reflect.define` | the URI, what is to be said of it: a dict whose `type` is one of those three, or null | whether that changes anything |
@@ -12,6 +12,8 @@
 //! dynamic authorizer is not asked.
 //!
 //! Always, with a test of this name in `broker/tests/wamp/reflection.rs`: `a_client_sees_what_it_may_use`.
+
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -24,6 +26,8 @@ use crate::wamp::uri;
 
 /// URIs in one answer.
 const LISTED_MAX: usize = 10_000;
+/// URIs of which one call finds out whether the client may see them.
+const LOOKED_AT_MAX: usize = 10_000;
 
 const KINDS: [Reflected; 3] = [Reflected::Procedure, Reflected::Topic, Reflected::Error];
 
@@ -108,21 +112,24 @@ impl Attachment {
         };
         let mut found = realm.lock().router.reflected(of);
         found.retain(|(uri, _)| after.is_none_or(|after| **uri > *after));
-        found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-        let seen = found
-            .iter()
-            .filter(|(uri, how)| self.may_see(of, uri, *how));
+        let found = first(found, LOOKED_AT_MAX);
         let mut listed: Vec<&str> = Vec::new();
-        for (uri, _) in seen {
-            if listed.last() == Some(&&**uri) {
+        let mut next = found.next.as_deref();
+        for (uri, how) in &found.page {
+            if listed.last() == Some(&&**uri) || !self.may_see(of, uri, *how) {
                 continue;
             }
             if listed.len() == limit {
+                next = listed.last().copied();
                 break;
             }
             listed.push(uri);
         }
-        Ok(json!(listed).into())
+        let mut answer = MetaAnswer::from(json!(listed));
+        if let Some(next) = next {
+            answer.kwargs.insert("next".to_owned(), next.into());
+        }
+        Ok(answer)
     }
 
     fn describe_reflected(&self, realm: &Mutex<Realm>, of: Option<Reflected>, uri: &str) -> Value {
@@ -192,5 +199,47 @@ impl Attachment {
     fn may_use(&self, verbs: &[Verb], uri: &str, how: Match) -> bool {
         uri::to_filter(uri, how)
             .is_some_and(|filter| verbs.iter().any(|verb| self.is_allowed(*verb, &filter)))
+    }
+}
+
+/// What there is, as far as one call looks at it.
+struct Page {
+    /// Ascending.
+    page: Vec<(Arc<str>, Match)>,
+    /// The last of these, if there are more.
+    next: Option<Arc<str>>,
+}
+
+/// The first of them, about `n_max`: a text that is there more than once is on one page.
+fn first(mut found: Vec<(Arc<str>, Match)>, n_max: usize) -> Page {
+    let by_uri = |one: &(Arc<str>, Match), other: &(Arc<str>, Match)| one.0.cmp(&other.0);
+    let mut next = None;
+    if n_max < found.len() {
+        let (_, (cut, _), _) = found.select_nth_unstable_by(n_max, by_uri);
+        let cut = Arc::clone(cut);
+        found.retain(|(uri, _)| *uri <= cut);
+        next = Some(cut);
+    }
+    found.sort_unstable_by(by_uri);
+    Page { page: found, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_looked_at_at_once_is_bounded() {
+        let all = ["d", "a", "c", "b", "b", "e"].map(|it| (it.into(), Match::Exact));
+        for (n_max, page, next) in [
+            (0, &["a"][..], Some("a")),
+            (1, &["a", "b", "b"], Some("b")),
+            (3, &["a", "b", "b", "c"], Some("c")),
+            (6, &["a", "b", "b", "c", "d", "e"], None),
+        ] {
+            let found = first(all.to_vec(), n_max);
+            let uris: Vec<&str> = found.page.iter().map(|(uri, _)| &**uri).collect();
+            assert_eq!((&*uris, found.next.as_deref()), (page, next));
+        }
     }
 }

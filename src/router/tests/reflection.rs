@@ -112,20 +112,42 @@ fn what_is_defined_is_bounded() {
     assert_eq!(define(&mut rig, 1, "a.0", "y"), Ok(true));
     assert!(undefine(&mut rig, 1, "a.0"));
     assert_eq!(define(&mut rig, 1, "b", "x"), Ok(true));
-    // All of a realm's together.
+    // All of a session's together, and all of a realm's.
     let some = "x".repeat(15 << 10);
-    let mut rig = Rig::of(&[1, 2, 3, 4, 5, 6]);
-    let n_before_it_is_full = (0..1500)
-        .take_while(|n| define(&mut rig, 1 + n / 255, &format!("a.{n}"), &some).is_ok())
-        .count();
+    let sessions: Vec<u64> = (1..=20).collect();
+    let mut rig = Rig::of(&sessions);
+    let mut define_many = |session: u64| {
+        let mut n_defined = 0;
+        loop {
+            let uri = format!("a.{session}.{n_defined}");
+            match define(&mut rig, session, &uri, &some) {
+                Ok(_) => n_defined += 1,
+                Err(why) => return (n_defined, why),
+            }
+        }
+    };
+    let mut n_before_it_is_full = 0;
+    for session in &sessions {
+        let (n_defined, why) = define_many(*session);
+        n_before_it_is_full += n_defined;
+        match why {
+            Refused::TooMany("bytes of definitions of this session") => {
+                assert!((66..70).contains(&n_defined), "{n_defined}");
+            }
+            why => {
+                assert_eq!(why, Refused::TooMany("bytes of definitions in the realm"));
+                break;
+            }
+        }
+    }
     assert!(
         (1000..1200).contains(&n_before_it_is_full),
         "{n_before_it_is_full}"
     );
-    for session in 1..=6 {
+    for session in sessions {
         rig.leave(session);
     }
     let mut rest = Rig::of(&[7]);
     std::mem::swap(&mut rest.router, &mut rig.router);
-    assert_eq!(rest.router.definition("a.0"), None);
+    assert_eq!(rest.router.definition("a.1.0"), None);
 }

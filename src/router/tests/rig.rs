@@ -335,7 +335,11 @@ impl Rig {
 
     /// All that was said since the last time.
     pub(super) fn read(&mut self) -> Vec<String> {
-        let messages = std::mem::take(&mut self.sink.messages);
+        let mut messages = std::mem::take(&mut self.sink.messages);
+        while self.router.has_news() {
+            self.router.tell_news(1, &mut self.sink);
+            messages.append(&mut self.sink.messages);
+        }
         messages.iter().map(line).collect()
     }
 
