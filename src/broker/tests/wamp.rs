@@ -185,6 +185,15 @@ fn answers() -> Call {
     })
 }
 
+/// A client of another door, which has its queue for answers by its first call.
+async fn asker(house: &House) -> Attachment {
+    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    asker.call(1, answers());
+    asker.flush();
+    until(&mut asker, 1).await;
+    asker
+}
+
 #[tokio::test]
 async fn a_call_reaches_its_callee_and_the_result_its_caller() {
     let house = house();
@@ -270,10 +279,7 @@ async fn a_procedure_answers_requests_of_other_doors() {
     let house = house();
     let mut callee = Client::new(&house).await;
     callee.register("com.add").await;
-    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(1, answers());
-    asker.flush();
-    until(&mut asker, 1).await;
+    let mut asker = asker(&house).await;
     asker.call(2, request("com/add", "two"));
     asker.flush();
     assert_eq!(until(&mut asker, 2).await.0, []);
@@ -304,10 +310,7 @@ async fn a_procedure_answers_requests_of_other_doors() {
 #[tokio::test]
 async fn a_queue_that_nobody_consumes_from_keeps_no_request_from_a_procedure() {
     let house = house();
-    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(1, answers());
-    asker.flush();
-    until(&mut asker, 1).await;
+    let mut asker = asker(&house).await;
     // Too early: it is kept, in a queue of that name.
     asker.call(2, request("com/add", "early"));
     asker.flush();

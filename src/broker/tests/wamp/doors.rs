@@ -25,10 +25,7 @@ async fn whoever_is_not_answered_in_time_hears_so() {
     let house = house();
     let mut callee = Client::new(&house).await;
     callee.register("com.slow").await;
-    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(1, answers());
-    asker.flush();
-    until(&mut asker, 1).await;
+    let mut asker = asker(&house).await;
     asker.call(2, request("com/slow", "two"));
     asker.flush();
     assert_eq!(until(&mut asker, 2).await.0, []);
@@ -88,10 +85,7 @@ async fn nobody_has_more_requests_than_so_many() {
     let house = house();
     let mut callee = Client::new(&house).await;
     callee.register("com.slow").await;
-    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(1, answers());
-    asker.flush();
-    until(&mut asker, 1).await;
+    let mut asker = asker(&house).await;
     let shared = &house.started.broker.shared;
     has_all(shared, DEFAULT_REALM, &asker.principal.name);
     asker.call(2, request("com/slow", "two"));
