@@ -38,6 +38,7 @@ fn rule(effect: Effect, role: String, verbs: &[Verb], realm: &str, filter: Strin
         realm: realm.to_owned(),
         filter,
         effect,
+        trustlevel: None,
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! Everybody must have credentials, unless the configuration names a role for those who have none; and what no rule allows is denied. A rule that denies counts more than any that allow. The
 //! built-in role `admin` may do everything, rules or not, so that nobody can lock themselves out; `monitor` may look. There is one
-//! decision for all protocols, and it looks at nothing but documents.
+//! decision for all protocols, and it looks at nothing but documents. What a rule allows it may trust so far (`trustlevel`): that goes with the decision, and
+//! is for WAMP to tell.
 //!
 //! Always, each with a test of its name in `tests` or in the part's own file:
 //! - `nothing_is_allowed_by_default`, `deny_wins`, `admin_may_do_everything`.
@@ -67,5 +68,5 @@ pub use scram::{Exchange, SCRAM_SHA_256};
 pub use secret::Secret;
 pub(crate) use secret::random_letters;
 pub use settings::{IssuerSettings, JwtAlgorithm, KeySource, Settings};
-pub use snapshot::{Access, Current, RuleRef, Verdict};
+pub use snapshot::{Access, Current, Permit, RuleRef, Verdict};
 pub use token::{NewToken, new_secret, new_token};

@@ -83,13 +83,30 @@ pub struct WampSend {
     pub part: WampPart,
     /// Whether the publisher's own subscriptions get it as well.
     pub to_self: bool,
-    /// WAMP sessions that alone get it; none: all.
+    /// WAMP sessions that alone get it, ascending; none: all.
     pub eligible: Option<Vec<u64>>,
-    /// WAMP sessions that do not get it.
+    /// WAMP sessions that do not get it, ascending.
     pub excluded: Vec<u64>,
+    /// What it belongs to, now and not later: of the subscribers that share a subscription, one gets it. None: all of them do.
+    pub rkey: Option<String>,
 }
 
 impl WampSend {
+    /// Puts all lists in the order that they are searched in.
+    pub fn sort(&mut self) {
+        if let Some(eligible) = &mut self.eligible {
+            eligible.sort_unstable();
+        }
+        self.excluded.sort_unstable();
+        sort_names(&mut self.part);
+    }
+
+    /// Whether a session is among those that it is for.
+    pub fn is_for_session(&self, session: u64) -> bool {
+        let has = |ids: &[u64]| ids.binary_search(&session).is_ok();
+        self.eligible.as_deref().is_none_or(has) && !has(&self.excluded)
+    }
+
     /// Whether it is for chosen WAMP clients alone: then no queue takes it save for histories, and no client of another door hears it.
     pub fn is_for_chosen(&self) -> bool {
         let part = &self.part;
@@ -105,10 +122,23 @@ impl WampSend {
     }
 }
 
+/// Puts names in the order that [`may_be_told`] searches them in.
+pub fn sort_names(part: &mut WampPart) {
+    let eligible = [&mut part.eligible_authids, &mut part.eligible_authroles];
+    let eligible = eligible.into_iter().flatten().map(|it| &mut it.names);
+    let excluded = [&mut part.excluded_authids, &mut part.excluded_authroles];
+    for names in eligible.chain(excluded) {
+        if !names.is_sorted() {
+            names.sort_unstable();
+        }
+    }
+}
+
 /// Whether somebody may be told of a message as far as its publisher has said who by authid and authrole (WAMP's subscriber black-
-/// and whitelisting).
+/// and whitelisting). It is asked for each listener and there may be tens of thousands of names, so they are [sorted](sort_names).
 pub fn may_be_told(part: &WampPart, authid: &str, authrole: &str) -> bool {
-    let has = |names: &[String], name: &str| names.iter().any(|it| it == name);
+    let has =
+        |names: &[String], name: &str| names.binary_search_by(|it| it.as_str().cmp(name)).is_ok();
     let among = |names: &Option<WampNames>, name: &str| {
         names.as_ref().is_none_or(|it| has(&it.names, name))
     };

@@ -25,10 +25,14 @@
 //! Not here: who may do what (access), events of topics (the broker's routing), timers, ids of requests in order (the session),
 //! bytes (the codec). Rules: the WAMP specification, basic and advanced profile.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use self::calls::{Call, CallNo, Ends};
 use self::chance::Chance;
+use self::news::News;
+use self::reflection::Definitions;
 use self::registrations::Registrations;
 use self::session::Session;
 use self::subscriptions::Subscriptions;
@@ -38,13 +42,16 @@ mod chance;
 mod dealer;
 mod listing;
 mod meta;
+mod news;
 mod output;
 mod patterns;
 mod policy;
+mod reflection;
 mod refused;
 mod registrations;
 mod route;
 mod session;
+mod shard;
 mod subscriptions;
 mod testaments;
 #[cfg(test)]
@@ -59,11 +66,13 @@ pub use self::output::{
     Testament, ToSession,
 };
 pub use self::policy::Invoke;
+pub use self::reflection::Reflected;
 pub use self::refused::{Refused, Violation};
 pub use self::registrations::RegisterOptions;
 pub use self::session::{
     CalleeFeatures, CallerFeatures, Features, SessionDetails, SubscriberFeatures, Transport,
 };
+pub use self::shard::ShardKey;
 pub use self::subscriptions::Subscribed;
 pub use self::testaments::Scope;
 pub use self::uri::{Match, UriRules, is_reserved, matches};
@@ -163,20 +172,30 @@ impl Default for Limits {
     }
 }
 
+/// Shapes of wildcard patterns that one session may be the first to subscribe to; of those that it registers, the same.
+const SHAPES_PER_SESSION_MAX: usize = 8;
+const TOO_MANY_SHAPES: Refused = Refused::TooMany("shapes of wildcard patterns of this session");
+
 /// The state of one realm. See the module's head.
 #[derive(Debug)]
 pub struct Router<P> {
     limits: Limits,
-    sessions: FxHashMap<SessionId, Session>,
+    /// In boxes: a table has much more room than sessions.
+    sessions: FxHashMap<SessionId, Box<Session>>,
     /// Only those with a call of either direction in flight.
     doors: FxHashMap<u64, Ends>,
     subscriptions: Subscriptions,
     registrations: Registrations,
+    definitions: Definitions,
     calls: FxHashMap<CallNo, Call<P>>,
     last_call: CallNo,
+    /// Bytes of calls that are kept for other callees.
+    kept_bytes: usize,
     /// Doors come and go, so their invocations are numbered together.
     last_door_invocation: u64,
     chance: Chance,
+    /// What is still to be told.
+    news: VecDeque<News>,
 }
 
 impl<P: Clone> Router<P> {
@@ -190,10 +209,13 @@ impl<P: Clone> Router<P> {
             doors: FxHashMap::default(),
             subscriptions: Subscriptions::default(),
             registrations: Registrations::default(),
+            definitions: Definitions::default(),
             calls: FxHashMap::default(),
             last_call: CallNo::default(),
+            kept_bytes: 0,
             last_door_invocation: 0,
             chance: Chance::new(seed),
+            news: VecDeque::new(),
         }
     }
 

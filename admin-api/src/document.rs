@@ -198,7 +198,15 @@ pub struct Rule {
     /// Allow or deny.
     #[serde(default)]
     pub effect: Effect,
+    /// Of a rule that allows `send` or `call`: how far whoever does so by it is trusted, 0 (lowest) to 9. WAMP's subscribers and callees
+    /// are told, as `trustlevel`. Where several rules allow it, the highest counts. None: this rule says nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9))]
+    pub trustlevel: Option<u8>,
 }
+
+/// The highest trust level that a rule may set.
+pub const TRUSTLEVEL_MAX: u8 = 9;
 
 fn default_realm() -> String {
     "default".to_owned()

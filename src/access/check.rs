@@ -14,7 +14,8 @@ use super::pattern::Pattern;
 use super::principal::{ADMIN, MONITOR};
 use super::scram::Verifier;
 use super::{token, wamp};
-use crate::registry::{DocumentKind, Role, Rule, Token, User};
+use crate::registry::{DocumentKind, Role, Rule, Token, User, Verb};
+use restante_admin_api::document::{Effect, TRUSTLEVEL_MAX};
 
 const DESCRIPTION_BYTES_MAX: usize = 4096;
 const LIST_MAX: usize = 256;
@@ -159,6 +160,15 @@ pub fn check_rule(rule: &Rule) -> Checked {
     if let Err(error) = Pattern::parse(&rule.filter) {
         faults.add("/filter", error.to_string());
     }
+    if let Some(trustlevel) = rule.trustlevel {
+        let is_told = |verb: &Verb| matches!(verb, Verb::Send | Verb::Call);
+        if trustlevel > TRUSTLEVEL_MAX {
+            faults.add("/trustlevel", "is 9 at most".to_owned());
+        } else if rule.effect == Effect::Deny || !rule.verbs.iter().any(is_told) {
+            let detail = "is of rules that allow `send` or `call`";
+            faults.add("/trustlevel", detail.to_owned());
+        }
+    }
     faults.finish()
 }
 
@@ -248,8 +258,8 @@ impl Faults {
 mod tests {
     use super::super::testing::{self, rule};
     use super::*;
-    use crate::registry::{Grant, Verb};
-    use restante_admin_api::document::{Effect, PreviousSecret};
+    use crate::registry::Grant;
+    use restante_admin_api::document::PreviousSecret;
 
     /// The places that are complained of.
     fn places(checked: Checked) -> Vec<String> {
@@ -334,6 +344,26 @@ mod tests {
             places(check_rule(&rule)),
             ["/role", "/realm", "/verbs", "/filter"]
         );
+    }
+
+    #[test]
+    fn a_trust_level_is_of_rules_by_which_somebody_is_heard() {
+        let places = |effect, verbs: &[Verb], trustlevel| {
+            let rule = Rule {
+                trustlevel: Some(trustlevel),
+                ..rule(effect, "shop", verbs, "*", "a")
+            };
+            places(check_rule(&rule))
+        };
+        assert!(places(Effect::Allow, &[Verb::Send], 0).is_empty());
+        assert!(places(Effect::Allow, &[Verb::Consume, Verb::Call], 9).is_empty());
+        for (effect, verbs, trustlevel) in [
+            (Effect::Allow, &[Verb::Send][..], 10),
+            (Effect::Allow, &[Verb::Consume, Verb::Register], 1),
+            (Effect::Deny, &[Verb::Send], 1),
+        ] {
+            assert_eq!(places(effect, verbs, trustlevel), ["/trustlevel"]);
+        }
     }
 
     #[test]

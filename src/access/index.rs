@@ -13,7 +13,7 @@
 //! `TEXT#` ends a filter and so leads to no node: each node has a table of those, by their texts (`prefixes`).
 //!
 //! Rules are numbered by their names' order, and the lowest that decides is the one a verdict names: the answer and its
-//! reason depend on the documents alone.
+//! reason depend on the documents alone. So does the trust level: of all rules that allow it, the highest that one sets.
 //!
 //! Always, each with a test of its name in `index::tests`:
 //! - `the_index_agrees_with_the_definition`: for any rules, principals, addresses and filters.
@@ -99,19 +99,24 @@ impl Node {
     }
 }
 
-/// The lowest rule of each verb and effect.
+/// The lowest rule of each verb and effect, and the highest trust of those that allow.
 #[derive(Clone, Copy)]
 struct Ends {
     deny: [u32; VERBS],
     allow: [u32; VERBS],
+    trust: [Trust; VERBS],
 }
 
 impl Ends {
     const NOTHING: Ends = Ends {
         deny: [NONE; VERBS],
         allow: [NONE; VERBS],
+        trust: [None; VERBS],
     };
 }
+
+/// A trust level; none, which is less than any, where no rule sets one.
+type Trust = Option<u8>;
 
 /// How a rule's filter ends behind the node that it leads to.
 #[derive(Clone, Copy)]
@@ -121,11 +126,19 @@ enum End<'a> {
     Prefix(&'a str),
 }
 
-/// What a walk has found: the lowest rule that denies and the lowest that allows.
+/// What a walk has found: the lowest rule that denies and the lowest that allows, and how much those that allow trust.
 #[derive(Debug, Clone, Copy)]
 struct Found {
     deny: u32,
     allow: u32,
+    trust: Trust,
+}
+
+impl Found {
+    fn allow(&mut self, (rule, trust): (u32, Trust)) {
+        self.allow = self.allow.min(rule);
+        self.trust = self.trust.max(trust);
+    }
 }
 
 /// Who asks, as far as rules look at it.
@@ -142,7 +155,8 @@ pub(super) struct Asker<'a> {
 /// What rules say, by a rule's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Said {
-    Allowed(u32),
+    /// With the trust level, if one of the rules that allow it sets one.
+    Allowed(u32, Option<u8>),
     Denied(u32),
     Nothing,
 }
@@ -243,6 +257,11 @@ impl Index {
             if let Some(lowest) = by_verb.get_mut(place(*verb)) {
                 *lowest = number.min(*lowest);
             }
+            if rule.effect == Effect::Allow
+                && let Some(trust) = ends.trust.get_mut(place(*verb))
+            {
+                *trust = rule.trustlevel.max(*trust);
+            }
         }
     }
 
@@ -332,6 +351,7 @@ impl Index {
         let mut found = Found {
             deny: NONE,
             allow: NONE,
+            trust: None,
         };
         let everywhere = self.realms.get(ANY);
         let here = self
@@ -344,7 +364,7 @@ impl Index {
             let Some(role) = self.roles.get(role) else {
                 continue;
             };
-            let allowed = found.allow;
+            let allowed = (found.allow, found.trust);
             for realm in here.iter().chain(everywhere.iter()) {
                 let Some(root) = self.roots.get(&pair(*role, **realm)) else {
                     continue;
@@ -358,15 +378,20 @@ impl Index {
                 }
             }
             if denies_only {
-                found.allow = allowed;
+                (found.allow, found.trust) = allowed;
             }
         }
         match found {
             Found {
                 deny: NONE,
                 allow: NONE,
+                ..
             } => Said::Nothing,
-            Found { deny: NONE, allow } => Said::Allowed(allow),
+            Found {
+                deny: NONE,
+                allow,
+                trust,
+            } => Said::Allowed(allow, trust),
             Found { deny, .. } => Said::Denied(deny),
         }
     }
@@ -412,21 +437,23 @@ impl Walk<'_> {
         self.index.nodes.get(node as usize)
     }
 
-    fn ends(&self, ends: u32) -> Option<(u32, u32)> {
-        let ends = self.index.ends.get(ends as usize)?;
-        Some((*ends.deny.get(self.verb)?, *ends.allow.get(self.verb)?))
+    /// The lowest rule that denies, the lowest that allows, and the trust level.
+    fn ends(&self, ends: u32) -> Option<(u32, (u32, Trust))> {
+        let (ends, verb) = (self.index.ends.get(ends as usize)?, self.verb);
+        let allow = (*ends.allow.get(verb)?, *ends.trust.get(verb)?);
+        Some((*ends.deny.get(verb)?, allow))
     }
 
     fn both(&self, ends: u32, found: &mut Found) {
         if let Some((deny, allow)) = self.ends(ends) {
             found.deny = found.deny.min(deny);
-            found.allow = found.allow.min(allow);
+            found.allow(allow);
         }
     }
 
     fn allow(&self, ends: u32, found: &mut Found) {
         if let Some((_, allow)) = self.ends(ends) {
-            found.allow = found.allow.min(allow);
+            found.allow(allow);
         }
     }
 

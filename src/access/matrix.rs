@@ -60,7 +60,7 @@ pub(crate) fn run(door: &mut impl Door) -> (usize, usize) {
 }
 
 /// What the rules of `documents` say, by the plain definition: deny wins, what no rule allows is denied, and the first rule
-/// by name is the one that counts.
+/// by name is the one that counts; but of trust levels, the highest.
 pub(crate) fn expected(
     documents: &House,
     who: &Principal,
@@ -73,6 +73,7 @@ pub(crate) fn expected(
         return Verdict {
             allowed: true,
             rule: RuleRef::Admin,
+            trustlevel: None,
         };
     }
     let address: Address = address.parse().expect("an address");
@@ -80,25 +81,28 @@ pub(crate) fn expected(
     let about = |(_, rule): &&(String, Rule)| {
         concerns(rule, who, verb, realm) && matches(rule, who, client, &address)
     };
-    let of = |effect| {
-        rules
-            .iter()
-            .filter(about)
-            .find(|(_, it)| it.effect == effect)
+    let all_of = |effect| {
+        let rules = rules.iter().filter(about);
+        rules.filter(move |(_, it)| it.effect == effect)
     };
+    let of = |effect| all_of(effect).next();
+    let trustlevel = all_of(Effect::Allow).filter_map(|(_, it)| it.trustlevel);
     let named = |name: &String| RuleRef::Rule(name.as_str().into());
     match (of(Effect::Deny), of(Effect::Allow)) {
         (Some((name, _)), _) => Verdict {
             allowed: false,
             rule: named(name),
+            trustlevel: None,
         },
         (None, Some((name, _))) => Verdict {
             allowed: true,
             rule: named(name),
+            trustlevel: trustlevel.max(),
         },
         (None, None) => Verdict {
             allowed: false,
             rule: RuleRef::Default,
+            trustlevel: None,
         },
     }
 }

@@ -101,6 +101,16 @@ pub struct Verdict {
     pub allowed: bool,
     /// Why.
     pub rule: RuleRef,
+    /// As in [`Permit`].
+    pub trustlevel: Option<u8>,
+}
+
+/// That somebody may, and how far they are trusted then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permit {
+    /// The highest trust level, 0 to 9, that a rule sets which allows it; none: no such rule sets one, or it is not by a rule that
+    /// they may.
+    pub trustlevel: Option<u8>,
 }
 
 impl fmt::Display for Verdict {
@@ -147,16 +157,18 @@ impl Access {
             return Verdict {
                 allowed: true,
                 rule: RuleRef::Admin,
+                trustlevel: None,
             };
         }
-        let (allowed, rule) = match self.ask(who, client, verb, realm, address) {
-            Said::Allowed(rule) => (true, self.rules.name(rule)),
-            Said::Denied(rule) => (false, self.rules.name(rule)),
-            Said::Nothing => (false, None),
+        let (allowed, rule, trustlevel) = match self.ask(who, client, verb, realm, address) {
+            Said::Allowed(rule, trustlevel) => (true, self.rules.name(rule), trustlevel),
+            Said::Denied(rule) => (false, self.rules.name(rule), None),
+            Said::Nothing => (false, None, None),
         };
         Verdict {
             allowed,
             rule: rule.map_or(RuleRef::Default, |name| RuleRef::Rule(Arc::clone(name))),
+            trustlevel,
         }
     }
 
@@ -183,11 +195,25 @@ impl Access {
         realm: &str,
         address: &str,
     ) -> bool {
-        who.has_role(ADMIN)
-            || matches!(
-                self.ask(who, client, verb, realm, address),
-                Said::Allowed(_)
-            )
+        self.permit(who, client, verb, realm, address).is_some()
+    }
+
+    /// As [`Access::allows`]; none: they may not.
+    pub fn permit(
+        &self,
+        who: &Principal,
+        client: Option<&str>,
+        verb: Verb,
+        realm: &str,
+        address: &str,
+    ) -> Option<Permit> {
+        if who.has_role(ADMIN) {
+            return Some(Permit::default());
+        }
+        match self.ask(who, client, verb, realm, address) {
+            Said::Allowed(_, trustlevel) => Some(Permit { trustlevel }),
+            Said::Denied(_) | Said::Nothing => None,
+        }
     }
 
     fn ask(

@@ -86,6 +86,7 @@ pub(crate) fn rule(effect: Effect, role: &str, verbs: &[Verb], realm: &str, filt
         realm: realm.to_owned(),
         filter: filter.to_owned(),
         effect,
+        trustlevel: None,
     }
 }
 

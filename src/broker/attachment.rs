@@ -72,13 +72,13 @@ pub struct Attachment {
     pub(super) joined: Option<Joined>,
     /// Messages by which calls go in and out by other doors, until they are sent.
     pub(super) due: Vec<Due>,
-    consumers: HashMap<Arc<str>, Consumer>,
+    pub(super) consumers: HashMap<Arc<str>, Consumer>,
     temporary: HashMap<String, Arc<QueueHandle>>,
 
     // Calls on their way.
     pub(super) batch: DraftBatch<Batch>,
-    /// A full batch that waits for room in the log.
-    stalled: Option<DraftBatch<Batch>>,
+    /// A full batch that waits for room in the log. In a box: seldom is there one.
+    stalled: Option<Box<DraftBatch<Batch>>>,
     serial: u64,
     /// When the batch at hand was begun: the time of all its records.
     pub(super) began: Option<UnixMillis>,
@@ -100,6 +100,8 @@ pub struct Attachment {
     // Deliveries on their way.
     fetch: Fetch,
     events: Vec<Event>,
+    /// Nothing more is called before others had their turn.
+    pub(super) has_to_rest: bool,
     /// Who the client is and what it consumes is to be looked at.
     pub(super) rights_changed: bool,
     ended: bool,
@@ -130,6 +132,12 @@ pub(super) struct Consumer {
     drained: u64,
     /// What the engine was last told.
     granted: u64,
+}
+
+/// Whether a listener is a consumer of its session still.
+pub(super) fn is_consumer(consumers: &HashMap<Arc<str>, Consumer>, listener: &Subscriber) -> bool {
+    let known = consumers.get(listener.name());
+    known.is_some_and(|it| it.id() == listener.id())
 }
 
 impl Consumer {
@@ -212,6 +220,7 @@ impl Attachment {
             bells: Bells::default(),
             fetch: Fetch::new(shared.reader()),
             events: Vec::new(),
+            has_to_rest: false,
             rights_changed: false,
             ended: false,
             over: false,
@@ -426,7 +435,7 @@ impl Attachment {
                 batch.hold(permit);
                 self.submit_held(batch);
             }
-            Ok(None) => self.stalled = Some(batch),
+            Ok(None) => self.stalled = Some(Box::new(batch)),
             Err(_closed) => self.log_failed(),
         }
     }
@@ -434,7 +443,7 @@ impl Attachment {
     /// Lets a batch into the log beyond what is reserved: at most one for each client.
     pub(super) fn submit_stalled_now(&mut self) {
         if let Some(batch) = self.stalled.take() {
-            self.submit_held(batch);
+            self.submit_held(*batch);
         }
     }
 
@@ -457,7 +466,16 @@ impl Attachment {
 
     /// Whether more calls may be made now. While false, the driver must not read its socket: backpressure.
     pub fn has_room(&self) -> bool {
-        self.waits.is_none() && self.deferred.is_empty() && self.stalled.is_none()
+        self.waits.is_none()
+            && self.deferred.is_empty()
+            && self.stalled.is_none()
+            && !self.has_to_rest
+            && self.may_be_told_more()
+    }
+
+    /// False for a WAMP client that does not take what it was answered: what it asks besides would be answered as well.
+    fn may_be_told_more(&self) -> bool {
+        self.wamp.is_none() || self.outbox.put(|waiting| waiting.has_room_to_tell())
     }
 
     /// What became of the last message that was published and not refused.
@@ -477,15 +495,20 @@ impl Attachment {
 
     /// The same; where `deliveries` are not wanted, those that wait are no reason to wake, and `drain(0)` leaves them.
     pub async fn ready_for(&mut self, deliveries: bool) {
+        if std::mem::take(&mut self.has_to_rest) {
+            return tokio::task::yield_now().await;
+        }
         // Calls that left no record behind (refused, or for listeners only) are confirmed without any news from the core.
         if !self.events.is_empty() || self.confirmable() > self.confirmed {
             return;
         }
         let delivers = deliveries && !self.ended && self.stalled.is_none();
-        if delivers && (self.fetch.has_more(&self.outbox) || self.is_told()) {
+        if delivers
+            && (self.fetch.has_more(&self.outbox) || self.is_told() || self.has_to_go_on_telling())
+        {
             return;
         }
-        let bytes = self.stalled.as_ref().map(DraftBatch::len_bytes);
+        let bytes = self.stalled.as_ref().map(|it| it.len_bytes());
         let log = self.shared.log().clone();
         let good_for = self.good_for().filter(|_| !self.ended);
         tokio::select! {
@@ -495,7 +518,7 @@ impl Attachment {
             permit = log.reserve(bytes.unwrap_or(0)), if bytes.is_some() => {
                 if let (Ok(permit), Some(mut batch)) = (permit, self.stalled.take()) {
                     batch.hold(permit);
-                    self.submit_held(batch);
+                    self.submit_held(*batch);
                 }
             }
         }
@@ -554,7 +577,7 @@ impl Attachment {
             self.look_again();
         }
         self.flush();
-        let end = self.outbox.put(|waiting| waiting.end);
+        let mut end = self.outbox.put(|waiting| waiting.end);
         events.append(&mut self.events);
         events.extend(cancelled.into_iter().filter_map(|(id, name)| {
             let known = self.consumers.get(&name)?;
@@ -573,6 +596,8 @@ impl Attachment {
             }
             self.deliver(bytes_max, &mut events);
             self.go_on_telling();
+        } else if bytes_max == 0 && !self.ended {
+            end = end.or(self.outbox.put(|waiting| waiting.take_goodbye(&mut events)));
         }
         if let Some(end) = end
             && !self.ended
@@ -928,6 +953,7 @@ impl Attachment {
             outbox: Arc::clone(&self.outbox),
             name: wish.consumer.as_str().into(),
             limit: wish.limit,
+            shard: wish.shard,
             tag,
         });
         self.waits = Some(Waits::Answer);
@@ -1095,7 +1121,9 @@ impl Attachment {
         if wish.retained
             && let Some(wamp) = self.wamp.as_mut()
         {
-            wamp.telling.push(Arc::clone(&subscriber), filter.clone());
+            let (listener, filter) = (Arc::clone(&subscriber), filter.clone());
+            let listens = |it: &Subscriber| is_consumer(&self.consumers, it);
+            wamp.telling.push(listener, filter, listens);
         }
         self.add(
             wish.consumer.as_str().into(),

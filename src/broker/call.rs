@@ -13,7 +13,7 @@ use super::wamp::WampTold;
 pub use crate::engine::{OWN_CONSUMER, shared_consumer};
 use crate::message::{NewMessage, SharedMessage};
 use crate::refusal::Refusal;
-use crate::router::Features;
+use crate::router::{Features, ShardKey};
 
 /// Who connects, and how.
 #[derive(Debug, Clone)]
@@ -224,6 +224,9 @@ pub struct Consume {
     pub exclusive: bool,
     /// WAMP, of a topic: whether it is told of what is retained.
     pub retained: bool,
+    /// WAMP, of a topic: its name among the consumers of that name that other sessions have. What has a key goes to the one of
+    /// them that it belongs to.
+    pub shard: Option<ShardKey>,
 }
 
 /// What a consumer consumes.

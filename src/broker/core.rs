@@ -41,6 +41,7 @@ use crate::engine::{
     Checkpoint, ConsumerId, DurableSession, Effect, Engine, Errand, Left, LookMax, Resumed,
 };
 use crate::refusal::Refusal;
+use crate::router::ShardKey;
 
 /// What comes back with a batch of records.
 #[derive(Debug, Default)]
@@ -164,6 +165,7 @@ pub(super) enum Ask {
         outbox: Arc<Outbox>,
         name: Arc<str>,
         limit: u64,
+        shard: Option<ShardKey>,
         tag: u64,
     },
     Unsubscribe {
@@ -463,9 +465,10 @@ impl Core {
                 outbox,
                 name,
                 limit,
+                shard,
                 tag,
             } => {
-                let subscriber = self.subscribe(realm, &filter, &outbox, name, limit);
+                let subscriber = self.subscribe(realm, &filter, &outbox, (name, shard), limit);
                 self.answer(&outbox, tag, Ok(Made::Subscriber(subscriber)));
             }
             Ask::Unsubscribe {
@@ -728,8 +731,13 @@ impl Core {
                     continue;
                 };
                 let name: Arc<str> = consumer.name.as_str().into();
-                let subscriber =
-                    self.subscribe(Arc::clone(&realm), &filter, &outbox, Arc::clone(&name), 0);
+                let subscriber = self.subscribe(
+                    Arc::clone(&realm),
+                    &filter,
+                    &outbox,
+                    (Arc::clone(&name), None),
+                    0,
+                );
                 attached.topics.push((name, filter, subscriber));
             }
             attached.listener = self.resume_listener(&attached.whole, &outbox);
@@ -862,23 +870,29 @@ impl Core {
         realm: Arc<str>,
         filter: &Filter,
         outbox: &Arc<Outbox>,
-        name: Arc<str>,
+        (name, shard): (Arc<str>, Option<ShardKey>),
         limit: u64,
     ) -> Arc<Subscriber> {
-        let subscriber = self.subscriber(outbox, name, limit);
+        let subscriber = self.subscriber(outbox, name, limit, shard);
         self.bind(realm, filter, &subscriber);
         subscriber
     }
 
-    fn subscriber(&mut self, outbox: &Arc<Outbox>, name: Arc<str>, limit: u64) -> Arc<Subscriber> {
+    fn subscriber(
+        &mut self,
+        outbox: &Arc<Outbox>,
+        name: Arc<str>,
+        limit: u64,
+        shard: Option<ShardKey>,
+    ) -> Arc<Subscriber> {
         let id = ConsumerId(self.next_subscriber);
         self.next_subscriber += 1;
-        Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit))
+        Arc::new(Subscriber::new(id, name, Arc::clone(outbox), limit, shard))
     }
 
     /// An MQTT session's listener: the outbox alone bounds what waits for it.
     fn listener(&mut self, outbox: &Arc<Outbox>) -> Arc<Subscriber> {
-        self.subscriber(outbox, LISTENER.into(), u64::MAX)
+        self.subscriber(outbox, LISTENER.into(), u64::MAX, None)
     }
 
     /// The listener of an MQTT session that goes on.

@@ -1,7 +1,7 @@
 //! Where a message would land: what `publish.rs` does, up to the point where something would be stored.
 //!
 //! ```text
-//! address ─▶ turns_away (rights, expiry) ─▶ place (routes, bindings) ─▶ refuses (room) ─▶ told, in place of stored
+//! address ─▶ admits (rights, expiry) ─▶ place (routes, bindings) ─▶ refuses (room) ─▶ told, in place of stored
 //! ```
 //!
 //! Both ask the same functions, so that what is said here is what then happens, unless something changes in between. Reads
@@ -64,7 +64,7 @@ impl Broker {
         let Ok(address) = Address::parse(&message.address, shared.settings.address) else {
             return Explained::refused(Refusal::BadAddress);
         };
-        if let Some(why) = shared.turns_away(who, client, realm, &address, message) {
+        if let Err(why) = shared.admits(who, client, realm, &address, message) {
             return Explained::refused(why);
         }
         // A message without an id gets one when it is sent: between weighted targets, another one may choose otherwise.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::call::Delivery;
 use super::outbox::{Outbox, Parcel};
 use crate::engine::Place;
-use crate::message::{Message, SharedMessage};
+use crate::message::{Message, SharedMessage, sort_names};
 
 /// Bytes that one read-ahead fetches at most (and one message more).
 const AHEAD_BYTES: usize = 256 << 10;
@@ -333,7 +333,11 @@ pub(super) fn message(bytes: &Bytes, queue: Option<QueueId>) -> Option<Message> 
             .collect(),
         retained: envelope.retained,
         retain: record.kind() == Kind::Retain,
-        wamp: envelope.wamp,
+        wamp: envelope.wamp.map(|mut part| {
+            // Whoever has written it down.
+            sort_names(&mut part);
+            part
+        }),
     })
 }
 

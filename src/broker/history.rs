@@ -13,6 +13,8 @@
 //! - `a_history_outlives_a_restart`
 //! - `only_who_may_be_told_is_told`
 //! - `an_answer_has_so_many_bytes_and_no_more`
+//! - `nothing_is_read_for_who_has_left`
+//! - `a_principal_has_so_many_calls_and_no_more`
 //!
 //! Not here: what is asked for, and how it looks (`wamp/history.rs`); what a history keeps (engine, `publish.rs`).
 
@@ -23,7 +25,7 @@ use parking_lot::Mutex;
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 use restante_storage::{Offset, QueueId, UnixMillis};
 use rustc_hash::FxHashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::admin::browse::{groups, size};
 use super::attachment::Attachment;
@@ -54,8 +56,12 @@ const READ_MAX: usize = 64 << 20;
 const GROUP_BYTES: usize = 1 << 20;
 /// Calls that are worked on at a time; the others wait.
 const TURNS: usize = 2;
+/// Calls of one realm that are worked on, or are the next to be: realms take turns, however many calls one of them has.
+pub(super) const TURNS_PER_REALM: usize = 2;
 /// Calls of one session that may wait.
 pub(super) const CALLS_MAX: usize = 8;
+/// Calls of one principal of a realm that may wait, of all its sessions.
+const CALLS_PER_PRINCIPAL_MAX: usize = 64;
 /// Places of publications that are remembered.
 const PLACES_MAX: usize = 16_384;
 
@@ -63,6 +69,8 @@ const PLACES_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Histories {
     turns: Semaphore,
+    /// Calls that are worked on or wait, by realm and principal, of those that have any.
+    calls: Mutex<FxHashMap<Caller, usize>>,
     places: Mutex<Places>,
 }
 
@@ -70,8 +78,44 @@ impl Default for Histories {
     fn default() -> Self {
         Histories {
             turns: Semaphore::new(TURNS),
+            calls: Mutex::default(),
             places: Mutex::default(),
         }
+    }
+}
+
+/// A realm, and a principal there.
+type Caller = (Arc<str>, Arc<str>);
+
+/// A call that counts as its principal's for as long as this is there.
+struct Counted {
+    shared: Arc<Shared>,
+    caller: Caller,
+}
+
+impl Counted {
+    /// None: the principal has as many as it may.
+    fn new(shared: &Arc<Shared>, caller: Caller) -> Option<Counted> {
+        let mut calls = shared.routers.histories.calls.lock();
+        let n = calls.entry(caller.clone()).or_default();
+        if *n >= CALLS_PER_PRINCIPAL_MAX {
+            return None;
+        }
+        *n += 1;
+        drop(calls);
+        let shared = Arc::clone(shared);
+        Some(Counted { shared, caller })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut calls = self.shared.routers.histories.calls.lock();
+        let n = calls.get(&self.caller).map_or(0, |n| n.saturating_sub(1));
+        match n {
+            0 => calls.remove(&self.caller),
+            _ => calls.insert(self.caller.clone(), n),
+        };
     }
 }
 
@@ -128,14 +172,15 @@ impl Attachment {
         let args = call.payload.args().map_err(invalid_argument)?;
         let kwargs = call.payload.kwargs().map_err(invalid_argument)?;
         let (subscription, wanted) = Wanted::read(&args, &kwargs)?;
-        let filter = {
+        let (filter, turns) = {
             let locked = realm.lock();
             let known = locked.router.pattern_of(SubscriptionId::new(subscription));
             let (pattern, how) = known.ok_or_else(|| {
                 let why = format!("there is no subscription {subscription}");
                 ("wamp.error.no_such_subscription", why)
             })?;
-            uri::to_filter(pattern, how)
+            let turns = Arc::clone(&locked.history_turns);
+            (uri::to_filter(pattern, how), turns)
         };
         let filter = filter.and_then(|it| Filter::parse(&it, self.shared.settings.address).ok());
         let none = || {
@@ -149,17 +194,22 @@ impl Attachment {
         }
         let history = self.history(&filter).ok_or_else(none)?;
         let busy = || {
-            let why = format!("{CALLS_MAX} calls like this are in progress");
+            let why = "as many calls like this as may be are in progress".to_owned();
             ("wamp.error.unavailable", why)
         };
         let (Some(wamp), Ok(runtime)) = (&self.wamp, tokio::runtime::Handle::try_current()) else {
             return Err(busy());
         };
         let permit = Arc::clone(&wamp.asking).try_acquire_owned();
+        let permit = permit.map_err(|_busy| busy())?;
+        let caller = (Arc::clone(&self.realm), Arc::clone(&self.principal.name));
+        let counted = Counted::new(&self.shared, caller).ok_or_else(busy)?;
+        let stays = wamp.stays.subscribe();
         let teller = Teller {
             shared: Arc::clone(&self.shared),
             outbox: Arc::clone(&self.outbox),
             history,
+            turns,
             authid: Arc::clone(&wamp.authid),
             authrole: Arc::clone(&wamp.authrole),
             request: call.request,
@@ -167,7 +217,7 @@ impl Attachment {
             serializer: call.serializer,
             wanted,
         };
-        runtime.spawn(teller.run(permit.map_err(|_busy| busy())?));
+        runtime.spawn(teller.run(stays, (permit, counted)));
         Ok(())
     }
 
@@ -187,6 +237,8 @@ struct Teller {
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
     history: Arc<QueueHandle>,
+    /// The realm's.
+    turns: Arc<Semaphore>,
     authid: Arc<str>,
     authrole: Arc<str>,
     request: u64,
@@ -196,8 +248,13 @@ struct Teller {
 }
 
 impl Teller {
-    async fn run(self, permit: OwnedSemaphorePermit) {
-        let told = match self.tell().await {
+    /// For as long as the session `stays`: when it has left, nothing more is waited for or read.
+    async fn run(self, mut stays: watch::Receiver<()>, counts: (OwnedSemaphorePermit, Counted)) {
+        let told = tokio::select! {
+            told = self.tell() => told,
+            _ = stays.changed() => return,
+        };
+        let told = match told {
             Ok(payload) => WampTold::Result {
                 request: self.request,
                 payload,
@@ -205,7 +262,7 @@ impl Teller {
             Err((uri, why)) => refused(code::CALL, self.request, uri, why),
         };
         tell_late(&self.outbox, told);
-        drop(permit);
+        drop(counts);
     }
 
     async fn tell(&self) -> Result<Payload, Refuse> {
@@ -214,6 +271,7 @@ impl Teller {
             ("wamp.error.unavailable", why)
         };
         let histories = &self.shared.routers.histories;
+        let _of_realm = (self.turns.acquire().await).map_err(|_closed| unavailable())?;
         let _turn = histories
             .turns
             .acquire()
@@ -486,5 +544,23 @@ impl Telling<'_> {
             _ => format!("the history has no publication {publication}"),
         };
         Err(invalid_argument(why))
+    }
+}
+
+/// What tests of the broker see of the calls that wait.
+#[cfg(test)]
+pub(in crate::broker) mod tests {
+    use super::*;
+
+    /// No call is worked on while this is there.
+    pub(in crate::broker) fn stop(shared: &Shared) -> tokio::sync::SemaphorePermit<'_> {
+        let turns = u32::try_from(TURNS).unwrap();
+        let turns = shared.routers.histories.turns.try_acquire_many(turns);
+        turns.expect("nobody is at it")
+    }
+
+    /// Calls that are worked on or wait.
+    pub(in crate::broker) fn n_calls(shared: &Shared) -> usize {
+        shared.routers.histories.calls.lock().values().sum()
     }
 }

@@ -69,6 +69,7 @@ impl Keeper {
                 ticked = Instant::now();
                 self.watch_disk();
                 self.scribe.give_back_failed();
+                self.scribe.answer_late(ticked);
             }
             self.scribe.run_errands(due);
         }

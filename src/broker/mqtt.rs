@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::admin::SHAPES_MAX;
-use super::attachment::{Attachment, ConsumerKind, Outcome};
+use super::attachment::{Attachment, ConsumerKind, Outcome, is_consumer};
 use super::call::{
     Attach, LISTENER, MqttState, OWN_CONSUMER, Protocol, Subscribe, shared_consumer,
 };
@@ -646,6 +646,18 @@ impl Attachment {
         }
     }
 
+    /// Whether [`go_on_telling`](Self::go_on_telling) has something to do: a page that was told while the client took no deliveries
+    /// has nobody ring for the next one.
+    pub(super) fn has_to_go_on_telling(&self) -> bool {
+        let wamps = self.wamp.as_ref().is_some_and(|it| !it.telling.is_idle());
+        let is_due = wamps
+            || self
+                .mqtt
+                .as_ref()
+                .is_some_and(|it| !it.asked && !it.telling.is_empty() && it.listener.is_some());
+        is_due && self.outbox.put(|waiting| waiting.parcels.len()) <= FEW_PARCELS
+    }
+
     /// Asks for more of what is retained for the listener, once little waits for the client.
     pub(super) fn go_on_telling(&mut self) {
         if let Some(wamp) = self.wamp.as_mut() {
@@ -653,7 +665,8 @@ impl Attachment {
             if is_idle || self.outbox.put(|waiting| waiting.parcels.len()) > FEW_PARCELS {
                 return;
             }
-            if let Some((listener, filter, after)) = wamp.telling.next() {
+            let listens = |it: &Subscriber| is_consumer(&self.consumers, it);
+            if let Some((listener, filter, after)) = wamp.telling.next(listens) {
                 self.shared.ask(Ask::Tell {
                     realm: Arc::clone(&self.realm),
                     filter,

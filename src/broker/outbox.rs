@@ -23,7 +23,7 @@ use super::wamp::WampTold;
 use crate::engine::{ConsumerId, Place, QueueHandle, RetainedPage};
 use crate::message::SharedMessage;
 use crate::refusal::Refusal;
-use crate::router::Testament;
+use crate::router::{ShardKey, Testament};
 
 /// Parcels of topics that may wait in one outbox; what comes on top is dropped and counted.
 const TOPIC_PARCELS_MAX: usize = 16_384;
@@ -114,6 +114,8 @@ pub(super) struct Waiting {
     pub(super) told: Option<Option<Arc<str>>>,
     /// What a WAMP client's session is to hear.
     pub(super) wamp: VecDeque<WampTold>,
+    /// It was killed: the last of that is its GOODBYE.
+    pub(super) is_killed: bool,
     /// About how many bytes that holds.
     pub(super) told_bytes: usize,
     /// What a WAMP client has left to be published when it is gone.
@@ -181,11 +183,16 @@ impl Outbox {
         self.alarm.notified().await;
     }
 
+    /// Wakes the session's task though its client may not read.
+    pub(super) fn alert(&self) {
+        self.ring();
+        self.alarm.notify_one();
+    }
+
     /// Has the attachment look at its client's rights.
     pub(super) fn look_again(&self) {
         self.put(|waiting| waiting.rights_changed = true);
-        self.ring();
-        self.alarm.notify_one();
+        self.alert();
     }
 
     /// Ends the attachment from the broker's side; the first reason counts.
@@ -193,8 +200,7 @@ impl Outbox {
         self.put(|waiting| {
             waiting.end.get_or_insert(why);
         });
-        self.ring();
-        self.alarm.notify_one();
+        self.alert();
     }
 
     /// Ends it because its client's user, token or realm is gone, with its session: whoever gets the name later is another.
@@ -290,11 +296,20 @@ pub(crate) struct Subscriber {
     sent: AtomicU64,
     /// The queue that keeps for the same session what it keeps at all: what goes there is not told here as well. 0: none.
     queue: AtomicU64,
+    /// Which it is among those of its name that share what has a key; none: it is told of everything.
+    shard: Option<ShardKey>,
 }
 
 impl Subscriber {
-    pub(super) fn new(id: ConsumerId, name: Arc<str>, outbox: Arc<Outbox>, limit: u64) -> Self {
+    pub(super) fn new(
+        id: ConsumerId,
+        name: Arc<str>,
+        outbox: Arc<Outbox>,
+        limit: u64,
+        shard: Option<ShardKey>,
+    ) -> Self {
         Subscriber {
+            shard,
             id,
             name,
             outbox,
@@ -302,6 +317,11 @@ impl Subscriber {
             sent: 0.into(),
             queue: 0.into(),
         }
+    }
+
+    /// How well it fits a key; none: it shares with nobody.
+    pub(super) fn fits(&self, key: ShardKey) -> Option<u64> {
+        self.shard.map(|it| key.fit(it))
     }
 
     /// From now on its session's own queue is that one. To be said before the queue is bound to anything.

@@ -3,12 +3,14 @@
 //!
 //! Comes before: `session`. Goes on to: `attachment.rs` (the batch), `log` (storage), or straight to outboxes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use restante_storage::payload::{Envelope, Pair};
+use restante_storage::payload::{Envelope, Pair, WampPart};
 use restante_storage::{Draft, Kind, QueueId, Refused, encode_detached};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -19,12 +21,13 @@ use super::news::{is_told, is_wamps};
 use super::outbox::{Notice, Outbox, Subscriber};
 use super::placing::{Landing, Placed};
 use super::{Routes, Shared, now};
-use crate::access::Principal;
+use crate::access::{Permit, Principal};
 use crate::engine::address::{Address, Filter, Space};
 use crate::engine::{ConsumerId, QueueHandle};
 use crate::message::{NewMessage, SpSend, WampSend, is_reserved_property, may_be_told};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
+use crate::router::ShardKey;
 use crate::routes::Sent;
 use crate::trace;
 
@@ -80,6 +83,8 @@ pub(super) struct Takers {
     full: SmallVec<[QueueId; 1]>,
     /// Whether one of them is for requests.
     pub(super) waits_for_answer: bool,
+    /// Whether somebody consumes from one of the queues.
+    attended: bool,
 }
 
 impl Takers {
@@ -105,6 +110,7 @@ impl Takers {
                 if handle.is_full() {
                     takers.full.push(handle.id);
                 }
+                takers.attended |= handle.gauges.consumers.load(Ordering::Relaxed) > 0;
                 if handle.is_transient() {
                     takers.transient.push(handle.id);
                 } else {
@@ -238,8 +244,31 @@ impl Takers {
         !self.have_no_queue() || !self.topics.is_empty()
     }
 
+    /// Whether somebody is there who takes it and might answer.
+    pub(super) fn may_answer_now(&self) -> bool {
+        self.attended || !self.topics.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.have_no_queue() && !self.has_others()
+    }
+
+    /// Of the listeners that share a subscription, leaves the one that the key belongs to: of two that go by one name, the first.
+    fn leave_to_owners(&mut self, key: ShardKey) {
+        let mut owners: FxHashMap<&str, (u64, Reverse<ConsumerId>)> = FxHashMap::default();
+        for it in &self.topics {
+            if let Some(fit) = it.fits(key) {
+                let candidate = (fit, Reverse(it.id()));
+                let best = owners.entry(it.name()).or_insert(candidate);
+                *best = candidate.max(*best);
+            }
+        }
+        if owners.is_empty() {
+            return;
+        }
+        let owners: FxHashSet<ConsumerId> = owners.values().map(|(_, id)| id.0).collect();
+        self.topics
+            .retain(|it| it.fits(key).is_none() || owners.contains(&it.id()));
     }
 
     /// Leaves out who has it already, and notes the others: each is looked up, however many there are.
@@ -273,19 +302,24 @@ pub(super) struct Seen {
 }
 
 impl Shared {
-    /// Why a message is not even looked at, if it is not: whoever sends it may not, or it has expired.
-    pub(super) fn turns_away(
+    /// Whether a message is looked at.
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`]: whoever sends it may not. [`Refusal::Expired`].
+    pub(super) fn admits(
         &self,
         who: &Principal,
         client: Option<&str>,
         realm: &str,
         address: &Address,
         message: &NewMessage,
-    ) -> Option<Refusal> {
-        if !self.may(who, client, Verb::Send, realm, address) {
-            return Some(Refusal::Denied);
+    ) -> Result<Permit, Refusal> {
+        let permit = self.permit(who, client, Verb::Send, realm, address);
+        let permit = permit.ok_or(Refusal::Denied)?;
+        if message.ttl_ms == Some(0) {
+            return Err(Refusal::Expired);
         }
-        (message.ttl_ms == Some(0)).then_some(Refusal::Expired)
+        Ok(permit)
     }
 
     /// What a publisher asks for a message, as far as it decides who takes it.
@@ -302,18 +336,20 @@ impl Shared {
         }
     }
 
-    /// The one decision for an address. See [`Attachment::may`].
-    pub(super) fn may(
+    /// The one decision for an address. See [`Attachment::permit`].
+    pub(super) fn permit(
         &self,
         who: &Principal,
         client: Option<&str>,
         verb: Verb,
         realm: &str,
         address: &Address,
-    ) -> bool {
+    ) -> Option<Permit> {
         let address = address.as_str();
-        decided_by_space(verb, address)
-            .unwrap_or_else(|| self.allows(who, client, verb, realm, address))
+        match decided_by_space(verb, address) {
+            Some(allowed) => allowed.then(Permit::default),
+            None => self.access.load().permit(who, client, verb, realm, address),
+        }
     }
 }
 
@@ -337,32 +373,38 @@ impl Attachment {
         let Ok(address) = Address::parse(text, self.shared.settings.address) else {
             return Outcome::Refused(Refusal::BadAddress);
         };
-        if let Some(why) = self.shared.turns_away(
-            &self.principal,
-            self.client(),
-            &self.realm,
-            &address,
-            message,
-        ) {
-            if why == Refusal::Denied {
-                self.tell_denied(Verb::Send, address.as_str());
+        let (who, client) = (&self.principal, self.client());
+        match self
+            .shared
+            .admits(who, client, &self.realm, &address, message)
+        {
+            Ok(permit) if message.sp == Some(SpSend::ToPeer) => {
+                self.publish_to_peer(&address, message, permit)
             }
-            return Outcome::Refused(why);
+            Ok(permit) => self.publish_allowed(tag, &address, message, permit),
+            Err(why) => {
+                if why == Refusal::Denied {
+                    self.tell_denied(Verb::Send, address.as_str());
+                }
+                Outcome::Refused(why)
+            }
         }
-        if message.sp == Some(SpSend::ToPeer) {
-            return self.publish_to_peer(&address, message);
-        }
-        self.publish_allowed(tag, &address, message)
     }
 
     /// Publishes for the broker itself: nobody's rights are looked at, and nobody hears what becomes of it.
     pub(super) fn publish_unasked(&mut self, message: &NewMessage) {
         if let Ok(address) = Address::parse(&message.address, self.shared.settings.address) {
-            self.publish_allowed(0, &address, message);
+            self.publish_allowed(0, &address, message, Permit::default());
         }
     }
 
-    fn publish_allowed(&mut self, tag: u64, address: &Address, message: &NewMessage) -> Outcome {
+    fn publish_allowed(
+        &mut self,
+        tag: u64,
+        address: &Address,
+        message: &NewMessage,
+        permit: Permit,
+    ) -> Outcome {
         let uuid = message.message_id.is_none().then(Uuid::now_v7);
         let id = match (&message.message_id, &uuid) {
             (Some(id), _) => id.as_bytes(),
@@ -391,9 +433,10 @@ impl Attachment {
         if let Some(wamp) = &message.wamp {
             self.leave_out_unwanted(&mut placed, wamp);
         }
+        // A queue that nobody consumes from does not stand in a procedure's way: a request that came too early may have made it.
         let has_takers = match &placed {
             Placed::Dropped => true,
-            Placed::Lands(landings) => landings.iter().any(|it| it.takers.may_answer()),
+            Placed::Lands(landings) => landings.iter().any(|it| it.takers.may_answer_now()),
             Placed::Makes { landings, .. } => !landings.is_empty(),
             Placed::NoRoute => false,
         };
@@ -441,7 +484,7 @@ impl Attachment {
             self.landed = Landed::Dropped;
             return Outcome::Done;
         }
-        let outcome = self.store(tag, message, uuid, landings, retains);
+        let outcome = self.store(tag, (message, permit), uuid, landings, retains);
         if !matches!(outcome, Outcome::Refused(_)) {
             self.landed = match outcome {
                 Outcome::Logged => Landed::Stored,
@@ -500,6 +543,9 @@ impl Attachment {
             takers
                 .topics
                 .retain(|it| is_wanted(wamp, &self.outbox, it.outbox()));
+            if let Some(key) = &wamp.rkey {
+                takers.leave_to_owners(ShardKey::of(key));
+            }
         }
     }
 
@@ -537,7 +583,8 @@ impl Attachment {
         self.shared.settings.create_on_send && ordinary && self.declared_for != tag
     }
 
-    /// What is kept of what its sender says, whatever the door: all but what the broker alone says.
+    /// What is kept of what its sender says, whatever the door: all but what the broker alone says. A trust level is said by
+    /// [`trusted`].
     pub(super) fn envelope(
         &self,
         address: String,
@@ -575,7 +622,7 @@ impl Attachment {
     fn store(
         &mut self,
         tag: u64,
-        message: &NewMessage,
+        (message, permit): (&NewMessage, Permit),
         uuid: Option<Uuid>,
         landings: SmallVec<[Landing; 1]>,
         retains: bool,
@@ -585,6 +632,7 @@ impl Attachment {
             return Outcome::Done;
         };
         let mut envelope = self.envelope(first.address, message, uuid);
+        trusted(&mut envelope, permit);
         let kind = if retains {
             envelope.realm = self.realm.to_string();
             Kind::Retain
@@ -674,20 +722,23 @@ impl Attachment {
 
     /// The one decision for an address; a temporary one is its own session's to consume from.
     pub(super) fn may(&self, verb: Verb, address: &Address) -> bool {
-        let allowed = self
-            .shared
-            .may(&self.principal, self.client(), verb, &self.realm, address);
-        if !allowed {
+        self.permit(verb, address).is_some()
+    }
+
+    /// The same, with what comes with it; none: the client may not.
+    pub(super) fn permit(&self, verb: Verb, address: &Address) -> Option<Permit> {
+        let (who, client) = (&self.principal, self.client());
+        let shared = &self.shared;
+        let permit = shared.permit(who, client, verb, &self.realm, address);
+        if permit.is_none() {
             self.tell_denied(verb, address.as_str());
         }
-        allowed
+        permit
     }
 
     /// Whether the client may do that with all that a filter matches.
     pub(super) fn may_do(&self, verb: Verb, filter: &str) -> bool {
-        let (who, client) = (&self.principal, self.client());
-        let allowed = decided_by_space(verb, filter)
-            .unwrap_or_else(|| self.shared.allows(who, client, verb, &self.realm, filter));
+        let allowed = self.is_allowed(verb, filter);
         if !allowed {
             self.tell_denied(verb, filter);
         }
@@ -696,16 +747,32 @@ impl Attachment {
 
     /// Whether the client may listen to all that a filter matches.
     pub(super) fn may_listen(&self, filter: &Filter) -> bool {
-        let (verb, asked) = (Verb::Consume, filter.as_str());
-        let decided = decided_by_space(verb, asked).filter(|_| !is_told(asked));
-        let allowed = decided.unwrap_or_else(|| {
+        self.may_do(Verb::Consume, filter.as_str())
+    }
+
+    /// The same of any verb, where nobody has tried it: if not, that is no denial. To consume is to listen.
+    pub(super) fn is_allowed(&self, verb: Verb, filter: &str) -> bool {
+        let is_heard = verb == Verb::Consume && is_told(filter);
+        let decided = decided_by_space(verb, filter).filter(|_| !is_heard);
+        decided.unwrap_or_else(|| {
             let (who, client) = (&self.principal, self.client());
-            self.shared.allows(who, client, verb, &self.realm, asked)
-        });
-        if !allowed {
-            self.tell_denied(verb, asked);
+            self.shared.allows(who, client, verb, &self.realm, filter)
+        })
+    }
+}
+
+/// Says how far the sender is trusted. Nobody else has a word in it: what the envelope said of it before does not count.
+pub(super) fn trusted(envelope: &mut Envelope, permit: Permit) {
+    let trust = permit.trustlevel.map_or(0, |level| u32::from(level) + 1);
+    match &mut envelope.wamp {
+        Some(part) => part.trust = trust,
+        None if trust > 0 => {
+            envelope.wamp = Some(Box::new(WampPart {
+                trust,
+                ..WampPart::default()
+            }));
         }
-        allowed
+        None => {}
     }
 }
 
@@ -720,11 +787,7 @@ fn is_wanted(wamp: &WampSend, own: &Arc<Outbox>, other: &Arc<Outbox>) -> bool {
         Some(client) => (client.session, &*client.authid, &*client.authrole),
         None => (0, &*card.principal, ""),
     };
-    let is_eligible = wamp
-        .eligible
-        .as_ref()
-        .is_none_or(|it| it.contains(&session));
-    is_eligible && !wamp.excluded.contains(&session) && may_be_told(&wamp.part, authid, authrole)
+    wamp.is_for_session(session) && may_be_told(&wamp.part, authid, authrole)
 }
 
 /// The landings behind the first: their durable queues come to the record, which notes under which address they have

@@ -14,6 +14,7 @@
 //! - `whoever_takes_nothing_loses_their_rights_all_the_same`.
 //! - `a_session_whose_client_is_away_loses_its_rights_too`.
 //! - `a_session_ends_with_its_user_or_realm_while_its_client_is_there`.
+//! - `what_the_router_tells_ends_with_the_right_to_it`, `a_wamp_session_ends_with_its_role`.
 //! - `who_is_disabled_gives_back_what_they_had`, `a_session_of_a_jwt_is_looked_at_when_its_client_is_back`.
 //!
 //! Not here: the decision (access), what a client is told (session).
@@ -291,6 +292,11 @@ impl Attachment {
             return;
         }
         self.principal = principal;
+        // What others send to the role, and are told of it, is not for this session any more.
+        if self.has_lost_its_role() {
+            self.outbox.end(End::Revoked);
+            return;
+        }
         let lost: Vec<Arc<str>> = self
             .consumed()
             .filter(|(_, address)| {
@@ -302,6 +308,10 @@ impl Attachment {
             self.lose(&name);
         }
         self.lose_subscriptions(|this, filter| {
+            let client = this.client();
+            access.allows(&this.principal, client, Verb::Consume, &this.realm, filter)
+        });
+        self.lose_meta_subscriptions(|this, filter| {
             let client = this.client();
             access.allows(&this.principal, client, Verb::Consume, &this.realm, filter)
         });

@@ -6,7 +6,7 @@ use restante_storage::SessionNo;
 use restante_storage::payload::DefineQueue;
 
 use crate::access;
-use crate::config::{Config, SlowConsumer, UriCheck};
+use crate::config::{Config, Disclose, SlowConsumer, UriCheck};
 use crate::engine::address::{Address, AddressLimits, Filter, escape_segment};
 use crate::router::{self, UriRules};
 
@@ -78,6 +78,8 @@ pub struct WampSettings {
     pub limits: router::Limits,
     /// Whether the session of a subscriber that does not take its events ends; else it misses them.
     pub ends_the_slow: bool,
+    /// Whether callers and publishers are disclosed, where no session decides it: who calls by another door, and testaments.
+    pub disclose: router::DisclosePolicy,
 }
 
 impl WampSettings {
@@ -96,6 +98,11 @@ impl WampSettings {
                 ..router::Limits::default()
             },
             ends_the_slow: wamp.slow_consumer == SlowConsumer::Disconnect,
+            disclose: match wamp.disclose {
+                Disclose::Wished => router::DisclosePolicy::Asked,
+                Disclose::Always => router::DisclosePolicy::Always,
+                Disclose::Never => router::DisclosePolicy::Never,
+            },
         }
     }
 }

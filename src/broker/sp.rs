@@ -25,6 +25,8 @@ use super::core::Ask;
 use super::fetch::Missing;
 use super::now;
 use super::outbox::Parcel;
+use super::publish::trusted;
+use crate::access::Permit;
 use crate::engine::address::{Address, Space};
 use crate::engine::{QueueHandle, is_transient};
 use crate::message::NewMessage;
@@ -97,7 +99,12 @@ impl Attachment {
     }
 
     /// To the other end of the client's pair, whether somebody is there or not.
-    pub(super) fn publish_to_peer(&mut self, address: &Address, message: &NewMessage) -> Outcome {
+    pub(super) fn publish_to_peer(
+        &mut self,
+        address: &Address,
+        message: &NewMessage,
+        permit: Permit,
+    ) -> Outcome {
         let peer = self.joined.as_ref().and_then(|it| it.peer.as_ref());
         let Some(peer) = peer else {
             return Outcome::Refused(Refusal::NoRoute);
@@ -106,7 +113,9 @@ impl Attachment {
             return Outcome::Refused(Refusal::Full);
         }
         let queue = peer.id;
-        let envelope = self.envelope(address.as_str().to_owned(), message, Some(Uuid::now_v7()));
+        let mut envelope =
+            self.envelope(address.as_str().to_owned(), message, Some(Uuid::now_v7()));
+        trusted(&mut envelope, permit);
         let draft = Draft {
             priority: message.priority,
             body: &message.body,

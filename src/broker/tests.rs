@@ -116,6 +116,7 @@ pub(super) fn consume(address: &str, exclusive: bool, limit: u64) -> Call {
         auto_settle: false,
         exclusive,
         retained: false,
+        shard: None,
     })
 }
 

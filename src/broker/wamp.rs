@@ -18,22 +18,25 @@
 mod authorizer;
 mod courier;
 mod doors;
+mod late;
+mod reflection;
+mod requesters;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use restante_proto::wamp::{Payload, Serializer};
 use restante_storage::QueueId;
 use restante_storage::payload::WampPeer;
 use rustc_hash::FxHashMap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::attachment::Attachment;
 use super::call::{Attach, AttachError, End, WampClient};
-use super::history::{CALLS_MAX, Histories};
+use super::history::{CALLS_MAX, Histories, TURNS_PER_REALM};
 use super::now;
 use super::outbox::{Bells, Outbox, Subscriber};
 use super::stats::CallEnd;
@@ -41,11 +44,12 @@ use super::{Protocol, Shared};
 use crate::engine::QueueHandle;
 use crate::engine::address::{Address, Filter};
 use crate::message::SharedMessage;
+use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
-    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, Party, Ppt,
-    RegisterOptions, RegistrationId, Router, SessionDetails, SessionId, Sink, SubscriptionId,
-    Testament, ToSession, Transport, YieldOptions, is_reserved,
+    CallOptions, CallRequest, Called, CancelMode, DisclosePolicy, Limits, Match, MetaAnswer,
+    MetaError, Party, Ppt, RegisterOptions, RegistrationId, Router, SessionDetails, SessionId,
+    Sink, SubscriptionId, Testament, ToSession, Transport, YieldOptions, is_reserved,
 };
 use crate::wamp::history::GET_EVENTS;
 use crate::wamp::options::PublishOptions;
@@ -54,7 +58,10 @@ pub use authorizer::Authorized;
 use courier::Courier;
 pub(super) use doors::Due;
 pub use doors::REPLIES;
-use doors::Requester;
+use requesters::{Answer, Requester, Requesters};
+
+/// Things that have happened of which others are told before somebody else has the realm.
+const NEWS_MAX: usize = 256;
 
 /// What a session asks of its realm's router.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,6 +109,8 @@ pub enum WampAsk {
     Call(Box<WampCall>),
     /// Whether the session may do something; answered by [`WampTold::Authorized`].
     Authorize {
+        /// The session's number for that.
+        question: u64,
         /// The procedure that knows.
         authorizer: String,
         /// `publish` and so on.
@@ -184,11 +193,17 @@ pub enum WampTold {
         request: u64,
         /// The registration.
         registration: u64,
+        /// Of which procedure or pattern.
+        procedure: String,
+        /// How it is matched.
+        how: Match,
     },
     /// It is no callee any more.
     Unregistered {
         /// The client's request.
         request: u64,
+        /// Of that registration.
+        registration: u64,
     },
     /// A request is refused.
     Refused {
@@ -209,7 +224,12 @@ pub enum WampTold {
         payload: Payload,
     },
     /// What the authorizer said.
-    Authorized(Authorized),
+    Authorized {
+        /// The session's number for what it has asked.
+        question: u64,
+        /// The answer.
+        said: Authorized,
+    },
     /// A call would be answered by a message: the session is to consume from `~replies` by the name [`REPLIES`], and to ask again.
     WantsReplies(Box<WampCall>),
     /// The client has broken the protocol.
@@ -228,6 +248,8 @@ impl WampTold {
                 ToSession::Invocation(it) => it.payload.len(),
                 ToSession::Result(it) => it.payload.len(),
                 ToSession::CallError(it) => it.payload.as_ref().map_or(0, Payload::len),
+                // Shared, but whoever is the last to read it keeps all of it.
+                ToSession::MetaEvent(it) => it.n_bytes,
                 _ => 0,
             },
             _ => 0,
@@ -251,10 +273,10 @@ pub(super) struct Realm {
     /// The histories whose patterns are subscriptions that stay.
     pub(super) histories: imbl::OrdMap<QueueId, Arc<QueueHandle>>,
     /// Who has called by another door, and is not answered.
-    requesters: FxHashMap<u64, Requester>,
-    /// Which sessions the authorizer was asked about.
-    authorizing: FxHashMap<u64, SessionId>,
+    requesters: Requesters,
     last_door: u64,
+    /// Of its calls that read histories.
+    pub(super) history_turns: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -276,6 +298,16 @@ impl Realm {
         shared: &Shared,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
     ) -> R {
+        self.hand_out(shared, ask).0
+    }
+
+    /// The broker itself asks the router one thing, and hands out what it says. Gives what those are to be told who have asked by
+    /// other doors.
+    fn hand_out<R>(
+        &mut self,
+        shared: &Shared,
+        ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
+    ) -> (R, Vec<Answer>) {
         let mut sink = Sink::new();
         let answer = ask(&mut self.router, &mut sink);
         let mut bells = Bells::default();
@@ -284,8 +316,23 @@ impl Realm {
             bells: &mut bells,
             own: None,
         };
-        courier.carry_out(self, sink);
-        answer
+        let for_doors = courier.carry_out(self, sink).into_iter();
+        let told = for_doors.filter_map(|(door, said)| self.requesters.answer(door, &said));
+        let told = told.collect();
+        let mut has_more = true;
+        while has_more {
+            let mut sink = Sink::new();
+            has_more = self.router.tell_news(NEWS_MAX, &mut sink);
+            let courier = Courier {
+                shared,
+                bells: &mut bells,
+                own: None,
+            };
+            // News is for sessions alone.
+            courier.carry_out(self, sink);
+            bells.ring();
+        }
+        (answer, told)
     }
 
     /// The number of a call in or out by another door.
@@ -304,9 +351,9 @@ impl Routers {
                 router: Router::new(limits, SysRng.try_next_u64().unwrap_or_default()),
                 outboxes: FxHashMap::default(),
                 histories: imbl::OrdMap::new(),
-                requesters: FxHashMap::default(),
-                authorizing: FxHashMap::default(),
+                requesters: Requesters::default(),
                 last_door: 0,
+                history_turns: Arc::new(Semaphore::new(TURNS_PER_REALM)),
             }))
         });
         Arc::clone(made)
@@ -335,10 +382,10 @@ pub(super) struct Wamp {
     pub(super) authrole: Arc<str>,
     /// What is left of the calls that may wait for a history.
     pub(super) asking: Arc<Semaphore>,
+    /// Dropped when the session leaves: whoever reads a history for it gives up then.
+    pub(super) stays: watch::Sender<()>,
     /// By subscription that has not begun: what others are to hear of it.
     held: BTreeMap<u64, Sink<Payload>>,
-    /// The session's registrations, and what the right to each is about.
-    registered: BTreeMap<u64, String>,
     /// By door: calls of this session that others answer by messages, and the router's request.
     asked: FxHashMap<u64, u64>,
     pub(super) telling: super::telling::Telling,
@@ -370,8 +417,8 @@ impl Attachment {
             authid: Arc::clone(&client.authid),
             authrole: Arc::clone(&client.authrole),
             asking: Arc::new(Semaphore::new(CALLS_MAX)),
+            stays: watch::Sender::new(()),
             held: BTreeMap::new(),
-            registered: BTreeMap::new(),
             asked: FxHashMap::default(),
             telling: super::telling::Telling::default(),
         }));
@@ -407,11 +454,15 @@ impl Attachment {
     fn ask_router(&mut self, realm: &Mutex<Realm>, id: SessionId, ask: WampAsk) {
         match ask {
             WampAsk::Authorize {
+                question,
                 authorizer,
                 action,
                 uri,
                 how,
-            } => self.ask_authorizer(realm, id, &authorizer, (action, &uri, how)),
+            } => {
+                let asks = Requester::Session { id, question };
+                self.ask_authorizer(realm, asks, &authorizer, (action, &uri, how));
+            }
             WampAsk::Answered(message) => self.answered_elsewhere(realm, &message),
             WampAsk::Subscribe {
                 request,
@@ -455,12 +506,12 @@ impl Attachment {
             } => {
                 let mut sink = Sink::new();
                 let mut locked = realm.lock();
-                let registration = RegistrationId::new(registration);
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.registered.remove(&registration.get());
-                }
-                let told = match locked.router.unregister(id, registration, &mut sink) {
-                    Ok(()) => WampTold::Unregistered { request },
+                let named = RegistrationId::new(registration);
+                let told = match locked.router.unregister(id, named, &mut sink) {
+                    Ok(()) => WampTold::Unregistered {
+                        request,
+                        registration,
+                    },
                     Err(why) => refused(code::UNREGISTER, request, why.uri(), why.to_string()),
                 };
                 self.tell_self(told);
@@ -508,7 +559,7 @@ impl Attachment {
     }
 
     /// Asks the router one thing, and carries out what it says.
-    fn with_router<R>(
+    pub(super) fn with_router<R>(
         &mut self,
         realm: &Mutex<Realm>,
         ask: impl FnOnce(&mut Router<Payload>, &mut Sink<Payload>) -> R,
@@ -600,16 +651,12 @@ impl Attachment {
             .router
             .register(id, procedure, options, now(), &mut sink)
         {
-            Ok(registration) => {
-                let registration = registration.get();
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.registered.insert(registration, filter.to_owned());
-                }
-                WampTold::Registered {
-                    request,
-                    registration,
-                }
-            }
+            Ok(registration) => WampTold::Registered {
+                request,
+                registration: registration.get(),
+                procedure: procedure.to_owned(),
+                how: options.how,
+            },
             Err(why) => refused(code::REGISTER, request, why.uri(), why.to_string()),
         };
         self.tell_self(told);
@@ -619,15 +666,17 @@ impl Attachment {
     fn call_procedure(&mut self, realm: &Mutex<Realm>, id: SessionId, call: WampCall) {
         let request = call.request;
         let checked = match Address::parse(&call.address, self.shared.settings.address) {
-            Ok(address) if self.may(Verb::Call, &address) => Ok(address),
-            Ok(_) => Err((
-                "wamp.error.not_authorized",
-                "no rule lets this client call that".to_owned(),
-            )),
+            Ok(address) => {
+                let permit = self.permit(Verb::Call, &address);
+                permit.map(|permit| (address, permit)).ok_or_else(|| {
+                    let why = "no rule lets this client call that".to_owned();
+                    ("wamp.error.not_authorized", why)
+                })
+            }
             Err(why) => Err(("wamp.error.invalid_uri", why.to_string())),
         };
-        let address = match checked {
-            Ok(address) => address,
+        let (address, permit) = match checked {
+            Ok(checked) => checked,
             Err((uri, why)) => {
                 return self.tell_self(refused(code::CALL, request, uri, why));
             }
@@ -643,12 +692,14 @@ impl Attachment {
                 .is_some()
         };
         if !call.continues_only && !is_ours() && self.is_taken(&address) {
-            return self.call_elsewhere(realm, id, call, &address);
+            return self.call_elsewhere(realm, id, call, &address, permit);
         }
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
             continues_only: call.continues_only,
+            payload_bytes: call.payload.len(),
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router(realm, |router, sink| {
@@ -667,6 +718,8 @@ impl Attachment {
 
     /// A call to one of the router's own procedures.
     fn call_router(&mut self, realm: &Mutex<Realm>, id: SessionId, call: &WampCall) {
+        // Some look at all that is there: others come first before the next one.
+        self.has_to_rest = true;
         if call.procedure.starts_with("wamp.subscription.") {
             self.keep_histories(&mut realm.lock());
         }
@@ -688,16 +741,37 @@ impl Attachment {
                 return self.tell_self(refused(code::CALL, request, uri, why.to_string()));
             }
         };
-        if call.procedure == "wamp.session.add_testament"
-            && let Err((uri, why)) = self.may_leave_testament(&args)
+        if call.procedure == event::ADD_TESTAMENT
+            && let Err((uri, why)) = self.may_leave_testament(&args, &kwargs)
         {
             return self.tell_self(refused(code::CALL, request, uri, why));
+        }
+        if let Some(asked) = reflection::Asked::named(&call.procedure) {
+            return self.reflect(realm, id, asked, call, (&args, &kwargs));
         }
         let mut sink = Sink::new();
         let mut locked = realm.lock();
         let answer = locked
             .router
             .meta_call(id, &call.procedure, &args, &kwargs, &mut sink);
+        if sink.is_empty() {
+            // A long answer is written without the lock.
+            drop(locked);
+            self.answer_call(call, answer);
+        } else {
+            self.answer_call(call, answer);
+            self.carry_out(&mut locked, sink);
+            let has_news = locked.router.has_news();
+            drop(locked);
+            if has_news {
+                self.tell_news(realm);
+            }
+        }
+    }
+
+    /// Answers a call to one of the router's own procedures.
+    fn answer_call(&mut self, call: &WampCall, answer: Result<MetaAnswer, MetaError>) {
+        let request = call.request;
         let told = match answer {
             Ok(answer) => {
                 let args: Vec<_> = answer.args.iter().map(json::to_value).collect();
@@ -711,13 +785,23 @@ impl Attachment {
             Err(why) => refused(code::CALL, request, why.uri, why.message.into_owned()),
         };
         self.tell_self(told);
-        self.carry_out(&mut locked, sink);
     }
 
     /// What a client leaves is looked at when it does, and again when it is published.
-    fn may_leave_testament(&self, args: &[serde_json::Value]) -> Result<(), event::Refuse> {
-        let topic = args.first().and_then(serde_json::Value::as_str);
-        let Some(topic) = topic else { return Ok(()) };
+    fn may_leave_testament(
+        &self,
+        args: &[serde_json::Value],
+        kwargs: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), event::Refuse> {
+        // What is not there, or is no string, the router refuses.
+        let Some((topic, options)) = event::testament(args, kwargs) else {
+            return Ok(());
+        };
+        let wished = options.and_then(|it| it.get("disclose_me")?.as_bool());
+        if wished == Some(true) && self.shared.settings.wamp.disclose == DisclosePolicy::Never {
+            let why = "publishers and callers are not disclosed here".to_owned();
+            return Err(("wamp.error.option_disallowed.disclose_me", why));
+        }
         let address = uri::to_address(topic).filter(|_| !is_reserved(topic));
         let address = address.and_then(|it| Address::parse(&it, self.shared.settings.address).ok());
         let address = address.ok_or_else(|| event::invalid_uri(topic))?;
@@ -755,21 +839,33 @@ impl Attachment {
         }
     }
 
+    /// What others are to hear of those who are gone: the realm is theirs between two parts of it.
+    fn tell_news(&mut self, realm: &Mutex<Realm>) {
+        loop {
+            let mut sink = Sink::new();
+            let mut locked = realm.lock();
+            let has_more = locked.router.tell_news(NEWS_MAX, &mut sink);
+            self.carry_out(&mut locked, sink);
+            MutexGuard::unlock_fair(locked);
+            self.bells.ring();
+            if !has_more {
+                return;
+            }
+        }
+    }
+
     /// Rules have changed: what the client may not offer any more is taken from it.
     pub(super) fn lose_registrations(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
         let Some(wamp) = &self.wamp else { return };
         let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
-        let lost = wamp.registered.iter();
-        let lost: Vec<u64> = lost
-            .filter(|(_, filter)| !is_allowed(self, filter))
-            .map(|(registration, _)| *registration)
-            .collect();
-        for registration in lost {
-            if let Some(wamp) = self.wamp.as_mut() {
-                wamp.registered.remove(&registration);
+        // Only the router knows: others may have taken some of them.
+        let all = realm.lock().router.registrations_of(id);
+        for (registration, procedure, how) in all {
+            let filter = uri::to_filter(&procedure, how);
+            if filter.is_some_and(|filter| is_allowed(self, &filter)) {
+                continue;
             }
             self.with_router(&realm, |router, sink| {
-                let registration = RegistrationId::new(registration);
                 let reason = "wamp.error.not_authorized";
                 // It may have been taken before.
                 router
@@ -777,6 +873,39 @@ impl Attachment {
                     .ok();
             });
         }
+    }
+
+    /// The same for what it hears of the router's own topics, which no consumer stands for.
+    pub(super) fn lose_meta_subscriptions(&mut self, is_allowed: impl Fn(&Self, &str) -> bool) {
+        let Some(wamp) = &self.wamp else { return };
+        let (realm, id) = (Arc::clone(&wamp.realm), wamp.id);
+        let all = realm.lock().router.meta_subscriptions_of(id);
+        for (subscription, topic, how) in all {
+            let filter = uri::to_filter(&topic, how);
+            if filter.is_some_and(|filter| is_allowed(self, &filter)) {
+                continue;
+            }
+            tracing::info!(
+                realm = &*self.realm,
+                principal = &*self.principal.name,
+                topic = &*topic,
+                "the right to consume is gone: the subscription ends"
+            );
+            self.shared.stats.refused(self.protocol, Refusal::Denied);
+            self.with_router(&realm, |router, sink| {
+                let reason = "wamp.error.not_authorized";
+                // It may have been taken before.
+                router
+                    .revoke_subscription(id, subscription, reason, sink)
+                    .ok();
+            });
+        }
+    }
+
+    /// Whether the role that the session goes by is none of its principal's any more.
+    pub(super) fn has_lost_its_role(&self) -> bool {
+        let role = self.wamp.as_ref().map(|wamp| &*wamp.authrole);
+        role.is_some_and(|role| !role.is_empty() && !self.principal.has_role(role))
     }
 
     /// The session is over.
@@ -795,6 +924,7 @@ impl Attachment {
                 locked.outboxes.remove(&wamp.id);
             }
         }
+        self.tell_news(&wamp.realm);
         self.send_what_is_due(&wamp.realm);
         let testaments = self
             .outbox
@@ -814,7 +944,12 @@ impl Attachment {
             return;
         };
         let session = testament.author.session.map_or(0, SessionId::get);
-        let publisher = options.disclose_me.then(|| WampPeer {
+        let tells = match self.shared.settings.wamp.disclose {
+            DisclosePolicy::Asked => options.disclose_me,
+            DisclosePolicy::Always => true,
+            DisclosePolicy::Never => false,
+        };
+        let publisher = tells.then(|| WampPeer {
             session,
             authid: wamp.authid.to_string(),
             authrole: wamp.authrole.to_string(),
@@ -853,5 +988,44 @@ pub(super) fn refused(
         request,
         uri,
         message,
+    }
+}
+
+/// What tests of the broker see of those who wait for procedures, and change.
+#[cfg(test)]
+pub(in crate::broker) mod tests {
+    use super::requesters::{REQUESTS_MAX, Request};
+    use super::*;
+
+    pub(in crate::broker) fn n_requesters(shared: &Shared, realm: &str) -> usize {
+        let realm = shared.routers.get(realm).expect("a realm");
+        realm.lock().requesters.len()
+    }
+
+    /// A principal has as many requests as it may.
+    pub(in crate::broker) fn has_all(shared: &Shared, realm: &str, principal: &Arc<str>) {
+        let realm = shared.routers.get(realm).expect("a realm");
+        let mut realm = realm.lock();
+        for _ in 0..REQUESTS_MAX {
+            let door = realm.new_door();
+            let request = Request {
+                principal: Arc::clone(principal),
+                reply_to: "nowhere".to_owned(),
+                correlation_id: None,
+                ttl_ms: None,
+            };
+            let it = Requester::Sender(request);
+            realm.requesters.insert(std::time::Instant::now(), door, it);
+        }
+    }
+
+    /// How many calls of a session are known to be with other doors.
+    pub(in crate::broker) fn n_asked(it: &Attachment) -> usize {
+        it.wamp.as_ref().map_or(0, |wamp| wamp.asked.len())
+    }
+
+    pub(in crate::broker) fn forget_all(shared: &Shared, realm: &str) {
+        let realm = shared.routers.get(realm).expect("a realm");
+        realm.lock().requesters = Requesters::default();
     }
 }

@@ -34,9 +34,9 @@ use super::keeper::Scribe;
 use super::mqtt::are_all_no_local;
 use super::outbox::Outbox;
 use super::placing::{Landing, Placed};
-use super::publish::{Takers, elsewhere};
+use super::publish::{Takers, elsewhere, trusted};
 use super::{Broker, Shared, TAKEOVERS_MAX, ends, is_theirs, now};
-use crate::access::{Identity, Principal};
+use crate::access::{Identity, Permit, Principal};
 use crate::engine::DueWill;
 use crate::engine::address::{Address, AddressLimits, Filter, Space};
 use crate::message::NewMessage;
@@ -144,6 +144,7 @@ impl Shared {
 /// A will that may be published.
 struct Published {
     message: NewMessage,
+    permit: Permit,
     landings: Vec<Landing>,
     retains: bool,
 }
@@ -193,11 +194,11 @@ impl Scribe {
         let address = address.map_err(|_stricter| "denied")?;
         let who = shared.testator(it).ok_or("denied")?;
         let client = Some(it.client.as_str());
-        match shared.turns_away(&who, client, &it.realm, &address, &message) {
-            None => {}
-            Some(Refusal::Expired) => return Err("expired"),
-            Some(_) => return Err("denied"),
-        }
+        let permit = match shared.admits(&who, client, &it.realm, &address, &message) {
+            Ok(permit) => permit,
+            Err(Refusal::Expired) => return Err("expired"),
+            Err(_) => return Err("denied"),
+        };
         let has_room = it.replaces
             || message.body.is_empty()
             || shared.n_retained.load(Ordering::Relaxed) < shared.settings.mqtt.retained_max;
@@ -242,6 +243,7 @@ impl Scribe {
         }
         Ok(Published {
             message,
+            permit,
             landings,
             retains,
         })
@@ -253,6 +255,7 @@ impl Scribe {
             return self.end_will(it);
         };
         let mut envelope = it.will.envelope.clone().unwrap_or_default();
+        trusted(&mut envelope, published.permit);
         envelope.address = first.address;
         envelope.uuid = Bytes::copy_from_slice(Uuid::now_v7().as_bytes());
         let kind = if published.retains {

@@ -256,7 +256,7 @@ pub(super) const KEYS: &[Key] = &[
     key("wamp.message-bytes-max", size(4 * KIB, 16 * MIB), "1MiB", "The largest message, payload included."),
     key("wamp.ping-interval", span(SECOND, HOUR), "30s", "How often a client over WebSocket is pinged, and one over RawSocket that has shown that it knows pings. Silent for two of these, it is gone."),
     key("wamp.uri-check", Kind::Choice(&["loose", "strict"]), "loose", "Which of the specification's rules topics, procedures and realms must follow."),
-    key("wamp.sequential-ids", Kind::Flag, "true", "Whether a client must number its requests 1, 2, 3, as the specification says. Some older clients draw their numbers."),
+    key("wamp.sequential-ids", Kind::Flag, "true", "Whether a client must number its requests 1, 2, 3, as the specification says. Some older clients draw their numbers. Over long-poll, where messages overtake one another, any number will do."),
     key("wamp.ubjson-legacy", Kind::Flag, "false", "Whether UBJSON is the plain, big-endian one that clients spoke before 2026, instead of BJData."),
     key("wamp.slow-consumer", Kind::Choice(&["drop", "disconnect"]), "drop", "What becomes of a subscriber that does not take its events in time: it misses some, counted, or its session ends."),
     key("wamp.disclose", Kind::Choice(&["wished", "always", "never"]), "wished", "Whether callees and subscribers are told who calls and publishes: if that wishes so, always, or never (then the wish is refused)."),

@@ -122,7 +122,11 @@ fn sentence(
     let (name, verb, address) = (&who.name, asked.verb.as_str(), &asked.message.address);
     let because = &verdict.because;
     let may = if verdict.allowed { "may" } else { "may not" };
-    let mut text = format!("{name} {may} {verb} {address} ({because})");
+    let trusted = match (asked.verb, verdict.trustlevel) {
+        (Verb::Send | Verb::Call, Some(level)) => format!(", trust level {level}"),
+        _ => String::new(),
+    };
+    let mut text = format!("{name} {may} {verb} {address} ({because}{trusted})");
     match explained.map(|it| (&it.outcome, &it.landings)) {
         None | Some((Err(Refusal::Denied), _)) => {}
         Some((Ok(Landed::Dropped), landings)) if landings.is_empty() => {

@@ -7,7 +7,7 @@ use restante_admin_api::document::{Grant, Verb};
 use restante_admin_api::{Caller, ControlError};
 
 use super::Controller;
-use crate::access::{Access, Principal, RuleRef};
+use crate::access::{Access, Principal, RuleRef, Verdict};
 use crate::broker::{decided_by_space, is_told, now};
 
 /// A caller as they are now, with the rules that count now.
@@ -70,6 +70,8 @@ impl Rights {
 pub(super) struct Judged {
     pub(super) allowed: bool,
     pub(super) because: Because,
+    /// The trust level of who may, if rules say so.
+    pub(super) trustlevel: Option<u8>,
 }
 
 /// What decided.
@@ -128,14 +130,20 @@ pub(super) fn judge(
                 true => Because::Temporary,
                 false => Because::Brokers,
             },
+            trustlevel: None,
         },
         None => {
             let verdict = access.decide_filter(who, client, verb, realm, asked);
-            Judged {
-                allowed: verdict.allowed,
-                because: Because::Rule(verdict.rule),
-            }
+            judged(verdict)
         }
+    }
+}
+
+fn judged(verdict: Verdict) -> Judged {
+    Judged {
+        allowed: verdict.allowed,
+        because: Because::Rule(verdict.rule),
+        trustlevel: verdict.trustlevel,
     }
 }
 
@@ -155,10 +163,8 @@ fn administers(
         return Judged {
             allowed: true,
             because: Because::Operates,
+            trustlevel: None,
         };
     }
-    Judged {
-        allowed: verdict.allowed,
-        because: Because::Rule(verdict.rule),
-    }
+    judged(verdict)
 }

@@ -186,16 +186,31 @@ fn rule() -> impl Strategy<Value = Rule> {
     let role = select(vec!["*", "shop", "true", "admin"]);
     let realm = select(vec!["*", "default", "r1"]);
     let effect = select(vec![Effect::Allow, Effect::Deny]);
-    (description(), verbs, filter, role, realm, effect).prop_map(
-        |(description, verbs, filter, role, realm, effect)| Rule {
-            description,
-            role: role.to_owned(),
-            verbs,
-            realm: realm.to_owned(),
-            filter: filter.to_owned(),
-            effect,
-        },
+    let trustlevel = select(vec![None, Some(0), Some(9)]);
+    (
+        description(),
+        verbs,
+        filter,
+        role,
+        realm,
+        effect,
+        trustlevel,
     )
+        .prop_map(
+            |(description, verbs, filter, role, realm, effect, trustlevel)| {
+                let is_told = |verb: &Verb| matches!(verb, Verb::Send | Verb::Call);
+                let may_have_one = effect == Effect::Allow && verbs.iter().any(is_told);
+                Rule {
+                    description,
+                    role: role.to_owned(),
+                    verbs,
+                    realm: realm.to_owned(),
+                    filter: filter.to_owned(),
+                    effect,
+                    trustlevel: trustlevel.filter(|_| may_have_one),
+                }
+            },
+        )
 }
 
 fn route() -> impl Strategy<Value = Route> {

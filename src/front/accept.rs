@@ -11,6 +11,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,7 +189,7 @@ pub(super) async fn connection<B: Inside>(
         () = down(&mut shutdown) => return,
     };
     match arrived {
-        Ok(Some(Arrived::AtDoor(arrival))) => enter(front, *arrival, began, newcomer).await,
+        Ok(Some(Arrived::AtDoor(arrival))) => enter(front, arrival, began, newcomer).await,
         Ok(Some(Arrived::Requests(requests))) => {
             Box::pin(requests.serve(front, newcomer)).await;
         }
@@ -200,27 +201,24 @@ pub(super) async fn connection<B: Inside>(
     }
 }
 
-/// Through the door, to the end of the connection.
-async fn enter<B: Inside>(
-    front: &Front<B>,
-    arrival: Arrival,
+/// Through the door, to the end of the connection. In a box for each: no connection pays for what others are.
+fn enter<'a, B: Inside>(
+    front: &'a Front<B>,
+    arrival: Box<Arrival>,
     began: std::time::Instant,
     newcomer: Newcomer,
-) {
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
     let door = arrival.client.door;
     if door.is_web_socket() {
         metrics::upgraded(began, now());
     }
     match door {
-        Door::Mbws => drive::drive(front, arrival, began, newcomer).await,
+        Door::Mbws => Box::pin(drive::drive(front, arrival, began, newcomer)),
         Door::MqttOverWebSocket | Door::MqttOverTcp => {
-            mqtt::drive(front, arrival, began, newcomer).await;
+            Box::pin(mqtt::drive(front, arrival, began, newcomer))
         }
-        Door::Sp => Box::pin(sp::drive(front, arrival, began, newcomer)).await,
-        // In a box, so that connections of the others do not pay for it.
-        Door::Wamp(way) => {
-            Box::pin(wamp::enter(front, arrival, way, began, newcomer)).await;
-        }
+        Door::Sp => Box::pin(sp::drive(front, arrival, began, newcomer)),
+        Door::Wamp(way) => Box::pin(wamp::enter(front, arrival, way, began, newcomer)),
     }
 }
 

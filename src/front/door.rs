@@ -74,6 +74,13 @@ pub(super) struct Arrival {
     pub(super) client: Client,
 }
 
+impl Arrival {
+    /// Out of its box, which is given back: one that is taken from stays as long as its name.
+    pub(super) fn unboxed(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// Who is at the other end, for logs and for the broker.
 pub(super) struct Client {
     /// This connection's id.

@@ -55,7 +55,7 @@ const ENCODE_BYTES: usize = 4 * 1024;
 /// Once it has said who it is, it is no `newcomer` any more.
 pub(super) async fn drive<B: Inside>(
     front: &Front<B>,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     began: Instant,
     newcomer: Newcomer,
 ) {
@@ -63,7 +63,7 @@ pub(super) async fn drive<B: Inside>(
         stream,
         early,
         client,
-    } = arrival;
+    } = arrival.unboxed();
     let bytes_max = front.settings.limits.frame_bytes_max;
     let mut driver = Driver {
         socket: Socket::new(stream, early, bytes_max, READ_BYTES).await,

@@ -58,7 +58,7 @@ const MESSAGE_BYTES_MORE: usize = 64 * 1024;
 /// Once it has said who it is, it is no `newcomer` any more.
 pub(super) async fn drive<B: Inside>(
     front: &Front<B>,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     began: Instant,
     newcomer: Newcomer,
 ) {
@@ -67,7 +67,7 @@ pub(super) async fn drive<B: Inside>(
         stream,
         early,
         mut client,
-    } = arrival;
+    } = arrival.unboxed();
     let bytes_max = settings.limits.packet_bytes_max as usize + MESSAGE_BYTES_MORE;
     front
         .metrics

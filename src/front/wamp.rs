@@ -19,10 +19,14 @@ use std::time::{Duration, Instant};
 use restante_proto::wamp::Serializer;
 
 use super::Front;
-use super::door::{Arrival, Client};
+use super::door::Arrival;
+#[cfg(test)]
+use super::door::Client;
 use super::newcomers::Newcomer;
 use super::port::Inside;
 use crate::session;
+#[cfg(test)]
+pub(super) use poll::ENDED_WITHIN;
 pub(super) use poll::LongPolls;
 pub(super) use raw::{shake_hands, too_many};
 pub(super) use wire::{Lost, Turn, Wire};
@@ -90,6 +94,12 @@ impl Transport {
             Transport::LongPoll => "longpoll",
         }
     }
+
+    /// Whether messages come in the order in which the client sent them. Requests of long-poll go over several connections: a
+    /// client that does not wait for the answer to each has some that overtake others, and in a browser cannot help it.
+    pub(super) fn keeps_order(self) -> bool {
+        self != Transport::LongPoll
+    }
 }
 
 /// The serializer and whether messages are batched, of a subprotocol that is spoken here.
@@ -111,7 +121,7 @@ fn dialect(serializer: Serializer, ubjson_legacy: bool) -> Serializer {
 /// Serves a connection that has found the WAMP door, to its end.
 pub(super) async fn enter<B: Inside>(
     front: &Front<B>,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     way: Way,
     began: Instant,
     newcomer: Newcomer,
@@ -119,17 +129,30 @@ pub(super) async fn enter<B: Inside>(
     let Some(settings) = &front.settings.wamp else {
         return;
     };
-    let Arrival {
-        stream,
-        early,
-        client,
-    } = arrival;
-    let metrics = front.metrics.clone();
-    let wire = Box::pin(Wire::new(way, stream, early, settings, metrics)).await;
-    drive(front, client, wire, began, newcomer).await;
+    // In a box that is dropped: how it begins is no part of what a connection costs afterwards.
+    #[expect(
+        clippy::async_yields_async,
+        reason = "what comes next is not to be in that box"
+    )]
+    let opening = Box::pin(async move {
+        let Arrival {
+            stream,
+            early,
+            client,
+        } = arrival.unboxed();
+        let metrics = front.metrics.clone();
+        let wire = Wire::new(way, stream, early, settings, metrics).await;
+        drive(front, client, wire, began, newcomer)
+    });
+    let driven = opening.await;
+    driven.await;
 }
 
-/// Serves a client, by whatever transport, to its end. Once it has said who it is, it is no `newcomer` any more.
+#[cfg(not(test))]
+pub(super) use drive::drive;
+
+/// As [`drive::drive`], or what tests have instead.
+#[cfg(test)]
 pub(super) async fn drive<B: Inside>(
     front: &Front<B>,
     client: Client,
@@ -137,7 +160,6 @@ pub(super) async fn drive<B: Inside>(
     began: Instant,
     newcomer: Newcomer,
 ) {
-    #[cfg(test)]
     if let Some(echo) = front.settings.wamp.as_ref().and_then(|it| it.echo.clone()) {
         return super::tests::echo(front, (client, wire), (began, newcomer), echo).await;
     }

@@ -15,6 +15,13 @@ use super::{Party, RegistrationId, Router, SessionId};
 /// How many progressive calls that have ended a session is remembered for.
 const FINISHED_MAX: usize = 32;
 
+/// Bytes of one caller's calls that are kept while a callee has them, so that another can be asked. A call beyond goes to its callee
+/// all the same, and what that says of it is the last word: else a callee that reads and never answers would have the broker hold
+/// all that anybody calls it with.
+const KEPT_PER_CALLER_MAX: usize = 4 << 20;
+/// The same for all callers of the realm together: other doors are a caller for each call.
+const KEPT_MAX: usize = 64 << 20;
+
 /// Names a call of a realm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CallNo(pub(super) u64);
@@ -26,6 +33,8 @@ pub(super) struct Ends {
     pub(super) calls: BTreeMap<u64, CallNo>,
     /// Those it is to answer, by invocation.
     pub(super) invocations: BTreeMap<u64, CallNo>,
+    /// Bytes of its own calls that are kept for other callees.
+    pub(super) kept_bytes: usize,
     /// The last invocation that it got; a door's are counted by the router.
     pub(super) last_invocation: u64,
 }
@@ -72,10 +81,24 @@ pub(super) struct Draft<P> {
     pub(super) is_disclosed: bool,
     pub(super) trustlevel: Option<u64>,
     pub(super) payload: P,
+    pub(super) payload_bytes: usize,
     /// Who said that it is unavailable.
     pub(super) tried: Vec<SessionId>,
     /// Whether the caller's session runs a timer.
     pub(super) has_timer: bool,
+}
+
+impl<P> Draft<P> {
+    /// About how many bytes it holds on to.
+    fn weight(&self) -> usize {
+        const REST: usize = 256;
+        let len = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |it| it.len());
+        let options = &self.options;
+        let ppt = options.ppt.as_ref().map_or(0, |it| {
+            it.scheme.len() + len(&it.serializer) + len(&it.cipher) + len(&it.keyid)
+        });
+        self.payload_bytes + self.procedure.len() + ppt + len(&options.rkey) + REST
+    }
 }
 
 /// CALL (48).
@@ -99,10 +122,12 @@ pub struct CallRequest<'a, P> {
     pub continues_only: bool,
     /// Arguments.
     pub payload: P,
+    /// How large they are.
+    pub payload_bytes: usize,
 }
 
 impl<'a, P> CallRequest<'a, P> {
-    /// A plain call.
+    /// A plain call, without a word of how large its arguments are.
     #[must_use]
     pub fn new(request: u64, procedure: &'a str, payload: P) -> Self {
         Self {
@@ -115,6 +140,7 @@ impl<'a, P> CallRequest<'a, P> {
             fallback: None,
             continues_only: false,
             payload,
+            payload_bytes: 0,
         }
     }
 }
@@ -278,8 +304,8 @@ impl<P: Clone> Router<P> {
         *last
     }
 
-    /// Puts a call into all tables.
-    pub(super) fn insert_call(&mut self, call: Call<P>) {
+    /// Puts a call into all tables; not for another callee, where too much is kept so already.
+    pub(super) fn insert_call(&mut self, mut call: Call<P>) {
         self.last_call.0 += 1;
         let no = self.last_call;
         for party in [call.callee].into_iter().chain(call.caller) {
@@ -293,6 +319,8 @@ impl<P: Clone> Router<P> {
         if let Some(ends) = call.caller.and_then(|caller| self.ends_mut(caller)) {
             ends.calls.insert(call.request, no);
         }
+        let again = call.again.take();
+        call.again = again.filter(|draft| self.keep(draft));
         self.count(&call, true);
         self.calls.insert(no, call);
     }
@@ -300,6 +328,9 @@ impl<P: Clone> Router<P> {
     /// Takes a call out of all tables.
     pub(super) fn remove_call(&mut self, no: CallNo) -> Option<Call<P>> {
         let call = self.calls.remove(&no)?;
+        if let Some(draft) = &call.again {
+            self.no_longer_kept(draft);
+        }
         if let Some(ends) = self.ends_mut(call.callee) {
             ends.invocations.remove(&call.invocation);
         }
@@ -321,14 +352,47 @@ impl<P: Clone> Router<P> {
             return;
         }
         let callee = call.callee;
-        call.again = None;
-        let Some(caller) = call.caller.take() else {
+        let (request, is_progressive) = (call.request, call.is_progressive);
+        let (draft, caller) = (call.again.take(), call.caller.take());
+        if let Some(draft) = draft {
+            self.no_longer_kept(&draft);
+        }
+        let Some(caller) = caller else {
             return;
         };
-        let (request, is_progressive) = (call.request, call.is_progressive);
         self.forget_request(caller, request, is_progressive);
         if self.ends(callee).is_none() {
             self.remove_call(no);
+        }
+    }
+
+    /// A call is not for another callee any more.
+    pub(super) fn forget_draft(&mut self, no: CallNo) {
+        let call = self.calls.get_mut(&no);
+        if let Some(draft) = call.and_then(|call| call.again.take()) {
+            self.no_longer_kept(&draft);
+        }
+    }
+
+    /// Whether there is room to keep a call for another callee, of which from now on there is less.
+    fn keep(&mut self, draft: &Draft<P>) -> bool {
+        let (weight, all) = (draft.weight(), self.kept_bytes);
+        let Some(ends) = self.ends_mut(draft.caller) else {
+            return false;
+        };
+        if ends.kept_bytes + weight > KEPT_PER_CALLER_MAX || all + weight > KEPT_MAX {
+            return false;
+        }
+        ends.kept_bytes += weight;
+        self.kept_bytes += weight;
+        true
+    }
+
+    fn no_longer_kept(&mut self, draft: &Draft<P>) {
+        let weight = draft.weight();
+        self.kept_bytes = self.kept_bytes.saturating_sub(weight);
+        if let Some(ends) = self.ends_mut(draft.caller) {
+            ends.kept_bytes = ends.kept_bytes.saturating_sub(weight);
         }
     }
 

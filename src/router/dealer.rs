@@ -81,16 +81,17 @@ impl<P: Clone> Router<P> {
         let Some(no) = self.invocation_of(callee, invocation) else {
             return Ok(());
         };
-        let Some(call) = self.calls.get_mut(&no) else {
+        let Some(call) = self.calls.get(&no) else {
             return Ok(());
         };
         let (caller, request) = (call.caller, call.request);
+        let is_unwanted = options.progress && !call.receive_progress;
         if options.progress {
             // What has begun to answer is not asked elsewhere.
-            call.again = None;
-            if !call.receive_progress {
-                return Ok(());
-            }
+            self.forget_draft(no);
+        }
+        if is_unwanted {
+            return Ok(());
         }
         let Some(caller) = caller else {
             if !options.progress {
@@ -232,6 +233,7 @@ impl<P: Clone> Router<P> {
             trustlevel: call.trustlevel,
             options: call.options,
             payload: call.payload,
+            payload_bytes: call.payload_bytes,
             tried: Vec::new(),
             has_timer: false,
         };
@@ -322,8 +324,11 @@ impl<P: Clone> Router<P> {
         }
     }
 
-    /// Answers the caller with an error while the callee still works, which is told so if it `may_interrupt` and understands.
+    /// Answers the caller with an error while the callee still works, which is told so if it `may_interrupt` and understands. A door
+    /// is always told: it has something to forget.
     fn give_up(&mut self, no: CallNo, why: Refused, may_interrupt: bool, sink: &mut Sink<P>) {
+        let callee = self.calls.get(&no).map(|call| call.callee);
+        let may_interrupt = may_interrupt || matches!(callee, Some(Party::Door(_)));
         let is_told = may_interrupt && self.interrupt(no, CancelMode::KillNoWait, why, sink);
         if let Some(call) = self.calls.get(&no)
             && let Some(caller) = call.caller

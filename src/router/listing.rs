@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use super::calls::CallNo;
 use super::registrations::Registration;
 use super::subscriptions::Subscription;
+use super::uri::is_reserved;
 use super::{
     Invoke, Match, Party, RegistrationId, Router, SessionDetails, SessionId, SubscriptionId,
 };
@@ -161,6 +162,35 @@ impl<P: Clone> Router<P> {
     pub fn registration(&self, id: RegistrationId) -> Option<RegistrationRow> {
         let found = self.registrations.by_id.get(&id);
         found.map(|it| registration(id, it))
+    }
+
+    /// What a session has registered, ascending: each with its procedure or pattern.
+    #[must_use]
+    pub fn registrations_of(&self, session: SessionId) -> Vec<(RegistrationId, Arc<str>, Match)> {
+        let found = self.sessions.get(&session);
+        let ids = found.into_iter().flat_map(|it| &it.registrations);
+        let known = ids.filter_map(|id| Some((*id, self.registrations.by_id.get(id)?)));
+        known
+            .map(|(id, it)| (id, Arc::clone(&it.uri), it.how))
+            .collect()
+    }
+
+    /// What a session has subscribed to of the router's own topics, and how: no consumer stands for any of these.
+    #[must_use]
+    pub fn meta_subscriptions_of(
+        &self,
+        session: SessionId,
+    ) -> Vec<(SubscriptionId, Arc<str>, Match)> {
+        if self.subscriptions.n_reserved == 0 {
+            return Vec::new();
+        }
+        let found = self.sessions.get(&session);
+        let ids = found.into_iter().flat_map(|it| &it.subscriptions);
+        let known = ids.filter_map(|id| Some((*id, self.subscriptions.by_id.get(id)?)));
+        known
+            .filter(|(_, it)| is_reserved(&it.uri))
+            .map(|(id, it)| (id, Arc::clone(&it.uri), it.how))
+            .collect()
     }
 
     /// At most `n_max` calls in flight behind that number, the oldest first.

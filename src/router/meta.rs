@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use restante_storage::UnixMillis;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::output::Sink;
 use super::uri::{Match, is_reason};
@@ -46,7 +46,7 @@ pub struct MetaError {
 }
 
 impl MetaError {
-    fn argument(message: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn argument(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             uri: "wamp.error.invalid_argument",
             message: message.into(),
@@ -142,6 +142,22 @@ impl<P: Clone> Router<P> {
             _ => Err(Refused::NoSuchProcedure.into()),
         }
     }
+}
+
+/// Ids by how what they are of is matched, ascending.
+fn by_match(all: impl Iterator<Item = (u64, Match)>) -> Value {
+    let (mut exact, mut prefix, mut wildcard) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, how) in all {
+        match how {
+            Match::Exact => exact.push(id),
+            Match::Prefix => prefix.push(id),
+            Match::Wildcard => wildcard.push(id),
+        }
+    }
+    for ids in [&mut exact, &mut prefix, &mut wildcard] {
+        ids.sort_unstable();
+    }
+    json!({"exact": exact, "prefix": prefix, "wildcard": wildcard})
 }
 
 /// When something was created, as details say it: UTC, to the millisecond.

@@ -85,12 +85,14 @@ pub enum ToSession<P> {
         /// Milliseconds, more than 0.
         timeout_ms: u64,
     },
-    /// UNREGISTERED (67) with request 0: revoked. Only to callees that announced `registration_revocation`.
+    /// A registration was taken from its callee.
     Unregistered {
         /// Which registration it is a callee of no more.
         registration: RegistrationId,
         /// Why: a URI, as given by whoever did it.
         reason: Arc<str>,
+        /// Whether UNREGISTERED (67) with request 0 is sent: the session announced `registration_revocation`.
+        is_told: bool,
     },
     /// A subscription was taken from its subscriber: events are to end.
     Unsubscribed {
@@ -224,6 +226,8 @@ pub struct MetaEvent {
     pub is_pattern: bool,
     /// Arguments, shared by all who get it.
     pub args: Arc<[Value]>,
+    /// About how many bytes of memory these take.
+    pub n_bytes: usize,
 }
 
 /// Who is behind a call, where that is disclosed.

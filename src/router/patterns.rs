@@ -122,6 +122,21 @@ impl<T: Copy> PatternIndex<T> {
         self.shapes.len() + usize::from(is_new)
     }
 
+    /// Notes for whoever adds this wildcard pattern that its shape is new, if it is; false, and nothing changes, if `mine` has `n_max`
+    /// shapes already that are still there.
+    pub(super) fn take_shape(&self, pattern: &str, mine: &mut Vec<u128>, n_max: usize) -> bool {
+        let shape = shape(pattern);
+        if self.shapes.contains_key(&shape) {
+            return true;
+        }
+        mine.retain(|it| self.shapes.contains_key(it));
+        let has_room = mine.len() < n_max;
+        if has_room {
+            mine.push(shape);
+        }
+        has_room
+    }
+
     /// What the prefixes of `uri` have, the longest first.
     fn prefixes<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = T> + 'a {
         let mut rest = (!self.prefix.is_empty()).then_some(uri);

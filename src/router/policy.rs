@@ -5,8 +5,8 @@
 
 use std::num::NonZeroU32;
 
-use super::chance::{Chance, mix};
-use super::{Refused, SessionId};
+use super::chance::Chance;
+use super::{Refused, SessionId, ShardKey};
 
 /// How a registration is shared (the option `invoke`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -170,10 +170,8 @@ impl Callees {
     /// Rendezvous: of all callees the one that fits the key best, so that a callee that comes or goes moves only its own keys.
     /// Whoever is busy keeps its keys: another callee would not have what belongs to them.
     fn owner(&self, key: &str, is_out: impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let key = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let fit = |entry: &&Entry| mix(key ^ mix(entry.session.get()));
+        let key = ShardKey::of(key);
+        let fit = |entry: &&Entry| key.fit_number(entry.session.get());
         let candidates = self.entries.iter().filter(|entry| !is_out(entry));
         candidates.max_by_key(fit).copied().filter(Entry::is_free)
     }

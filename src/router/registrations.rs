@@ -12,7 +12,10 @@ use super::output::{Sink, ToSession};
 use super::patterns::PatternIndex;
 use super::policy::{Callees, Entry, Invoke, Ticket};
 use super::uri::is_reserved;
-use super::{Match, Party, Refused, RegistrationId, Router, SessionId};
+use super::{
+    Match, Party, Refused, RegistrationId, Router, SHAPES_PER_SESSION_MAX, SessionId,
+    TOO_MANY_SHAPES,
+};
 
 /// The reason of an UNREGISTERED whose registration somebody else took, or took away.
 const UNREGISTERED: &str = "wamp.error.unregistered";
@@ -69,6 +72,14 @@ impl<P: Clone> Router<P> {
         sink: &mut Sink<P>,
     ) -> Result<RegistrationId, Refused> {
         self.check_register(session, uri, options)?;
+        if options.how == Match::Wildcard
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            let (index, mine) = (&self.registrations.index, &mut session.registered_shapes);
+            if !index.take_shape(uri, mine, SHAPES_PER_SESSION_MAX) {
+                return Err(TOO_MANY_SHAPES);
+            }
+        }
         let found = self.registrations.index.get(uri, options.how);
         let shared = match found {
             Some(id) if options.force_reregister => {
@@ -104,7 +115,9 @@ impl<P: Clone> Router<P> {
         if !mine.is_some_and(|it| it.registrations.remove(&id)) {
             return Err(Refused::NoSuchRegistration);
         }
-        self.remove_callee(id, session, true, sink);
+        if let Some(is_over) = self.remove_callee(id, session) {
+            self.announce_unregistered(session, id, is_over, sink);
+        }
         Ok(())
     }
 
@@ -149,25 +162,24 @@ impl<P: Clone> Router<P> {
         self.registrations.index.best(procedure)
     }
 
-    /// Without its callee, whose own list is the caller's to change. Unless `is_loud`, nobody is told.
-    pub(super) fn remove_callee(
-        &mut self,
-        id: RegistrationId,
-        session: SessionId,
-        is_loud: bool,
-        sink: &mut Sink<P>,
-    ) {
-        let Some(registration) = self.registrations.by_id.get_mut(&id) else {
-            return;
-        };
+    /// Without its callee, whose own list is the caller's to change. If there was such a registration: whether it was the last.
+    pub(super) fn remove_callee(&mut self, id: RegistrationId, session: SessionId) -> Option<bool> {
+        let registration = self.registrations.by_id.get_mut(&id)?;
         registration.callees.remove(session);
         let is_over = registration.callees.entries.is_empty();
         if is_over && let Some(registration) = self.registrations.by_id.remove(&id) {
             (self.registrations.index).remove(&registration.uri, registration.how);
         }
-        if !is_loud {
-            return;
-        }
+        Some(is_over)
+    }
+
+    pub(super) fn announce_unregistered(
+        &mut self,
+        session: SessionId,
+        id: RegistrationId,
+        is_over: bool,
+        sink: &mut Sink<P>,
+    ) {
         let args = || vec![json!(session.get()), json!(id.get())];
         self.announce("wamp.registration.on_unregister", args, sink);
         if is_over {
@@ -183,13 +195,12 @@ impl<P: Clone> Router<P> {
         sink: &mut Sink<P>,
     ) {
         let features = self.sessions.get(&session).map(|it| it.features.callee);
-        if features.is_some_and(|it| it.registration_revocation) {
-            let message = ToSession::Unregistered {
-                registration: id,
-                reason: reason.into(),
-            };
-            sink.tell(Party::Session(session), message);
-        }
+        let message = ToSession::Unregistered {
+            registration: id,
+            reason: reason.into(),
+            is_told: features.is_some_and(|it| it.registration_revocation),
+        };
+        sink.tell(Party::Session(session), message);
     }
 
     fn remove_callees(&mut self, id: RegistrationId, reason: &str, sink: &mut Sink<P>) {
@@ -201,7 +212,9 @@ impl<P: Clone> Router<P> {
             if let Some(session) = self.sessions.get_mut(&callee) {
                 session.registrations.remove(&id);
             }
-            self.remove_callee(id, callee, true, sink);
+            if let Some(is_over) = self.remove_callee(id, callee) {
+                self.announce_unregistered(callee, id, is_over, sink);
+            }
         }
     }
 

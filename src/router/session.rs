@@ -1,11 +1,12 @@
 //! Who is in the realm: joining, leaving, being killed (wamp.md §3, §5, §9.1).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::calls::Ends;
+use super::news::News;
 use super::output::{Disclosed, Sink, ToSession};
 use super::testaments::Testaments;
 use super::{Party, Refused, RegistrationId, Router, SessionId, SubscriptionId};
@@ -95,7 +96,15 @@ pub(super) struct Session {
     pub(super) details: SessionDetails,
     pub(super) features: Features,
     pub(super) subscriptions: BTreeSet<SubscriptionId>,
+    /// How many of these are to the router's own topics.
+    pub(super) n_reserved: usize,
     pub(super) registrations: BTreeSet<RegistrationId>,
+    /// URIs of which it has said something, and about how many bytes that is.
+    pub(super) definitions: BTreeMap<Arc<str>, usize>,
+    /// Shapes of wildcard patterns that it was the first to subscribe to.
+    pub(super) subscribed_shapes: Vec<u128>,
+    /// The same, of those that it has registered.
+    pub(super) registered_shapes: Vec<u128>,
     pub(super) ends: Ends,
     /// The last progressive calls that ended: a CALL of one that was under way is no violation.
     pub(super) finished: VecDeque<u64>,
@@ -158,18 +167,22 @@ impl<P: Clone> Router<P> {
             details,
             features,
             subscriptions: BTreeSet::new(),
+            n_reserved: 0,
             registrations: BTreeSet::new(),
+            definitions: BTreeMap::new(),
+            subscribed_shapes: Vec::new(),
+            registered_shapes: Vec::new(),
             ends: Ends::default(),
             finished: VecDeque::new(),
             testaments: None,
         };
-        self.sessions.insert(id, session);
+        self.sessions.insert(id, Box::new(session));
         self.announce("wamp.session.on_join", || vec![about], sink);
         true
     }
 
     /// A session's end, however it came: its calls, its callers' calls, registrations, subscriptions, testaments. Nothing happens if it
-    /// is not here, for instance because it was killed.
+    /// is not here, for instance because it was killed. What others hear of it comes by [`tell_news`](Self::tell_news).
     pub fn leave(&mut self, session: SessionId, sink: &mut Sink<P>) {
         self.remove_session(session, true, sink);
     }
@@ -180,7 +193,7 @@ impl<P: Clone> Router<P> {
         self.sessions.get(&session).map(|it| &it.details)
     }
 
-    /// Sends a session away, and out of the router at once.
+    /// Sends a session away, and out of the router at once. What others hear of it comes by [`tell_news`](Self::tell_news).
     ///
     /// # Errors
     /// [`Refused::NoSuchSession`].
@@ -267,10 +280,21 @@ impl<P: Clone> Router<P> {
         let (reserved, others): (Vec<_>, Vec<_>) = (session.subscriptions.into_iter())
             .partition(|subscription| self.is_of_meta_topic(*subscription));
         for subscription in reserved.into_iter().chain(others) {
-            self.remove_subscriber(subscription, id, is_loud, sink);
+            let is_over = self.remove_subscriber(subscription, id);
+            if let Some(is_over) = is_over.filter(|_| is_loud) {
+                self.add_news(News::Unsubscribed(id, subscription, is_over));
+            }
         }
         for registration in session.registrations {
-            self.remove_callee(registration, id, is_loud, sink);
+            let is_over = self.remove_callee(registration, id);
+            if let Some(is_over) = is_over.filter(|_| is_loud) {
+                self.add_news(News::Unregistered(id, registration, is_over));
+            }
+        }
+        for uri in session.definitions.into_keys() {
+            if self.definitions.remove(id, &uri) && is_loud {
+                self.add_news(News::Undefined(uri));
+            }
         }
         self.end_calls(session.ends, sink);
         if !is_loud {
@@ -279,14 +303,9 @@ impl<P: Clone> Router<P> {
         if let Some(testaments) = session.testaments {
             sink.testaments.extend(testaments.in_order());
         }
-        let details = session.details;
-        let args = || {
-            vec![
-                json!(id.get()),
-                json!(&*details.authid),
-                json!(&*details.authrole),
-            ]
-        };
-        self.announce("wamp.session.on_leave", args, sink);
+        let SessionDetails {
+            authid, authrole, ..
+        } = session.details;
+        self.add_news(News::Left(id, authid, authrole));
     }
 }

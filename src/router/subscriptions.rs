@@ -11,13 +11,21 @@ use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 
 use super::meta::created;
+use super::news::News;
 use super::output::{MetaEvent, Sink, ToSession};
 use super::patterns::PatternIndex;
+use super::testaments::value_size;
 use super::uri::is_reserved;
-use super::{Match, Party, Refused, Router, SessionId, SubscriptionId};
+use super::{
+    Match, Party, Refused, Router, SHAPES_PER_SESSION_MAX, SessionId, SubscriptionId,
+    TOO_MANY_SHAPES,
+};
 
 /// The reason of an UNSUBSCRIBED whose subscription an administrator took away.
 const UNSUBSCRIBED: &str = "wamp.error.unsubscribed";
+
+/// Subscriptions of one session to the router's own topics: it gets each event once for each that matches.
+const RESERVED_PER_SESSION_MAX: usize = 64;
 
 /// All subscriptions of a realm.
 #[derive(Debug, Default)]
@@ -26,7 +34,7 @@ pub(super) struct Subscriptions {
     pub(super) index: PatternIndex<SubscriptionId>,
     last: u64,
     /// Of the router's own topics: while there are none, meta events are not even made.
-    n_reserved: usize,
+    pub(super) n_reserved: usize,
 }
 
 /// A topic or pattern that somebody has subscribed to.
@@ -62,8 +70,8 @@ impl<P: Clone> Router<P> {
         now: UnixMillis,
         sink: &mut Sink<P>,
     ) -> Result<Subscribed, Refused> {
-        let n_mine = match self.sessions.get(&session) {
-            Some(session) => session.subscriptions.len(),
+        let (n_mine, n_reserved) = match self.sessions.get(&session) {
+            Some(session) => (session.subscriptions.len(), session.n_reserved),
             None => return Err(Refused::NoSuchSession),
         };
         let found = self.subscriptions.index.get(uri, how);
@@ -74,6 +82,11 @@ impl<P: Clone> Router<P> {
         }
         if n_mine >= self.limits.subscriptions_per_session_max {
             return Err(Refused::TooMany("subscriptions of this session"));
+        }
+        if is_reserved(uri) && n_reserved >= RESERVED_PER_SESSION_MAX {
+            return Err(Refused::TooMany(
+                "subscriptions of this session to meta events",
+            ));
         }
         let id = match found {
             Some(id) => id,
@@ -96,11 +109,21 @@ impl<P: Clone> Router<P> {
         if !self.has_subscriber(id, session) {
             return Err(Refused::NoSuchSubscription);
         }
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.subscriptions.remove(&id);
+        self.forget_subscription(session, id);
+        if let Some(is_over) = self.remove_subscriber(id, session) {
+            self.announce_unsubscribed(session, id, is_over, sink);
         }
-        self.remove_subscriber(id, session, true, sink);
         Ok(())
+    }
+
+    /// Takes it out of its session's own list.
+    fn forget_subscription(&mut self, session: SessionId, id: SubscriptionId) {
+        let is_reserved = self.is_of_meta_topic(id);
+        if let Some(session) = self.sessions.get_mut(&session)
+            && session.subscriptions.remove(&id)
+        {
+            session.n_reserved -= usize::from(is_reserved);
+        }
     }
 
     /// Takes a subscription from its subscriber, who is told if it said that it understands.
@@ -117,6 +140,17 @@ impl<P: Clone> Router<P> {
         if !self.has_subscriber(id, session) {
             return Err(Refused::NoSuchSubscription);
         }
+        self.tell_unsubscribed(session, id, reason, sink);
+        self.unsubscribe(session, id, sink)
+    }
+
+    fn tell_unsubscribed(
+        &self,
+        session: SessionId,
+        id: SubscriptionId,
+        reason: &str,
+        sink: &mut Sink<P>,
+    ) {
         let features = self.sessions.get(&session).map(|it| it.features.subscriber);
         let message = ToSession::Unsubscribed {
             subscription: id,
@@ -124,10 +158,9 @@ impl<P: Clone> Router<P> {
             is_told: features.is_some_and(|it| it.subscription_revocation),
         };
         sink.tell(Party::Session(session), message);
-        self.unsubscribe(session, id, sink)
     }
 
-    /// Takes a subscription from all its subscribers.
+    /// Takes a subscription from all its subscribers. What others hear of it comes by [`tell_news`](Self::tell_news).
     ///
     /// # Errors
     /// [`Refused::NoSuchSubscription`].
@@ -139,7 +172,11 @@ impl<P: Clone> Router<P> {
         let found = self.subscriptions.by_id.get(&id);
         let found = found.ok_or(Refused::NoSuchSubscription)?;
         for subscriber in found.subscribers.clone() {
-            self.revoke_subscription(subscriber, id, UNSUBSCRIBED, sink)?;
+            self.tell_unsubscribed(subscriber, id, UNSUBSCRIBED, sink);
+            self.forget_subscription(subscriber, id);
+            if let Some(is_over) = self.remove_subscriber(id, subscriber) {
+                self.add_news(News::Unsubscribed(subscriber, id, is_over));
+            }
         }
         Ok(())
     }
@@ -188,17 +225,13 @@ impl<P: Clone> Router<P> {
         subscription.is_some_and(|it| is_reserved(&it.uri))
     }
 
-    /// Without its subscriber, whose own list is the caller's to change. Unless `is_loud`, nobody is told.
+    /// Without its subscriber, whose own list is the caller's to change. What others are to hear of, if anything: whether it was the last.
     pub(super) fn remove_subscriber(
         &mut self,
         id: SubscriptionId,
         session: SessionId,
-        is_loud: bool,
-        sink: &mut Sink<P>,
-    ) {
-        let Some(subscription) = self.subscriptions.by_id.get_mut(&id) else {
-            return;
-        };
+    ) -> Option<bool> {
+        let subscription = self.subscriptions.by_id.get_mut(&id)?;
         subscription.subscribers.remove(&session);
         let is_reserved = is_reserved(&subscription.uri);
         let is_over = subscription.subscribers.is_empty() && !subscription.is_kept;
@@ -206,14 +239,26 @@ impl<P: Clone> Router<P> {
             (self.subscriptions.index).remove(&subscription.uri, subscription.how);
             self.subscriptions.n_reserved -= usize::from(is_reserved);
         }
-        if !is_loud || is_reserved {
-            return;
-        }
+        (!is_reserved).then_some(is_over)
+    }
+
+    pub(super) fn announce_unsubscribed(
+        &mut self,
+        session: SessionId,
+        id: SubscriptionId,
+        is_over: bool,
+        sink: &mut Sink<P>,
+    ) {
         let args = || vec![json!(session.get()), json!(id.get())];
         self.announce("wamp.subscription.on_unsubscribe", args, sink);
         if is_over {
             self.announce("wamp.subscription.on_delete", args, sink);
         }
+    }
+
+    /// Whether anybody has subscribed to the router's own topics.
+    pub(super) const fn has_listeners(&self) -> bool {
+        self.subscriptions.n_reserved > 0
     }
 
     /// Hands a meta event to all who have subscribed to its topic, or to a pattern in the router's own name space.
@@ -223,7 +268,7 @@ impl<P: Clone> Router<P> {
         args: impl FnOnce() -> Vec<Value>,
         sink: &mut Sink<P>,
     ) {
-        if self.subscriptions.n_reserved == 0 {
+        if !self.has_listeners() {
             return;
         }
         let found = self.subscriptions.matching(topic);
@@ -235,6 +280,7 @@ impl<P: Clone> Router<P> {
             return;
         }
         let (args, publication): (Arc<[Value]>, _) = (args().into(), self.chance.id());
+        let n_bytes = args.iter().map(value_size).sum();
         for (id, subscription) in found {
             for session in &subscription.subscribers {
                 let event = MetaEvent {
@@ -243,6 +289,7 @@ impl<P: Clone> Router<P> {
                     topic,
                     is_pattern: subscription.how != Match::Exact,
                     args: Arc::clone(&args),
+                    n_bytes,
                 };
                 sink.tell(Party::Session(*session), ToSession::MetaEvent(event));
             }
@@ -257,6 +304,14 @@ impl<P: Clone> Router<P> {
         now: UnixMillis,
         sink: &mut Sink<P>,
     ) -> Result<SubscriptionId, Refused> {
+        if how == Match::Wildcard
+            && let Some(session) = self.sessions.get_mut(&session)
+        {
+            let (index, mine) = (&self.subscriptions.index, &mut session.subscribed_shapes);
+            if !index.take_shape(uri, mine, SHAPES_PER_SESSION_MAX) {
+                return Err(TOO_MANY_SHAPES);
+            }
+        }
         let id = self.insert_subscription(uri, how, now)?;
         if !is_reserved(uri) {
             let args = || {
@@ -302,6 +357,7 @@ impl<P: Clone> Router<P> {
         let is_silent = is_reserved(&subscription.uri);
         if let Some(session) = self.sessions.get_mut(&session) {
             session.subscriptions.insert(id);
+            session.n_reserved += usize::from(is_silent);
         }
         if !is_silent {
             let args = || vec![json!(session.get()), json!(id.get())];

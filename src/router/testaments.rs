@@ -101,7 +101,7 @@ fn size(testament: &Testament) -> usize {
     size_of::<Testament>() + testament.topic.len() + args + maps
 }
 
-fn map_size(map: &Map<String, Value>) -> usize {
+pub(super) fn map_size(map: &Map<String, Value>) -> usize {
     let entries = map.iter();
     entries
         .map(|(key, value)| size_of::<String>() + key.len() + value_size(value))
@@ -109,7 +109,7 @@ fn map_size(map: &Map<String, Value>) -> usize {
 }
 
 /// Recursion is as deep as the codec lets values be.
-fn value_size(value: &Value) -> usize {
+pub(super) fn value_size(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => 0,

@@ -6,6 +6,7 @@ mod meta;
 mod model;
 mod patterns;
 mod progress;
+mod reflection;
 mod registrations;
 mod rig;
 mod sessions;

@@ -50,6 +50,7 @@ pub use wish::{Closing, Disclosure, Known, Opening, Proved, Settings, Tally, Tra
 use super::rate::Bucket;
 use crate::broker::{End, Event, WampCall};
 use authorize::Authorizing;
+use deliver::ForOthers;
 use output::Output;
 use requests::Requests;
 use rpc::Timers;
@@ -85,6 +86,8 @@ pub struct Session {
     /// Calls that wait until the session has a queue for their answers.
     deferred: Vec<WampCall>,
     authorizing: Authorizing,
+    /// What is for others of a shared queue, until it goes back to that.
+    for_others: VecDeque<ForOthers>,
     publishing: Option<Bucket>,
     wishes: VecDeque<Wish>,
     output: Output,
@@ -138,6 +141,7 @@ impl Session {
             cut_off: FxHashSet::default(),
             deferred: Vec::new(),
             authorizing: Authorizing::default(),
+            for_others: VecDeque::new(),
             publishing: settings.publish_rate.map(|rate| Bucket::new(rate, now)),
             wishes: VecDeque::new(),
             output: Output::new(transport.serializer),
@@ -238,7 +242,7 @@ impl Session {
             Event::Ended(end) => self.ended(now, end),
             _ if !matches!(self.state, State::Running) => {}
             Event::Confirmed { upto, failed } => self.confirmed(upto, &failed),
-            Event::Delivery(delivery) => self.deliver(*delivery),
+            Event::Delivery(delivery) => self.deliver(now, *delivery),
             Event::Cancelled { consumer, why } => self.lost(&consumer, why),
             Event::Wamp(told) => self.told(now, *told),
             // Of MQTT's subscriptions alone.
@@ -282,6 +286,7 @@ impl Session {
             State::Running => {
                 self.give_up_authorizer(now);
                 self.expire_calls(now);
+                self.pass_on(now);
             }
             _ => {}
         }
@@ -295,7 +300,9 @@ impl Session {
             | State::Leaving { deadline } => Some(*deadline),
             State::Running => {
                 let asked = self.authorizing.deadline();
-                self.timers.next().into_iter().chain(asked).min()
+                let back = self.for_others.front().map(|it| it.until);
+                let both = asked.into_iter().chain(back);
+                self.timers.next().into_iter().chain(both).min()
             }
             State::Attaching(_) | State::Over(_) => None,
         }
@@ -308,6 +315,13 @@ impl Session {
             self.wishes.shrink_to(IDLE_CAPACITY);
         }
         wish
+    }
+
+    /// Gives back room that nothing is in. To be called now and then: there are many sessions that do nothing for long.
+    pub fn rest(&mut self) {
+        self.wishes.shrink_to(0);
+        self.requests.rest();
+        self.output.rest();
     }
 
     /// Takes back a wish that the driver gets to later, to the front.
@@ -464,7 +478,7 @@ impl Session {
     }
 }
 
-/// Room that an idle connection may keep: there are many of them.
+/// Room that is kept for what comes next, until the session [rests](Session::rest).
 const IDLE_CAPACITY: usize = 8;
 
 fn goodbye(why: &str, message: Option<&str>) -> Message {

@@ -40,7 +40,7 @@ pub(crate) fn details(message: &Message, is_pattern: bool) -> Dict {
 /// What a message has in every other door.
 fn say_properties(message: &Message, details: &mut Dict) {
     // A WAMP client's message has an id that says nothing, unless it gave one.
-    if message.wamp.is_none() {
+    if message.wamp.as_ref().is_none_or(|it| it.publication == 0) {
         details.insert("_message_id", message.message_id.as_str());
     }
     if let Some(id) = &message.correlation_id {

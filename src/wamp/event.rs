@@ -2,6 +2,7 @@
 
 use restante_proto::wamp::Payload;
 use restante_storage::payload::{WampPart, WampPeer};
+use serde_json::{Map, Value as Json};
 
 use super::options::PublishOptions;
 use super::{body, uri};
@@ -32,6 +33,23 @@ pub(crate) fn message(
         let address = is_uri.then(|| uri::to_address(to)).flatten();
         address.ok_or_else(|| invalid_uri(to))
     });
+    let mut wamp = WampSend {
+        part: WampPart {
+            publication,
+            publisher,
+            trust: 0,
+            eligible_authids: options.eligible_authids,
+            eligible_authroles: options.eligible_authroles,
+            excluded_authids: options.excluded_authids,
+            excluded_authroles: options.excluded_authroles,
+            passthru: options.passthru,
+        },
+        to_self: options.to_self,
+        eligible: options.eligible,
+        excluded: options.excluded,
+        rkey: options.rkey,
+    };
+    wamp.sort();
     let content_type = body.content_type.map(str::to_owned);
     Ok(NewMessage {
         address,
@@ -51,22 +69,21 @@ pub(crate) fn message(
         retain: options.retain || options.retain_clear,
         ordered: Vec::new(),
         sp: None,
-        wamp: Some(Box::new(WampSend {
-            part: WampPart {
-                publication,
-                publisher,
-                trust: 0,
-                eligible_authids: options.eligible_authids,
-                eligible_authroles: options.eligible_authroles,
-                excluded_authids: options.excluded_authids,
-                excluded_authroles: options.excluded_authroles,
-                passthru: options.passthru,
-            },
-            to_self: options.to_self,
-            eligible: options.eligible,
-            excluded: options.excluded,
-        })),
+        wamp: Some(Box::new(wamp)),
     })
+}
+
+/// By this procedure a client says what is to be published when its session ends.
+pub(crate) const ADD_TESTAMENT: &str = "wamp.session.add_testament";
+
+/// The topic of a testament, and the options by which it is published; none: it has no topic, and is refused.
+pub(crate) fn testament<'a>(
+    args: &'a [Json],
+    kwargs: &'a Map<String, Json>,
+) -> Option<(&'a str, Option<&'a Map<String, Json>>)> {
+    let topic = args.first().or_else(|| kwargs.get("topic"))?.as_str()?;
+    let options = kwargs.get("publish_options").and_then(Json::as_object);
+    Some((topic, options))
 }
 
 pub(crate) fn invalid_argument(why: impl std::fmt::Display) -> Refuse {

@@ -1,8 +1,8 @@
 //! What options ask for: read once, with what is wrong in words.
 //!
 //! An option of another type than it should be is refused with `wamp.error.invalid_argument`; unknown ones mean nothing. Null is as if
-//! it was not there. Beside the specification's there are our own, which begin with `_`, and `x_durable`, for what a message has in
-//! every other door:
+//! it was not there. Beside the specification's there are our own, which begin with `_`, for what a message has in every other door;
+//! and those of durable subscriptions, `x_durable` and `x_window`, which may begin with `_` too: one client library passes on no others.
 //!
 //! | option of PUBLISH, detail of EVENT | is |
 //! |---|---|
@@ -48,6 +48,8 @@ pub(crate) struct PublishOptions {
     pub(crate) reply_to: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) properties: BTreeMap<String, String>,
+    /// What it belongs to: of the subscribers that share a subscription, one gets it.
+    pub(crate) rkey: Option<String>,
 }
 
 impl PublishOptions {
@@ -81,6 +83,7 @@ impl PublishOptions {
             reply_to: own_text("_reply_to")?,
             content_type: own_text("_content_type")?,
             properties: properties(options)?,
+            rkey: own_text("rkey")?,
         })
     }
 }
@@ -94,15 +97,25 @@ pub(crate) struct SubscribeOptions {
     pub(crate) durable: Option<String>,
     /// Events of a durable subscription that may be unacknowledged.
     pub(crate) window: Option<u64>,
+    /// The subscriber's name among those that share the subscription.
+    pub(crate) nkey: Option<String>,
 }
+
+/// Bytes of `nkey`.
+const NKEY_BYTES_MAX: usize = 256;
 
 impl SubscribeOptions {
     pub(crate) fn read(options: &Dict) -> Result<Self, Wrong> {
+        let nkey = own_text(options, "nkey")?;
+        if nkey.as_ref().is_some_and(|it| it.len() > NKEY_BYTES_MAX) {
+            return Err(format!("nkey has more than {NKEY_BYTES_MAX} bytes"));
+        }
         Ok(SubscribeOptions {
             how: how(options)?,
             get_retained: flag(options, "get_retained")?,
-            durable: own_text(options, "x_durable")?,
-            window: uint(options, "x_window")?,
+            durable: own_text(options, "x_durable")?.or(own_text(options, "_durable")?),
+            window: uint(options, "x_window")?.or(uint(options, "_window")?),
+            nkey,
         })
     }
 }

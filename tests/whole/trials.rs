@@ -43,9 +43,13 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn of(server: &Server) -> Place {
+        Place::new(server.clients(), server.token())
+    }
+
+    pub(crate) fn new(at: SocketAddr, token: String) -> Place {
         Place {
-            at: server.clients(),
-            token: server.token(),
+            at,
+            token,
             stops: AtomicBool::new(false),
             publisher_cuts: AtomicU32::new(0),
             subscriber_cuts: AtomicU32::new(0),
@@ -86,7 +90,8 @@ impl Place {
         watched.push(stream);
     }
 
-    fn stop(&self) {
+    /// It comes to its end.
+    pub(crate) fn stop(&self) {
         let watched = self.watched.lock().expect("nobody panics with it");
         self.stops.store(true, Ordering::Relaxed);
         watched.iter().for_each(cut);

@@ -4,4 +4,5 @@ mod client;
 mod crowd;
 mod fuzz;
 mod refused;
+mod told;
 mod trials;

@@ -50,8 +50,12 @@ fn some_rule() -> impl Strategy<Value = Rule> {
         prop::sample::subsequence(Verb::ALL.to_vec(), 1..=6),
         prop::sample::select(vec!["default", "r", "*"]),
         filter_of(part(), 3),
+        prop_oneof![2 => Just(None), 1 => (0..=9_u8).prop_map(Some)],
     )
-        .prop_map(|(effect, role, verbs, realm, filter)| rule(effect, role, &verbs, realm, &filter))
+        .prop_map(|(effect, role, verbs, realm, filter, trustlevel)| Rule {
+            trustlevel,
+            ..rule(effect, role, &verbs, realm, &filter)
+        })
 }
 
 fn house(rules: Vec<Rule>) -> House {
@@ -121,8 +125,9 @@ proptest! {
             let wanted = expected(&house, &who, client, verb, realm, &address);
             let found = access.decide(&who, client, verb, realm, &address);
             prop_assert_eq!(&found, &wanted, "{}", address);
-            let allowed = access.allows(&who, client, verb, realm, &address);
-            prop_assert_eq!(allowed, wanted.allowed);
+            let permit = access.permit(&who, client, verb, realm, &address);
+            let wanted = Some(wanted.trustlevel).filter(|_| wanted.allowed);
+            prop_assert_eq!(permit.map(|it| it.trustlevel), wanted);
         }
     }
 }
@@ -163,17 +168,24 @@ fn expected_of_filter(
         let rules = rules
             .iter()
             .filter(move |(_, rule)| rule.effect == effect && concerns(rule, who, verb, "default"));
-        rules.filter_map(|(name, rule)| Some((name, written_out(&rule.filter, who, client)?)))
+        rules.filter_map(|(name, rule)| {
+            let filter = written_out(&rule.filter, who, client)?;
+            Some((name, rule.trustlevel, filter))
+        })
     };
-    let denied = about(Effect::Deny).find(|(_, rule)| asked.iter().any(|it| rule.matches(it)));
-    let allowed = about(Effect::Allow).find(|(_, rule)| asked.iter().all(|it| rule.matches(it)));
-    let rule = denied
-        .as_ref()
-        .or(allowed.as_ref())
-        .map(|(name, _)| name.as_str());
+    let denied = about(Effect::Deny).find(|(_, _, rule)| asked.iter().any(|it| rule.matches(it)));
+    let allowing =
+        about(Effect::Allow).filter(|(_, _, rule)| asked.iter().all(|it| rule.matches(it)));
+    let allowing: Vec<_> = allowing.collect();
+    let rule = denied.as_ref().or(allowing.first());
+    let allowed = denied.is_none() && !allowing.is_empty();
+    let trustlevel = allowing.iter().filter_map(|(_, trustlevel, _)| *trustlevel);
     Verdict {
-        allowed: denied.is_none() && allowed.is_some(),
-        rule: rule.map_or(RuleRef::Default, |name| RuleRef::Rule(name.into())),
+        allowed,
+        rule: rule.map_or(RuleRef::Default, |(name, _, _)| {
+            RuleRef::Rule(name.as_str().into())
+        }),
+        trustlevel: trustlevel.max().filter(|_| allowed),
     }
 }
 

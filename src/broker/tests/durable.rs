@@ -10,6 +10,7 @@ use crate::registry::{Document, DocumentId, DocumentKind, User};
 fn durable(name: &str, filter: &str, limit: u64) -> Call {
     Call::Consume(Consume {
         retained: false,
+        shard: None,
         consumer: "c".to_owned(),
         address: name.to_owned(),
         source: Source::Durable {

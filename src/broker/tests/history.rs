@@ -526,3 +526,64 @@ async fn what_is_over_is_not_told() {
     has(&house, "kept", 1).await;
     assert_eq!(it.get(history, none()).await, Ok((vec![stays], false)));
 }
+
+#[tokio::test]
+async fn nothing_is_read_for_who_has_left() {
+    use crate::broker::history::tests::{n_calls, stop};
+    let house = house();
+    put(&house, "kept", "a", |_| {}).await;
+    let shared = &house.started.broker.shared;
+    let turns = stop(shared);
+    let get = "wamp.subscription.get_events";
+    for session in 1..=20 {
+        let mut client = Client::join(&house, session).await;
+        let history = client.subscribe("a", Match::Exact).await.unwrap();
+        for _ in 0..8 {
+            client.ask(call(get, &[history.into()], &none()));
+        }
+        assert_eq!(n_calls(shared), 8);
+        drop(client);
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while n_calls(shared) > 0 {
+            assert!(std::time::Instant::now() < deadline, "they wait on");
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(turns);
+}
+
+#[tokio::test]
+async fn a_principal_has_so_many_calls_and_no_more() {
+    use crate::broker::history::tests::stop;
+    let house = house();
+    put(&house, "kept", "a", |_| {}).await;
+    let turns = stop(&house.started.broker.shared);
+    let get = "wamp.subscription.get_events";
+    let mut clients = Vec::new();
+    let mut history = 0;
+    for session in 1..=8 {
+        let mut client = Client::join(&house, session).await;
+        history = client.subscribe("a", Match::Exact).await.unwrap();
+        for _ in 0..8 {
+            client.ask(call(get, &[history.into()], &none()));
+        }
+        clients.push(client);
+    }
+    let mut late = Client::join(&house, 9).await;
+    assert_eq!(
+        late.get(history, none()).await,
+        Err("wamp.error.unavailable")
+    );
+    drop(turns);
+    for client in &mut clients {
+        for _ in 0..8 {
+            assert!(matches!(client.told().await, WampTold::Result { .. }));
+        }
+    }
+    // Their calls are over before the last answers are told, or a moment later.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while late.get(history, none()).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "it is never let in");
+        tokio::task::yield_now().await;
+    }
+}

@@ -196,6 +196,7 @@ async fn what_wamp_reserves_is_heard_and_called_by_rules_and_is_nobodys_to_send(
     let topic = |filter: &str, consumer: &str| {
         Call::Consume(Consume {
             retained: false,
+            shard: None,
             consumer: consumer.to_owned(),
             address: filter.to_owned(),
             source: Source::Topic,

@@ -6,6 +6,7 @@ use super::registrar::set_all;
 use super::*;
 use crate::access::testing::{principal, rule};
 use crate::registry::{Document, DocumentId, DocumentKind, User};
+use crate::router::{Features, Match, ToSession};
 
 fn id(kind: DocumentKind, name: &str) -> DocumentId {
     DocumentId {
@@ -397,6 +398,106 @@ async fn a_session_of_a_jwt_is_looked_at_when_its_client_is_back() {
     assert!(attached.resumed);
     let lost = event(&mut it, cancelled).await;
     assert_eq!(lost, ("c".to_owned(), Refusal::Denied));
+}
+
+async fn wamp(broker: &Broker, session: u64, roles: &[&str], authrole: &str) -> Attachment {
+    let mut features = Features::default();
+    features.subscriber.subscription_revocation = true;
+    let client = WampClient {
+        session,
+        authid: "ada".into(),
+        authrole: authrole.into(),
+        authmethod: "ticket",
+        authprovider: "restante",
+        transport: "websocket",
+        serializer: "wamp.2.json",
+        features,
+    };
+    let wish = Attach {
+        principal: principal("ada", roles),
+        protocol: Protocol::Wamp,
+        wamp: Some(Box::new(client)),
+        ..wish(None, 0)
+    };
+    broker.attach(wish).await.unwrap().0
+}
+
+fn told(event: Event) -> Option<WampTold> {
+    match event {
+        Event::Wamp(told) => Some(*told),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn what_the_router_tells_ends_with_the_right_to_it() {
+    let house = house();
+    let broker = &house.started.broker;
+    let rules = vec![
+        user(&["shop"], false),
+        allow("joins", "$wamp/session/on_join"),
+        allow("leaves", "$wamp/session/on_leave"),
+    ];
+    set_all(broker, rules).await;
+    let mut it = wamp(broker, 1, &["shop"], "shop").await;
+    let mut ids = Vec::new();
+    for topic in ["wamp.session.on_join", "wamp.session.on_leave"] {
+        it.wamp(WampAsk::Subscribe {
+            request: 1,
+            topic: topic.to_owned(),
+            how: Match::Exact,
+            filter: crate::wamp::uri::to_filter(topic, Match::Exact).unwrap(),
+        });
+        match event(&mut it, told).await {
+            WampTold::Subscribed { subscription, .. } => ids.push(subscription),
+            other => panic!("{other:?}"),
+        }
+    }
+    let said = |told: WampTold| match told {
+        WampTold::Said(said) => *said,
+        other => panic!("{other:?}"),
+    };
+    let mut other = Some(wamp(broker, 2, &["shop"], "shop").await);
+    for expected in ["wamp.session.on_join", "wamp.session.on_leave"] {
+        match said(event(&mut it, told).await) {
+            ToSession::MetaEvent(it) => assert_eq!(it.topic, expected),
+            other => panic!("{other:?}"),
+        }
+        drop(other.take());
+    }
+    set_all(broker, vec![gone(DocumentKind::Rule, "joins")]).await;
+    match said(event(&mut it, told).await) {
+        ToSession::Unsubscribed {
+            subscription,
+            reason,
+            is_told,
+        } => {
+            assert_eq!((subscription.get(), is_told), (ids[0], true));
+            assert_eq!(&*reason, "wamp.error.not_authorized");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(wamp(broker, 3, &["shop"], "shop").await);
+    match said(event(&mut it, told).await) {
+        ToSession::MetaEvent(it) => assert_eq!(it.topic, "wamp.session.on_leave"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_wamp_session_ends_with_its_role() {
+    let house = house();
+    let broker = &house.started.broker;
+    let roles = ["shop", "boss"];
+    set_all(broker, vec![user(&roles, false), allow("a", "a")]).await;
+    let mut boss = wamp(broker, 1, &roles, "boss").await;
+    let mut shop = wamp(broker, 2, &roles, "shop").await;
+    set_all(broker, vec![user(&["shop"], false)]).await;
+    assert_eq!(event(&mut boss, end).await, End::Revoked);
+    shop.call(1, send("a", 1));
+    shop.flush();
+    until(&mut shop, 1).await;
+    assert_eq!(shop.outbox.put(|waiting| waiting.end), None);
 }
 
 /// The core hears of a client that leaves a moment later.

@@ -23,6 +23,7 @@ fn listen(consumer: &str, filter: &str) -> Call {
         auto_settle: true,
         exclusive: false,
         retained: false,
+        shard: None,
     })
 }
 

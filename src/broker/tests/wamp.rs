@@ -1,13 +1,17 @@
 //! WAMP's clients through the broker: what their router says reaches those concerned, also at other doors.
 
 mod admin;
+mod doors;
+mod reflection;
+mod shards;
+mod trust;
 
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
 use super::*;
 use crate::router::{
-    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, ToSession,
-    YieldOptions,
+    CallOptions, CalleeFeatures, DisclosePolicy, Features, Match, RegisterOptions, SessionId,
+    ToSession, YieldOptions,
 };
 
 fn ids() -> u64 {
@@ -25,6 +29,10 @@ struct Client {
 
 impl Client {
     async fn new(house: &House) -> Client {
+        Client::of(house, access::testing::permanent("admin", &[access::ADMIN])).await
+    }
+
+    async fn of(house: &House, principal: access::Principal) -> Client {
         let id = ids();
         let client = WampClient {
             session: id,
@@ -43,6 +51,7 @@ impl Client {
             },
         };
         let wish = Attach {
+            principal,
             protocol: Protocol::Wamp,
             wamp: Some(Box::new(client)),
             ..wish(None, 0)
@@ -162,6 +171,29 @@ fn request(address: &str, body: &'static str) -> Call {
     }))
 }
 
+/// Consumes what [`request`] is answered with.
+fn answers() -> Call {
+    Call::Consume(Consume {
+        consumer: "c".to_owned(),
+        address: "~answers".to_owned(),
+        source: Source::Queue,
+        limit: 10,
+        auto_settle: true,
+        exclusive: false,
+        retained: false,
+        shard: None,
+    })
+}
+
+/// A client of another door, which has its queue for answers by its first call.
+async fn asker(house: &House) -> Attachment {
+    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    asker.call(1, answers());
+    asker.flush();
+    until(&mut asker, 1).await;
+    asker
+}
+
 #[tokio::test]
 async fn a_call_reaches_its_callee_and_the_result_its_caller() {
     let house = house();
@@ -247,21 +279,7 @@ async fn a_procedure_answers_requests_of_other_doors() {
     let house = house();
     let mut callee = Client::new(&house).await;
     callee.register("com.add").await;
-    let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
-    asker.call(
-        1,
-        Call::Consume(Consume {
-            consumer: "c".to_owned(),
-            address: "~answers".to_owned(),
-            source: Source::Queue,
-            limit: 10,
-            auto_settle: true,
-            exclusive: false,
-            retained: false,
-        }),
-    );
-    asker.flush();
-    until(&mut asker, 1).await;
+    let mut asker = asker(&house).await;
     asker.call(2, request("com/add", "two"));
     asker.flush();
     assert_eq!(until(&mut asker, 2).await.0, []);
@@ -290,6 +308,34 @@ async fn a_procedure_answers_requests_of_other_doors() {
 }
 
 #[tokio::test]
+async fn a_queue_that_nobody_consumes_from_keeps_no_request_from_a_procedure() {
+    let house = house();
+    let mut asker = asker(&house).await;
+    // Too early: it is kept, in a queue of that name.
+    asker.call(2, request("com/add", "early"));
+    asker.flush();
+    assert_eq!(until(&mut asker, 2).await.0, []);
+    let mut callee = Client::new(&house).await;
+    callee.register("com.add").await;
+    asker.call(3, request("com/add", "two"));
+    asker.flush();
+    assert_eq!(until(&mut asker, 3).await.0, []);
+    assert_eq!(text(&callee.invocation().await.1), "two");
+    // Whoever consumes from it gets what is asked again.
+    let (mut worker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
+    worker.call(1, consume("com/add", false, 10));
+    worker.flush();
+    until(&mut worker, 1).await;
+    asker.call(4, request("com/add", "three"));
+    asker.flush();
+    until(&mut asker, 4).await;
+    let mut found = Vec::new();
+    deliveries(&mut worker, 2, &mut found).await;
+    let bodies: Vec<_> = found.iter().map(|it| &it.message.body[..]).collect();
+    assert_eq!(bodies, [&b"early"[..], b"three"]);
+}
+
+#[tokio::test]
 async fn a_call_is_answered_by_other_doors() {
     let house = house();
     let mut caller = Client::new(&house).await;
@@ -310,6 +356,7 @@ async fn a_call_is_answered_by_other_doors() {
         auto_settle: true,
         exclusive: true,
         retained: false,
+        shard: None,
     });
     caller.next_call(replies).await;
     caller.ask(WampAsk::Call(call));
@@ -371,6 +418,7 @@ async fn an_event_is_for_whom_its_publisher_wants() {
                 auto_settle: true,
                 exclusive: false,
                 retained: false,
+                shard: None,
             }))
             .await;
     }
@@ -430,14 +478,16 @@ async fn an_event_is_for_whom_its_publisher_wants() {
 async fn an_authorizer_is_asked_and_believed() {
     let house = house();
     let (mut knows, mut asks) = (Client::new(&house).await, Client::new(&house).await);
-    let ask = |uri: &str| WampAsk::Authorize {
+    let ask = |question: u64| WampAsk::Authorize {
+        question,
         authorizer: "com.may".to_owned(),
         action: "call",
-        uri: uri.to_owned(),
+        uri: "com.add".to_owned(),
         how: Match::Exact,
     };
-    asks.ask(ask("com.add"));
-    assert_eq!(asks.told().await, WampTold::Authorized(Authorized::Failed));
+    let told = |question, said| WampTold::Authorized { question, said };
+    asks.ask(ask(7));
+    assert_eq!(asks.told().await, told(7, Authorized::Failed));
     knows.register("com.may").await;
     let dict = |allow: bool| Value::Dict(Dict::new().with("allow", allow).with("cache", false));
     for (answer, expected) in [
@@ -465,7 +515,7 @@ async fn an_authorizer_is_asked_and_believed() {
         (Value::Null, Authorized::Failed),
         (Value::Int(1), Authorized::Failed),
     ] {
-        asks.ask(ask("com.add"));
+        asks.ask(ask(8));
         let (invocation, arguments) = knows.invocation().await;
         let [details, uri, action, _options] = &arguments.args().unwrap()[..] else {
             panic!("four arguments")
@@ -482,7 +532,7 @@ async fn an_authorizer_is_asked_and_believed() {
             options,
             payload,
         });
-        assert_eq!(asks.told().await, WampTold::Authorized(expected));
+        assert_eq!(asks.told().await, told(8, expected));
     }
 }
 
@@ -506,4 +556,240 @@ async fn who_may_no_longer_register_loses_its_registrations() {
     let left = |procedure: &str| routers.lock().router.registration_for(procedure);
     assert_eq!(left("com.kept").map(|it| it.get()), Some(kept));
     assert_eq!(left("com.lost"), None, "{lost}");
+    // The session knows, also where its client would not understand.
+    let said = callee.said().await;
+    let ToSession::Unregistered {
+        registration,
+        is_told: false,
+        ..
+    } = said
+    else {
+        panic!("{said:?}")
+    };
+    assert_eq!(registration.get(), lost);
+}
+
+#[tokio::test]
+async fn who_does_not_take_answers_asks_no_more() {
+    let house = house();
+    let mut client = Client::new(&house).await;
+    let count = |n| {
+        WampAsk::Call(Box::new(WampCall {
+            request: n,
+            procedure: "no.such".to_owned(),
+            address: "no/such".to_owned(),
+            options: CallOptions::default(),
+            disclose: DisclosePolicy::default(),
+            continues_only: false,
+            serializer: Serializer::Json,
+            payload: Payload::default(),
+        }))
+    };
+    for what in ["errors", "large results"] {
+        let n_asked = (1..20_000)
+            .take_while(|n| {
+                match what {
+                    "errors" => client.it.wamp(count(*n)),
+                    _ => client.it.tell_self(WampTold::Result {
+                        request: *n,
+                        payload: payload(&"x".repeat(100_000)),
+                    }),
+                }
+                client.it.has_room()
+            })
+            .count();
+        let expected = if what == "errors" { 16_000 } else { 80 };
+        assert!(
+            (expected..=expected + expected / 20).contains(&n_asked),
+            "{n_asked} {what}"
+        );
+        // It goes on as soon as it takes some.
+        client.it.flush();
+        client.step().await;
+        assert!(client.it.has_room());
+        while client.it.outbox.put(|waiting| !waiting.wamp.is_empty()) {
+            client.step().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_asks_the_router_for_one_thing_at_a_time() {
+    let house = house();
+    let mut client = Client::new(&house).await;
+    client.ask(WampAsk::Call(Box::new(WampCall {
+        request: 1,
+        procedure: "wamp.session.list".to_owned(),
+        address: "$wamp/session/list".to_owned(),
+        options: CallOptions::default(),
+        disclose: DisclosePolicy::default(),
+        continues_only: false,
+        serializer: Serializer::Json,
+        payload: Payload::default(),
+    })));
+    assert!(!client.it.has_room());
+    let ready = tokio::time::timeout(Duration::from_secs(10), client.it.ready_for(false));
+    ready.await.expect("others have had their turn");
+    assert!(client.it.has_room());
+    assert!(matches!(client.told().await, WampTold::Result { .. }));
+}
+
+#[tokio::test]
+async fn a_killed_client_that_does_not_read_is_let_go() {
+    let house = house();
+    let (mut killer, mut killed) = (Client::new(&house).await, Client::new(&house).await);
+    killed.call(1, "no.such", "");
+    let id = SessionId::new(killed.id);
+    let wamp = house.started.broker.shared.routers.get(DEFAULT_REALM);
+    killer.it.with_router(&wamp.unwrap(), |router, sink| {
+        router.kill(id, Some("x.why"), None, sink).unwrap();
+    });
+    killer.it.flush();
+    let alarm = tokio::time::timeout(Duration::from_secs(10), killed.it.alarmed());
+    alarm.await.expect("it is alarmed");
+    let events = killed.it.drain(0);
+    let [Event::Wamp(bye), Event::Ended(End::Kicked)] = &events[..] else {
+        panic!("{events:?}");
+    };
+    let WampTold::Said(bye) = &**bye else {
+        panic!("{bye:?}");
+    };
+    assert!(matches!(&**bye, ToSession::Goodbye { reason, .. } if &**reason == "x.why"));
+    assert!(killed.it.drain(1 << 20).is_empty());
+}
+
+#[tokio::test]
+async fn an_event_weighs_what_it_holds_on_to() {
+    let house = house();
+    let (mut teller, listener) = (Client::new(&house).await, Client::new(&house).await);
+    let realm = house.started.broker.shared.routers.get(DEFAULT_REALM);
+    let realm = realm.unwrap();
+    let id = SessionId::new(listener.id);
+    let schema = serde_json::json!({"type": "error", "title": "x".repeat(10_000)});
+    let schema = schema.as_object().unwrap().clone();
+    teller.it.with_router(&realm, |router, sink| {
+        let topic = "wamp.reflect.on_define";
+        router
+            .subscribe(id, topic, Match::Exact, now(), sink)
+            .unwrap();
+        let author = SessionId::new(teller.id);
+        router
+            .define(author, "a.b", crate::router::Reflected::Error, schema, sink)
+            .unwrap();
+    });
+    let weight = listener.it.outbox.put(|waiting| waiting.told_bytes);
+    assert!((10_000..12_000).contains(&weight), "{weight}");
+}
+
+#[test]
+fn lists_of_a_publisher_are_sorted_and_mean_what_they_did() {
+    use crate::message::may_be_told;
+    use crate::wamp::{event, options::PublishOptions};
+    let names = |names: &[&str]| Value::List(names.iter().map(|it| (*it).into()).collect());
+    let ids = |ids: &[u64]| Value::List(ids.iter().map(|it| (*it).into()).collect());
+    let (eligible, excluded) = (["x", "b", "z", "a", "b", "m"], ["m", "q", "c"]);
+    let options = Dict::new()
+        .with("eligible", ids(&[9, 2, 7, 2, 4]))
+        .with("exclude", ids(&[8, 7, 1]))
+        .with("eligible_authid", names(&eligible))
+        .with("eligible_authrole", names(&eligible))
+        .with("exclude_authid", names(&excluded))
+        .with("exclude_authrole", names(&excluded));
+    let options = PublishOptions::read(&options).unwrap();
+    let message = event::message("a".to_owned(), options, &Payload::none(), 1, None).unwrap();
+    let wamp = *message.wamp.unwrap();
+    for session in 0..12 {
+        let wanted = [9, 2, 7, 2, 4].contains(&session) && ![8, 7, 1].contains(&session);
+        assert_eq!(wamp.is_for_session(session), wanted, "{session}");
+    }
+    let all = ["a", "b", "c", "m", "n", "q", "x", "z", ""];
+    for (authid, authrole) in all.iter().flat_map(|id| all.map(|role| (*id, role))) {
+        let is_for = |name: &str| eligible.contains(&name) && !excluded.contains(&name);
+        let wanted = is_for(authid) && is_for(authrole);
+        let found = may_be_told(&wamp.part, authid, authrole);
+        assert_eq!(found, wanted, "{authid} {authrole}");
+    }
+    assert!(wamp.part.eligible_authids.unwrap().names.is_sorted());
+    assert!(wamp.part.excluded_authroles.is_sorted());
+    assert!(wamp.eligible.unwrap().is_sorted());
+}
+
+/// Whose client takes no deliveries.
+async fn blocked(it: &mut Attachment, tag: u64) {
+    loop {
+        let confirms = |event| matches!(event, Event::Confirmed { upto, .. } if upto >= tag);
+        if it.drain(0).into_iter().any(confirms) {
+            return;
+        }
+        let ready = tokio::time::timeout(Duration::from_secs(10), it.ready_for(false));
+        ready.await.expect("it is confirmed");
+    }
+}
+
+async fn with_a_retained_message(house: &House) -> Client {
+    let mut publisher = Client::new(house).await;
+    let message = NewMessage {
+        address: "a/b".to_owned(),
+        body: "kept".into(),
+        retain: true,
+        wamp: Some(Box::default()),
+        ..NewMessage::default()
+    };
+    publisher.next_call(Call::Publish(Box::new(message))).await;
+    Client::new(house).await
+}
+
+fn listen(consumer: &str) -> Call {
+    Call::Consume(Consume {
+        consumer: consumer.to_owned(),
+        address: "a/b".to_owned(),
+        source: Source::Topic,
+        limit: u64::MAX,
+        auto_settle: true,
+        exclusive: false,
+        retained: true,
+        shard: None,
+    })
+}
+
+#[tokio::test]
+async fn what_is_retained_is_told_once_a_blocked_client_takes_it() {
+    let house = house();
+    let mut client = with_a_retained_message(&house).await;
+    client.it.call(1, listen("c"));
+    client.it.flush();
+    blocked(&mut client.it, 1).await;
+    while client.deliveries.is_empty() {
+        client.step().await;
+    }
+    assert_eq!(&client.deliveries[0].message.body[..], b"kept");
+}
+
+#[tokio::test]
+async fn who_listens_no_more_is_not_told_of_what_is_retained() {
+    let house = house();
+    let mut client = with_a_retained_message(&house).await;
+    let mut tag = 0;
+    for n in 0..300 {
+        let cancel = Call::Cancel {
+            consumer: n.to_string(),
+        };
+        for call in [listen(&n.to_string()), cancel] {
+            tag += 1;
+            client.it.call(tag, call);
+            client.it.flush();
+            blocked(&mut client.it, tag).await;
+        }
+        let waiting = client.it.wamp.as_ref().unwrap().telling.n_waiting();
+        assert!(waiting <= 64, "{waiting} wait after {n}");
+    }
+    client.it.call(tag + 1, listen("c"));
+    client.it.flush();
+    blocked(&mut client.it, tag + 1).await;
+    while client.deliveries.is_empty() {
+        client.step().await;
+        // The others are left out at once.
+        let waiting = client.it.wamp.as_ref().unwrap().telling.n_waiting();
+        assert!(waiting <= 1, "{waiting}");
+    }
 }

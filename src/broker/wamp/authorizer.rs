@@ -2,8 +2,12 @@
 //!
 //! Always, with a test of this name in `broker/tests/wamp.rs`: `an_authorizer_is_asked_and_believed`.
 
+use std::time::Instant;
+
 use restante_proto::wamp::{Dict, Payload, Serializer, Value};
 
+use super::doors::REQUEST;
+use super::requesters::Requester;
 use super::{Realm, WampTold};
 use crate::broker::attachment::Attachment;
 use crate::router::{CallRequest, CallResult, Match, Party, SessionId, ToSession};
@@ -23,11 +27,11 @@ pub enum Authorized {
 }
 
 impl Attachment {
-    /// Asks whether the session may do that. The rules are asked as ever, besides.
+    /// Asks whether the session that `asks` may do that. The rules are asked as ever, besides.
     pub(super) fn ask_authorizer(
         &mut self,
         realm: &parking_lot::Mutex<Realm>,
-        id: SessionId,
+        asks: Requester,
         authorizer: &str,
         (action, uri, how): (&'static str, &str, Match),
     ) {
@@ -51,8 +55,11 @@ impl Attachment {
         let payload = payload.unwrap_or_default();
         self.with_router_of(realm, |realm, sink| {
             let door = realm.new_door();
-            realm.authorizing.insert(door, id);
-            let call = CallRequest::new(1, authorizer, payload);
+            realm.requesters.insert(Instant::now(), door, asks);
+            let call = CallRequest {
+                payload_bytes: payload.len(),
+                ..CallRequest::new(REQUEST, authorizer, payload)
+            };
             // A door says nothing that a session could be aborted for.
             realm.router.call(Party::Door(door), call, sink).ok();
         });
@@ -62,25 +69,25 @@ impl Attachment {
     pub(super) fn tell_authorized(
         &mut self,
         realm: &Realm,
-        session: SessionId,
-        said: &ToSession<Payload>,
+        id: SessionId,
+        (question, said): (u64, Authorized),
     ) {
-        let Some(outbox) = realm.outboxes.get(&session) else {
+        let Some(outbox) = realm.outboxes.get(&id) else {
             return;
         };
-        let answer = match said {
-            ToSession::Result(CallResult { payload, .. }) => read(payload),
-            _ => Authorized::Failed,
-        };
-        let told = WampTold::Authorized(answer);
+        let told = WampTold::Authorized { question, said };
         let weight = told.weight();
         outbox.put(|waiting| waiting.tell(told, weight));
         self.bells.ring_later(outbox);
     }
 }
 
-fn read(answer: &Payload) -> Authorized {
-    let args = answer.args().unwrap_or_default();
+/// What a router's word for the one who asked means.
+pub(super) fn read(said: &ToSession<Payload>) -> Authorized {
+    let ToSession::Result(CallResult { payload, .. }) = said else {
+        return Authorized::Failed;
+    };
+    let args = payload.args().unwrap_or_default();
     let says = |allow, cache| Authorized::Says { allow, cache };
     match args.first() {
         Some(Value::Bool(allow)) => says(*allow, true),

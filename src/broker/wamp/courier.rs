@@ -70,8 +70,15 @@ impl Courier<'_> {
         };
         let outbox = Arc::clone(outbox);
         if is_bye {
-            // It is out of the router.
+            // It is out of the router, and whatever waits for it does not keep it here.
             realm.outboxes.remove(&id);
+            let told = WampTold::Said(Box::new(message));
+            let weight = told.weight();
+            outbox.put(|waiting| {
+                waiting.is_killed = true;
+                waiting.tell(told, weight);
+            });
+            return outbox.alert();
         }
         if !outbox.put(|waiting| waiting.has_room_to_tell()) {
             match message {
@@ -135,8 +142,20 @@ impl Waiting {
     }
 
     /// Whether there is room for more that nobody has to have.
-    pub(super) fn has_room_to_tell(&self) -> bool {
+    pub(in crate::broker) fn has_room_to_tell(&self) -> bool {
         self.wamp.len() < TOLD_MAX && self.told_bytes < TOLD_BYTES_MAX
+    }
+
+    /// The GOODBYE of one that was killed, and does not take what came before.
+    pub(in crate::broker) fn take_goodbye(&mut self, events: &mut Vec<Event>) -> Option<End> {
+        let is_bye = |told: &WampTold| matches!(told, WampTold::Said(said) if matches!(**said, ToSession::Goodbye { .. }));
+        if !std::mem::take(&mut self.is_killed) {
+            return None;
+        }
+        self.told_bytes = 0;
+        let bye = self.wamp.drain(..).find(is_bye);
+        events.extend(bye.map(|told| Event::Wamp(Box::new(told))));
+        Some(End::Kicked)
     }
 
     /// What the session is to hear, up to about so many bytes.

@@ -7,17 +7,21 @@
 //! ```
 //!
 //! Who calls by a message needs the right to send and to call, who is answered by one likewise. A request to a procedure is
-//! handed over and not stored, as any call is: its answer is what confirms it. An error is a reply with the property [`ERROR`].
+//! handed over and not stored, as any call is: its answer is what confirms it. An error is a reply with the property [`ERROR`]; so is
+//! that there was no answer in time (`late.rs`).
 //!
 //! Always, with tests of these names in `broker/tests/wamp.rs`:
 //! - `a_procedure_answers_requests_of_other_doors`
 //! - `a_call_is_answered_by_other_doors`
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use restante_proto::wamp::{Payload, Serializer};
 
+use super::requesters::{Answer, Request, Requester};
 use super::{Realm, WampCall, WampTold, refused};
+use crate::access::Permit;
 use crate::broker::attachment::{Attachment, Outcome};
 use crate::broker::call::Landed;
 use crate::broker::publish::{Care, Takers};
@@ -26,7 +30,8 @@ use crate::message::{Message, NewMessage, PRIORITY_DEFAULT, SharedMessage, WampS
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 use crate::router::{
-    CallError, CallRequest, CallResult, Called, Disclosed, Invocation, Party, SessionId, ToSession,
+    CallOptions, CallRequest, Called, CancelMode, Disclosed, Invocation, Party, SessionId,
+    ToSession,
 };
 use crate::wamp::{body, code, uri};
 
@@ -37,12 +42,8 @@ pub(super) const ERROR: &str = "wamp-error";
 /// Calls of one session that wait for the answer of another door.
 const ASKED_MAX: usize = 16_384;
 
-/// Who waits for the answer of a procedure, at another door.
-#[derive(Debug)]
-pub(super) struct Requester {
-    reply_to: String,
-    correlation_id: Option<String>,
-}
+/// The request of a door's call: each calls once.
+pub(super) const REQUEST: u64 = 1;
 
 impl Attachment {
     /// Hands a request of another door to the procedure that is registered there, if one is. `address` has nobody else who takes
@@ -61,9 +62,10 @@ impl Attachment {
         let Ok(reply_to) = Address::parse(reply_to, self.shared.settings.address) else {
             return Some(Outcome::Refused(Refusal::BadAddress));
         };
-        if !self.may(Verb::Call, address) || !self.may(Verb::Send, &reply_to) {
+        let permit = self.permit(Verb::Call, address);
+        let Some(permit) = permit.filter(|_| self.may(Verb::Send, &reply_to)) else {
             return Some(Outcome::Refused(Refusal::Denied));
-        }
+        };
         let asked = Message {
             body: message.body.clone(),
             text: message.text,
@@ -83,18 +85,31 @@ impl Attachment {
                 .map_or("", String::as_str)
                 .into(),
         };
-        let requester = Requester {
+        let requester = Requester::Sender(Request {
+            principal: Arc::clone(&self.principal.name),
             reply_to: reply_to.as_str().to_owned(),
             correlation_id: message.correlation_id.clone(),
-        };
+            ttl_ms: message.ttl_ms,
+        });
         let mut sink = crate::router::Sink::new();
         {
             let mut realm = routers.lock();
+            if !realm.requesters.has_room_for(&self.principal.name) {
+                return Some(Outcome::Refused(Refusal::TooMany));
+            }
             let door = realm.new_door();
-            realm.requesters.insert(door, requester);
+            realm.requesters.insert(Instant::now(), door, requester);
+            let options = CallOptions {
+                timeout_ms: message.ttl_ms.unwrap_or(0),
+                ..CallOptions::default()
+            };
             let call = CallRequest {
+                options,
                 identity: Some(identity),
-                ..CallRequest::new(1, &procedure, payload)
+                payload_bytes: payload.len(),
+                disclose: self.shared.settings.wamp.disclose,
+                trustlevel: permit.trustlevel.map(u64::from),
+                ..CallRequest::new(REQUEST, &procedure, payload)
             };
             // A door says nothing that a session could be aborted for.
             realm.router.call(Party::Door(door), call, &mut sink).ok();
@@ -120,6 +135,7 @@ impl Attachment {
         id: SessionId,
         call: WampCall,
         address: &Address,
+        permit: Permit,
     ) {
         let request = call.request;
         if !self.may(Verb::Send, address) {
@@ -142,6 +158,8 @@ impl Attachment {
         let wish = CallRequest {
             options: call.options,
             disclose: call.disclose,
+            payload_bytes: call.payload.len(),
+            trustlevel: permit.trustlevel.map(u64::from),
             ..CallRequest::new(request, &call.procedure, call.payload)
         };
         let called = self.with_router_of(routers, |realm, sink| {
@@ -160,9 +178,6 @@ impl Attachment {
 
     /// What the router has for a door: a request to send, or the answer to one.
     pub(super) fn tell_door(&mut self, realm: &mut Realm, door: u64, said: ToSession<Payload>) {
-        if let Some(session) = realm.authorizing.remove(&door) {
-            return self.tell_authorized(realm, session, &said);
-        }
         match said {
             ToSession::Invocation(it) => {
                 if let Some(wamp) = self.wamp.as_mut() {
@@ -170,40 +185,20 @@ impl Attachment {
                 }
                 self.due.push(Due::Request(door, Box::new(it)));
             }
-            // Whoever works at it does not hear of it, and its answer will mean nothing.
-            ToSession::Interrupt(_) => {
-                if let Some(wamp) = self.wamp.as_mut() {
-                    wamp.asked.remove(&door);
+            // Whoever works at it does not hear of it, and its answer will mean nothing: who wants to wait for that has it here.
+            ToSession::Interrupt(it) => {
+                let known = self.wamp.as_mut().and_then(|it| it.asked.remove(&door));
+                if known.is_some() && it.mode == CancelMode::Kill {
+                    self.due.push(Due::Killed(door, it.request));
                 }
             }
-            ToSession::Result(CallResult {
-                progress, payload, ..
-            }) => {
-                let requester = realm.requesters.get(&door);
-                self.due.extend(
-                    requester
-                        .and_then(|it| it.reply(&payload, None))
-                        .map(Due::Reply),
-                );
-                if !progress {
-                    realm.requesters.remove(&door);
+            said => match realm.requesters.answer(door, &said) {
+                Some(Answer::Message(reply)) => self.due.push(Due::Reply(reply)),
+                Some(Answer::Session { id, question, said }) => {
+                    self.tell_authorized(realm, id, (question, said));
                 }
-            }
-            ToSession::CallError(CallError {
-                uri,
-                payload,
-                message,
-                ..
-            }) => {
-                let explained = message.map(|message| {
-                    Payload::from_single_text(Serializer::Json, &message).unwrap_or_default()
-                });
-                let payload = payload.or(explained).unwrap_or_default();
-                let requester = realm.requesters.remove(&door);
-                let reply = requester.and_then(|it| it.reply(&payload, Some(&uri)));
-                self.due.extend(reply.map(Due::Reply));
-            }
-            _ => {}
+                None => {}
+            },
         }
     }
 
@@ -213,6 +208,10 @@ impl Attachment {
             match due {
                 Due::Reply(reply) => self.publish_unasked(&reply),
                 Due::Request(door, invocation) => self.request(routers, door, *invocation),
+                Due::Killed(door, request) => {
+                    let uri = "wamp.error.canceled";
+                    self.fail_for_door(routers, (door, request), uri, "the call is canceled");
+                }
             }
         }
     }
@@ -250,12 +249,22 @@ impl Attachment {
         }
         let request = self.wamp.as_mut().and_then(|wamp| wamp.asked.remove(&door));
         let Some(request) = request else { return };
-        self.with_router_of(routers, |realm, sink| {
-            let uri = "wamp.error.no_available_callee";
-            let why = Payload::from_single_text(Serializer::Json, "nobody takes the call now");
-            let why = why.unwrap_or_default();
-            realm
-                .router
+        let uri = "wamp.error.no_available_callee";
+        self.fail_for_door(routers, (door, request), uri, "nobody takes the call now");
+    }
+
+    /// A door's answer is an error.
+    fn fail_for_door(
+        &mut self,
+        routers: &parking_lot::Mutex<Realm>,
+        (door, request): (u64, u64),
+        uri: &'static str,
+        why: &str,
+    ) {
+        let why = Payload::from_single_text(Serializer::Json, why).unwrap_or_default();
+        self.with_router(routers, |router, sink| {
+            // A door says nothing that a session could be aborted for.
+            router
                 .error(Party::Door(door), request, uri, None, why, sink)
                 .ok();
         });
@@ -301,22 +310,6 @@ pub(in crate::broker) enum Due {
     Reply(Box<NewMessage>),
     /// A call.
     Request(u64, Box<Invocation<Payload>>),
-}
-
-impl Requester {
-    /// The answer as a message; none if it cannot be one.
-    fn reply(&self, payload: &Payload, error: Option<&str>) -> Option<Box<NewMessage>> {
-        let body = body::of_payload(payload, false).ok()?;
-        let error = error.map(|uri| (ERROR.to_owned(), uri.to_owned()));
-        Some(Box::new(NewMessage {
-            address: self.reply_to.clone(),
-            correlation_id: self.correlation_id.clone(),
-            content_type: body.content_type.map(str::to_owned),
-            priority: PRIORITY_DEFAULT,
-            properties: error.into_iter().collect(),
-            body: body.bytes,
-            text: body.text,
-            ..NewMessage::default()
-        }))
-    }
+    /// A call, and the router's request, that its caller has canceled and waits for.
+    Killed(u64, u64),
 }

@@ -1,9 +1,8 @@
 //! `rule`.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::{Document, Dry, Fields, Named, Part, Remove, path};
+use super::{Document, Dry, Fields, Maybe, Named, Part, Remove, parse_number, path};
 use crate::cli::rest::{Ask, Rest};
 use crate::cli::show::{Column, Form};
 use crate::cli::{Exit, Global};
@@ -15,6 +14,7 @@ const COLUMNS: &[Column] = &[
     Column("VERBS", "verbs", Form::Plain),
     Column("REALM", "realm", Form::Plain),
     Column("FILTER", "filter", Form::Plain),
+    Column("TRUST", "trustlevel", Form::Plain),
     Column("DESCRIPTION", "description", Form::Plain),
 ];
 
@@ -78,6 +78,9 @@ pub struct Add {
     /// What the role may not do, whatever other rules say
     #[arg(long, value_name = "VERBS", value_delimiter = ',')]
     deny: Vec<String>,
+    /// With --allow send or call: how far WAMP's subscribers and callees are told that the sender or caller is trusted, 0 to 9
+    #[arg(long, value_name = "N", conflicts_with = "deny")]
+    trustlevel: Option<u8>,
     /// A note for people
     #[arg(
         long,
@@ -116,6 +119,9 @@ pub struct Set {
     /// What the role may not do, instead of what the rule says now
     #[arg(long, value_name = "VERBS", value_delimiter = ',')]
     deny: Vec<String>,
+    /// How far WAMP's subscribers and callees are told that the sender or caller is trusted, 0 to 9; `none`: they are told nothing
+    #[arg(long, value_name = "N", value_parser = parse_number)]
+    trustlevel: Option<Maybe>,
     /// A note for people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -137,6 +143,7 @@ impl Set {
             .list("verbs", &self.deny)
             .set("effect", effect)
             .set("realm", realm)
+            .set("trustlevel", self.trustlevel.map(Maybe::json))
             .set("description", self.description)
     }
 }
@@ -158,14 +165,15 @@ pub(in crate::cli) async fn run(rule: Rule, global: &Global) -> anyhow::Result<E
         Rule::Get(named) => super::get(&rest, at(&named.name)?, global).await,
         Rule::Add(add) => {
             let denies = !add.deny.is_empty();
-            let body = json!({
-                "description": add.description,
-                "role": add.role,
-                "verbs": if denies { &add.deny } else { &add.allow },
-                "realm": rest.realm(),
-                "filter": add.filter,
-                "effect": if denies { "deny" } else { "allow" },
-            });
+            let fields = Fields::default()
+                .set("description", Some(add.description))
+                .set("role", Some(add.role))
+                .list("verbs", if denies { &add.deny } else { &add.allow })
+                .set("realm", Some(rest.realm()))
+                .set("filter", Some(add.filter))
+                .set("effect", Some(if denies { "deny" } else { "allow" }))
+                .set("trustlevel", add.trustlevel);
+            let body = fields.json();
             let (path, what) = (at(&add.name)?, format!("rule {}", add.name));
             if add.replace {
                 super::act(&rest, Ask::put(path, body), (&what, "set"), add.dry, global).await

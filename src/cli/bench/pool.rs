@@ -87,9 +87,14 @@ impl Meter {
         })
     }
 
-    /// Now, as it is put into messages.
+    /// Now, as it is put into messages: nanoseconds.
     pub(super) fn nanos(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// When that was, or will be.
+    pub(super) fn at(&self, nanos: u64) -> Instant {
+        self.epoch + Duration::from_nanos(nanos)
     }
 
     pub(super) fn is_counting(&self) -> bool {

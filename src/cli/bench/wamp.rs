@@ -12,6 +12,7 @@ mod door;
 mod events;
 mod fanout;
 mod idle;
+mod pace;
 mod patterns;
 mod peer;
 mod rpc;
@@ -34,6 +35,7 @@ const EXAMPLES: &str = "\
 Examples:
   restante bench wamp                                          # every scenario, about a minute
   restante bench wamp --scenario rpc --clients 64 --window 16 --serializer json
+  restante bench wamp --scenario rpc,events --rate 1000        # latency, under a load that leaves room
   restante bench wamp --url ws://127.0.0.1:7300/wamp --pid 4711
   restante bench wamp --url rs://127.0.0.1:8081 --realm realm1 --scenario rpc,events  # any router";
 
@@ -44,7 +46,12 @@ Examples:
 Without --url a broker of its own is started, in a folder made in --data [default: the working folder] and removed at
 the end. With --url it may be any router of WAMP, without TLS: rs://HOST:PORT is RawSocket, ws://HOST:PORT/PATH is
 WebSocket. Where there are credentials they are shown as a ticket; without any, or if the router has no use for a ticket,
-clients are anonymous.")]
+clients are anonymous.
+
+Without --rate, each client sends as soon as its window allows: that measures throughput, and the times are what waiting
+in so many windows takes, rather than what the router takes. So times of two routers are comparable in two ways: with
+the same windows, each at its own throughput; or with the same --rate, which the slower one must keep up with. What finds
+its window full then counts from when it was due.")]
 pub(super) struct Wamp {
     /// What to measure [default: all]
     #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
@@ -67,6 +74,9 @@ pub(super) struct Wamp {
     /// Calls of one caller without a result; events of one publisher that have not come
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=8192))]
     window: u32,
+    /// Calls or events a second, of all clients together [default: as many as their windows allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rate: Option<u32>,
     /// Subscribers in `fanout`
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     subscribers: u32,

@@ -8,15 +8,18 @@
 //! The guards are the backpressure, as in `front/drive.rs`: no read while the session wants no messages, the broker has no room, or the
 //! peer does not read; no drain while the peer does not read, and no deliveries while the session has enough of them.
 //!
+//! Always, with a test of its name below:
+//! - `an_idle_client_costs_little`: what happens once is in boxes that are dropped.
+//!
 //! Not here: bytes (wire), decisions about messages (session), who somebody is (prove), and what a call does (broker).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use restante_proto::wamp::{Limits, decode};
+use restante_proto::wamp::decode;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 use tracing::info;
@@ -53,9 +56,10 @@ enum End {
 }
 
 struct Driver<P> {
+    client: Client,
     wire: Wire,
     session: Session,
-    limits: Limits,
+    settings: Arc<Settings>,
     /// The client inside the broker, while a session runs.
     port: Option<Box<P>>,
     pulse: Pulse,
@@ -67,61 +71,71 @@ struct Driver<P> {
     proved: Option<Box<Principal>>,
     prover: Option<Box<Prover>>,
     newcomer: Option<Newcomer>,
-    drain: Duration,
-    open_within: Duration,
 }
 
 /// Serves a client, by whatever transport, to its end. Once it has said who it is, it is no `newcomer` any more.
-pub(in crate::front) async fn drive<B: Inside>(
+///
+/// No `async fn`: what such a one is given it keeps twice, and an idle connection costs what its future does.
+pub(in crate::front) fn drive<B: Inside>(
     front: &Front<B>,
-    mut client: Client,
+    client: Client,
     wire: Wire,
     began: Instant,
     newcomer: Newcomer,
-) {
-    let (Some(settings), Some(door)) = (&front.wamp, &front.settings.wamp) else {
-        return;
-    };
-    let ping_interval = door.ping_interval;
-    let settings: Arc<Settings> = Arc::clone(settings);
-    let transport = Transport {
-        name: wire.transport().as_str(),
-        serializer: wire.serializer(),
-    };
-    let seed = SysRng.try_next_u64().unwrap_or_default();
-    let mut driver = Driver::<B::Port> {
-        limits: settings.limits.clone(),
-        open_within: settings.open_within,
-        session: Session::new(settings, transport, seed, began),
-        pulse: Pulse::new(ping_interval, now()),
-        wire,
-        port: None,
-        alarm: Alarm::new(),
-        shutdown: front.shutdown.clone(),
-        told: false,
-        proved: None,
-        prover: None,
-        newcomer: Some(newcomer),
-        drain: front.settings.drain,
-    };
-    let end = loop {
-        if let Err(end) = driver.step(front, &mut client).await {
-            break end;
+) -> impl Future<Output = ()> + Send {
+    let driver = Driver::new(front, client, wire, began, newcomer);
+    async move {
+        if let Some(driver) = driver {
+            driver.run(front).await;
         }
-    };
-    if let Some(port) = &mut driver.port {
-        port.flush();
     }
-    Box::pin(driver.finish(end, &client)).await;
 }
 
 impl<P: Port> Driver<P> {
-    /// Writes what is ready, and waits for one thing to happen.
-    async fn step<B: Inside<Port = P>>(
-        &mut self,
+    /// None where the WAMP door is closed.
+    fn new<B: Inside<Port = P>>(
         front: &Front<B>,
-        client: &mut Client,
-    ) -> Result<(), End> {
+        client: Client,
+        wire: Wire,
+        began: Instant,
+        newcomer: Newcomer,
+    ) -> Option<Box<Self>> {
+        let settings = Arc::clone(front.wamp.as_ref()?);
+        let ping_interval = front.settings.wamp.as_ref()?.ping_interval;
+        let transport = Transport {
+            name: wire.transport().as_str(),
+            serializer: wire.serializer(),
+            keeps_order: wire.transport().keeps_order(),
+        };
+        let seed = SysRng.try_next_u64().unwrap_or_default();
+        Some(Box::new(Driver {
+            session: Session::new(Arc::clone(&settings), transport, seed, began),
+            settings,
+            pulse: Pulse::new(ping_interval, now()),
+            client,
+            wire,
+            port: None,
+            alarm: Alarm::new(),
+            shutdown: front.shutdown.clone(),
+            told: false,
+            proved: None,
+            prover: None,
+            newcomer: Some(newcomer),
+        }))
+    }
+
+    async fn run<B: Inside<Port = P>>(mut self: Box<Self>, front: &Front<B>) {
+        let end = loop {
+            if let Err(end) = self.step(front).await {
+                break end;
+            }
+        };
+        self.flush();
+        Box::pin(self.finish(end)).await;
+    }
+
+    /// Writes what is ready, and waits for one thing to happen.
+    async fn step<B: Inside<Port = P>>(&mut self, front: &Front<B>) -> Result<(), End> {
         self.write()?;
         let blocked = self.wire.is_blocked();
         let has_room = self.port.as_ref().is_none_or(|port| port.has_room());
@@ -141,16 +155,14 @@ impl<P: Port> Driver<P> {
             () = self.alarm.reach(wake) => self.beat()?,
             () = down(&mut self.shutdown), if !self.told => {
                 self.told = true;
-                self.session.handle_shutdown(now(), now() + self.drain);
+                self.session.handle_shutdown(now(), now() + front.settings.drain);
             }
         }
         // Rare, and long: in a box that is dropped.
         while let Some(wish) = self.grant_all() {
-            Box::pin(self.come_in(front, client, wish)).await;
+            Box::pin(self.come_in(front, wish)).await;
         }
-        if let Some(port) = &mut self.port {
-            port.flush();
-        }
+        self.flush();
         Ok(())
     }
 
@@ -191,7 +203,7 @@ impl<P: Port> Driver<P> {
     }
 
     fn hear(&mut self, now: Instant, bytes: &Bytes) {
-        match decode(self.wire.serializer(), bytes, &self.limits) {
+        match decode(self.wire.serializer(), bytes, &self.settings.limits) {
             Ok(message) => self.session.handle_message(now, message),
             Err(error) => self.session.handle_decode_error(&error),
         }
@@ -224,13 +236,9 @@ impl<P: Port> Driver<P> {
     }
 
     /// What takes its time: finding out who somebody is, and attaching them.
-    async fn come_in<B: Inside<Port = P>>(
-        &mut self,
-        front: &Front<B>,
-        client: &mut Client,
-        wish: Wish,
-    ) {
-        let deadline = now() + self.open_within;
+    async fn come_in<B: Inside<Port = P>>(&mut self, front: &Front<B>, wish: Wish) {
+        let deadline = now() + self.settings.open_within;
+        let client = &mut self.client;
         match wish {
             Wish::Begin(opening) => {
                 let hello = hello(&opening, self.wire.channel());
@@ -266,11 +274,12 @@ impl<P: Port> Driver<P> {
                         .ok(),
                     None => None,
                 };
-                self.proved(step, front.broker.has_realm(&client.realm));
+                let has_realm = front.broker.has_realm(&self.client.realm);
+                self.proved(step, has_realm);
             }
             Wish::Attach { realm, client: who } => {
                 client.realm = realm.into();
-                self.attach(front, client, who, deadline).await;
+                self.attach(front, who, deadline).await;
             }
             _ => {}
         }
@@ -307,7 +316,6 @@ impl<P: Port> Driver<P> {
     async fn attach<B: Inside<Port = P>>(
         &mut self,
         front: &Front<B>,
-        client: &Client,
         who: Box<WampClient>,
         deadline: Instant,
     ) {
@@ -316,14 +324,14 @@ impl<P: Port> Driver<P> {
         };
         let session = who.session;
         let wish = Attach::of_wamp(*principal, who);
-        match attach(front, client, wish, deadline).await {
+        match attach(front, &self.client, wish, deadline).await {
             Ok((port, attached)) => {
                 self.port = Some(port);
                 self.newcomer = None;
                 self.prover = None;
                 self.wire.admit();
-                let (realm, conn) = (&client.realm, client.conn);
-                info!(%realm, %conn, session = %attached.session, wamp = session, peer = %client.peer, "attached");
+                let (realm, conn, peer) = (&self.client.realm, self.client.conn, self.client.peer);
+                info!(%realm, %conn, session = %attached.session, wamp = session, %peer, "attached");
                 self.session.handle_attached(Ok(()));
             }
             Err(why) => self.session.handle_attached(Err(why)),
@@ -353,20 +361,31 @@ impl<P: Port> Driver<P> {
 
     /// Writes what the session has, as far as the peer takes it; the end comes after the last of it.
     fn write(&mut self) -> Result<(), End> {
+        let mut written = Ok(());
         if self.session.has_output() {
             let session = &mut self.session;
             let peer_max = self.wire.peer_bytes_max().unwrap_or(usize::MAX);
-            let written = self.wire.write(|room| session.poll_message(peer_max, room));
-            let tally = self.session.take_tally();
-            metrics::wamp_unwritten(&tally);
-            written.map_err(End::Lost)?;
-            if tally.too_large + tally.unspeakable > 0 {
-                // Whoever waits for what the client cannot take is to hear so now.
-                if let Some(wish) = self.grant_all() {
-                    self.session.put_back(wish);
-                }
-                self.flush();
+            written = self.wire.write(|room| session.poll_message(peer_max, room));
+        }
+        let tally = self.session.take_tally();
+        metrics::wamp_unwritten(&tally);
+        if tally.given_back > 0 {
+            let (events, wamp) = (tally.given_back, self.session.id());
+            seldom!(
+                60,
+                warn,
+                events,
+                wamp,
+                "events of a queue that a client cannot be told go back, or are rejected"
+            );
+        }
+        written.map_err(End::Lost)?;
+        if tally.too_large + tally.unspeakable > 0 {
+            // Whoever waits for what the client cannot take is to hear so now.
+            if let Some(wish) = self.grant_all() {
+                self.session.put_back(wish);
             }
+            self.flush();
         }
         if self.session.closing().is_some() && !self.wire.is_blocked() {
             return Err(End::Over);
@@ -384,13 +403,21 @@ impl<P: Port> Driver<P> {
             None => {}
         }
         self.session.handle_timeout(now);
+        self.session.rest();
         Ok(())
     }
 
     /// Says good-bye, counts and logs it. The attachment is gone before: the broker does not wait for the peer.
-    async fn finish(mut self, end: End, client: &Client) {
+    async fn finish(mut self: Box<Self>, end: End) {
         self.port = None;
-        let closing = self.session.closing();
+        let Driver {
+            wire,
+            session,
+            client,
+            newcomer,
+            ..
+        } = *self;
+        let closing = session.closing();
         let reason = match end {
             End::Over => closing.map_or("over", |it| it.reason),
             End::Lost(lost) => lost.as_str(),
@@ -400,7 +427,7 @@ impl<P: Port> Driver<P> {
         let why = closing.map_or("", |it| it.text.as_str()).to_owned();
         metrics::wamp_disconnected(reason);
         let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
-        if self.newcomer.is_none() {
+        if newcomer.is_none() {
             info!(%realm, %conn, %peer, code = reason, why, "connection ended");
         } else {
             // Anybody can connect, and leave.
@@ -409,12 +436,12 @@ impl<P: Port> Driver<P> {
         let is_violation = closing.is_some_and(|it| it.violation);
         let bye = async {
             match end {
-                End::Over if is_violation => self.wire.close(1002, &short(&why)).await,
-                End::Over => self.wire.close(1000, &short(&why)).await,
-                End::Lost(Lost::Closed) => self.wire.see_out().await,
+                End::Over if is_violation => wire.close(1002, &short(&why)).await,
+                End::Over => wire.close(1000, &short(&why)).await,
+                End::Lost(Lost::Closed) => wire.see_out().await,
                 End::Lost(lost) => {
                     if let Some((code, why)) = lost.told() {
-                        self.wire.close(code, why).await;
+                        wire.close(code, why).await;
                     }
                 }
                 End::Silent | End::Stalled => {}
@@ -459,4 +486,25 @@ fn short(why: &str) -> String {
         end -= 1;
     }
     why.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Attachment, Broker};
+
+    type Drive<F> = fn(&'static Front<Broker>, Client, Wire, Instant, Newcomer) -> F;
+
+    fn size_of_future<F>(_: Drive<F>) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_client_costs_little() {
+        let (future, driver) = (
+            size_of_future(drive::<Broker>),
+            size_of::<Driver<Attachment>>(),
+        );
+        assert!(future <= 1280 && driver <= 1280, "{future}, {driver}");
+    }
 }

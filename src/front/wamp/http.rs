@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The specification says 202 where the only client takes nothing but 200 and 204. An id that is nobody's, or no longer, is 404; a
-//! request that is wrong in itself 400, and one that is too long 413. Pages of other origins are let in as in an upgrade, and their
-//! browsers are told that they may send credentials.
+//! request that is wrong in itself 400, and one that is too long 413. For some seconds after the router has ended a transport, `send`
+//! and `close` are still answered with 204: that client says nothing of an ABORT before its `close` has been. Pages of other origins are
+//! let in as in an upgrade, and their browsers are told that they may send credentials.
 //!
 //! Always, each with a test of its name in `front::tests`:
 //! - `long_poll_answers_by_the_book`.
@@ -30,13 +31,14 @@ use restante_proto::wamp::Serializer;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::poll::{NotTaken, Post};
+use super::poll::{Found, NotTaken, Post};
 use super::wire::{BATCH_BYTES_MORE, Wire};
 use super::{LongPoll, Transport, Wamp, Way, spoken};
 use crate::broker::Protocol;
 use crate::front::clock::now;
 use crate::front::door::{Client, Door, REALM_DEFAULT};
 use crate::front::port::Inside;
+use crate::front::ration::STRANGER_BYTES_MAX;
 use crate::front::refused::Refused;
 use crate::front::request::check_origin;
 use crate::front::upgrade::{Origin, Slot, principal, tell_refused};
@@ -193,14 +195,21 @@ fn chosen(body: &[u8], wamp: &Wamp) -> Result<(Serializer, bool), &'static str> 
     )
 }
 
-/// A request about a transport that there is.
+/// A request about a transport that there is, or was.
 async fn of_transport<B: Inside>(
     front: &Front<B>,
     target: Target<'_>,
     body: Incoming,
     slot: &Slot,
 ) -> Result<Answer, Answer> {
-    let post = front.long_polls.find(target.id).ok_or_else(gone)?;
+    let post = match front.long_polls.find(target.id) {
+        Found::Post(post) => post,
+        Found::Ended if target.wish != Wish::Receive => {
+            read(front, body, STRANGER_BYTES_MAX).await?;
+            return Ok(empty());
+        }
+        Found::Ended | Found::Nothing => return Err(gone()),
+    };
     let _under_way = post.begin();
     if post.is_known() {
         slot.known.notify_one();

@@ -8,11 +8,15 @@
 //! The wire owns the transport: when it is dropped, the id is nobody's any more. It ends when the client has been without a request
 //! for too long, or has said that it closes. A message is taken out of the output only for an answer that is given at once.
 //!
+//! Where the router ends it, the client hears so by its next request, and has others under way, or closes in its turn: the id is
+//! remembered for some seconds, in a list that is looked through when it is used, so that these are no mistakes.
+//!
 //! Always, each with a test of its name in `front::tests`:
 //! - `a_poll_without_a_message_ends_empty_at_its_time`.
 //! - `a_client_without_a_request_is_gone_at_its_time`.
 //! - `of_two_polls_the_older_ends`.
 //! - `what_was_said_last_can_be_fetched`.
+//! - `what_the_router_has_ended_may_be_closed_for_a_while`; below, `ended_ones_are_few_and_soon_forgotten`.
 //!
 //! Not here: HTTP (http).
 
@@ -40,13 +44,37 @@ const ID_LETTERS: usize = 26;
 const BODIES_MAX: usize = 4;
 /// What may wait for the client, and one message more.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// How long it is remembered that the router has ended a transport.
+pub(in crate::front) const ENDED_WITHIN: Duration = Duration::from_secs(10);
+/// Of how many; the oldest are forgotten first.
+const ENDED_MAX: usize = 1024;
 
 /// All transports of long-poll.
 pub(in crate::front) struct LongPolls {
-    posts: Mutex<HashMap<String, Arc<Post>>>,
+    ids: Mutex<Ids>,
     /// How many there are.
     n: watch::Sender<usize>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// What ids stand for.
+#[derive(Default)]
+struct Ids {
+    posts: HashMap<String, Arc<Post>>,
+    ended: Ended,
+}
+
+/// Ids of transports that the router has ended, the oldest first, each with when it is forgotten.
+#[derive(Default)]
+struct Ended(VecDeque<(Instant, String)>);
+
+/// What an id stands for.
+pub(super) enum Found {
+    /// A transport.
+    Post(Arc<Post>),
+    /// One that the router has ended not long ago.
+    Ended,
+    Nothing,
 }
 
 /// What requests see of a transport.
@@ -68,6 +96,8 @@ struct State {
     batch: Option<Batch>,
     /// Nothing more is written.
     over: bool,
+    /// And that was the router's doing: what the client still says is nobody's, and no mistake.
+    ended: bool,
     /// The latest poll.
     poll: u64,
     /// Requests that are under way.
@@ -106,7 +136,7 @@ pub(super) enum NotTaken {
 impl LongPolls {
     pub(in crate::front) fn new() -> Arc<Self> {
         Arc::new(LongPolls {
-            posts: Mutex::default(),
+            ids: Mutex::default(),
             n: watch::Sender::new(0),
             tasks: Mutex::default(),
         })
@@ -134,6 +164,7 @@ impl LongPolls {
                 output_bytes: 0,
                 batch: None,
                 over: false,
+                ended: false,
                 poll: 0,
                 requests: 0,
                 idle_since: now(),
@@ -142,7 +173,7 @@ impl LongPolls {
             told: Notify::new(),
             heard: Notify::new(),
         });
-        self.posts.lock().insert(id.clone(), post.clone());
+        self.ids.lock().posts.insert(id.clone(), post.clone());
         self.n.send_modify(|n| *n += 1);
         let registered = Registered {
             of: self.clone(),
@@ -159,9 +190,17 @@ impl LongPolls {
         Some((id, polled))
     }
 
-    /// The transport of that id.
-    pub(super) fn find(&self, id: &str) -> Option<Arc<Post>> {
-        self.posts.lock().get(id).cloned()
+    /// What that id stands for.
+    pub(super) fn find(&self, id: &str) -> Found {
+        let mut ids = self.ids.lock();
+        if let Some(post) = ids.posts.get(id) {
+            return Found::Post(post.clone());
+        }
+        if ids.ended.has(id, now()) {
+            Found::Ended
+        } else {
+            Found::Nothing
+        }
     }
 
     /// Runs a transport's session.
@@ -201,15 +240,41 @@ impl LongPolls {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let post = self.of.posts.lock().remove(&self.id);
+        let mut ids = self.of.ids.lock();
+        let post = ids.posts.remove(&self.id);
         if let Some(post) = post {
             let mut state = post.state.lock();
             state.over = true;
             state.input = None;
+            if state.ended {
+                ids.ended.push(std::mem::take(&mut self.id), now());
+            }
             drop(state);
             post.told.notify_waiters();
         }
+        drop(ids);
         self.of.n.send_modify(|n| *n -= 1);
+    }
+}
+
+impl Ended {
+    fn push(&mut self, id: String, now: Instant) {
+        self.forget(now);
+        if self.0.len() >= ENDED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((now + ENDED_WITHIN, id));
+    }
+
+    fn has(&mut self, id: &str, now: Instant) -> bool {
+        self.forget(now);
+        self.0.iter().any(|(_, it)| it == id)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.0.front().is_some_and(|(at, _)| *at <= now) {
+            self.0.pop_front();
+        }
     }
 }
 
@@ -230,21 +295,30 @@ impl Post {
         self.state.lock().ration
     }
 
-    /// Takes a body that the client has sent.
+    /// Takes a body that the client has sent. Once the router has ended the transport, nobody hears it.
     ///
     /// # Errors
     /// [`NotTaken`].
     pub(super) async fn send(&self, body: Bytes) -> Result<(), NotTaken> {
         let input = {
             let mut state = self.state.lock();
+            if state.ended {
+                return Ok(());
+            }
             if let Some(ration) = &mut state.ration {
                 *ration = ration.checked_sub(body.len()).ok_or(NotTaken::TooMuch)?;
             }
             state.input.clone()
         };
-        match input {
-            Some(input) => input.send(body).await.map_err(|_| NotTaken::Gone),
-            None => Err(NotTaken::Gone),
+        let is_taken = match input {
+            Some(input) => input.send(body).await.is_ok(),
+            None => false,
+        };
+        // The end may have come meanwhile.
+        if is_taken || self.state.lock().ended {
+            Ok(())
+        } else {
+            Err(NotTaken::Gone)
         }
     }
 
@@ -388,9 +462,14 @@ impl Polled {
         }
     }
 
-    /// Nothing more is written. Waits until the client has fetched all that was.
-    pub(super) async fn close(self) {
-        self.post.state.lock().over = true;
+    /// The router ends it: nothing more is written or taken. Waits until the client has fetched all that was written.
+    pub(super) async fn close(mut self) {
+        {
+            let mut state = self.post.state.lock();
+            state.over = true;
+            state.ended = true;
+        }
+        self.input.close();
         self.post.told.notify_waiters();
         while !self.post.state.lock().output.is_empty() {
             self.post.heard.notified().await;
@@ -413,5 +492,28 @@ fn came(body: Option<Bytes>) -> Turn {
     match body {
         Some(body) => Turn::Message(body),
         None => Turn::Ended(Lost::Closed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_ones_are_few_and_soon_forgotten() {
+        let mut ended = Ended::default();
+        let began = Instant::now();
+        for n in 0..=ENDED_MAX {
+            ended.push(n.to_string(), began);
+        }
+        assert_eq!(ended.0.len(), ENDED_MAX);
+        let last = ENDED_MAX.to_string();
+        assert!(!ended.has("0", began) && ended.has("1", began) && ended.has(&last, began));
+        let soon = began + ENDED_WITHIN - Duration::from_millis(1);
+        ended.push("new".to_owned(), soon);
+        assert!(ended.has(&last, soon));
+        let later = began + ENDED_WITHIN;
+        assert!(!ended.has(&last, later) && ended.has("new", later));
+        assert_eq!(ended.0.len(), 1);
     }
 }

@@ -1,10 +1,10 @@
 //! `wamp.registration.…` (wamp.md §9.2, §7.12).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Answer, Args, MetaAnswer, MetaError};
+use super::{Answer, Args, MetaAnswer, MetaError, by_match};
 use crate::router::registrations::Registration;
-use crate::router::{Match, Refused, RegistrationId, Router, SessionId, Sink};
+use crate::router::{Refused, RegistrationId, Router, SessionId, Sink};
 
 /// The reason of a revocation whose author gave none.
 const REVOKED: &str = "wamp.error.unregistered";
@@ -13,20 +13,15 @@ impl<P: Clone> Router<P> {
     /// All, or those of one session.
     pub(super) fn registration_list(&self, args: Args<'_>) -> Answer {
         let session = args.optional_id(0, "session")?.map(SessionId::new);
-        let list = |how| {
-            let all = self.registrations.by_id.iter();
-            let meant = all.filter(|(_, it)| {
-                it.how == how && session.is_none_or(|session| it.callees.has(session))
-            });
-            let mut ids: Vec<_> = meant.map(|(id, _)| id.get()).collect();
-            ids.sort_unstable();
-            ids
-        };
-        Ok(json!({
-            "exact": list(Match::Exact),
-            "prefix": list(Match::Prefix),
-            "wildcard": list(Match::Wildcard),
-        })
+        let table = &self.registrations.by_id;
+        Ok(match session {
+            None => by_match(table.iter().map(|(id, it)| (id.get(), it.how))),
+            Some(session) => {
+                let mine = self.sessions.get(&session);
+                let mine = mine.into_iter().flat_map(|it| &it.registrations);
+                by_match(mine.filter_map(|id| Some((id.get(), table.get(id)?.how))))
+            }
+        }
         .into())
     }
 

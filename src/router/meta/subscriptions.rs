@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Args, MetaAnswer, MetaError, created};
+use super::{Answer, Args, MetaAnswer, MetaError, by_match, created};
 use crate::router::subscriptions::Subscription;
-use crate::router::{Match, Refused, Router, SessionId, Sink, SubscriptionId};
+use crate::router::{Refused, Router, SessionId, Sink, SubscriptionId};
 
 /// The reason of a revocation whose author gave none.
 const REVOKED: &str = "wamp.error.unsubscribed";
@@ -13,20 +13,15 @@ impl<P: Clone> Router<P> {
     /// All, or those of one session.
     pub(super) fn subscription_list(&self, args: Args<'_>) -> Answer {
         let session = args.optional_id(0, "session")?.map(SessionId::new);
-        let list = |how| {
-            let all = self.subscriptions.by_id.iter();
-            let meant = all.filter(|(_, it)| {
-                it.how == how && session.is_none_or(|session| it.subscribers.contains(&session))
-            });
-            let mut ids: Vec<_> = meant.map(|(id, _)| id.get()).collect();
-            ids.sort_unstable();
-            ids
-        };
-        Ok(json!({
-            "exact": list(Match::Exact),
-            "prefix": list(Match::Prefix),
-            "wildcard": list(Match::Wildcard),
-        })
+        let table = &self.subscriptions.by_id;
+        Ok(match session {
+            None => by_match(table.iter().map(|(id, it)| (id.get(), it.how))),
+            Some(session) => {
+                let mine = self.sessions.get(&session);
+                let mine = mine.into_iter().flat_map(|it| &it.subscriptions);
+                by_match(mine.filter_map(|id| Some((id.get(), table.get(id)?.how))))
+            }
+        }
         .into())
     }
 

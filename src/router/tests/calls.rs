@@ -435,6 +435,48 @@ fn a_rerouted_call_passes_over_callees_that_cannot_take_it() {
 }
 
 #[test]
+fn only_so_much_is_kept_for_other_callees() {
+    let callers: Vec<u64> = (10..=40).collect();
+    let mut rig = Rig::of(&[1, 2, 3]);
+    for caller in &callers {
+        rig.join(*caller, all_features());
+    }
+    for callee in [2, 3] {
+        rig.register(callee, "a.b", shared(Invoke::First));
+    }
+    let large = |request| CallRequest {
+        payload_bytes: 1 << 20,
+        ..CallRequest::new(request, "a.b", "in")
+    };
+    // Of 4 MiB, for there is more to a call than its payload.
+    for request in 1..=4 {
+        rig.try_call(party(1), large(request)).unwrap();
+    }
+    rig.read();
+    rig.error(2, 4, UNAVAILABLE);
+    rig.error(2, 1, UNAVAILABLE);
+    rig.expect(&["1 error 4 wamp.error.unavailable why", "3 invoke 1 in"]);
+    rig.yields(3, 1, "out");
+    rig.try_call(party(1), large(5)).unwrap();
+    rig.error(2, 5, UNAVAILABLE);
+    rig.expect(&["1 result 1 out", "2 invoke 5 in", "3 invoke 2 in"]);
+    // All callers together.
+    for caller in &callers {
+        for request in 1..=3 {
+            rig.try_call(party(*caller), large(request)).unwrap();
+        }
+    }
+    rig.read();
+    rig.error(2, 6, UNAVAILABLE);
+    rig.error(2, 5 + 31 * 3, UNAVAILABLE);
+    rig.expect(&["3 invoke 3 in", "40 error 3 wamp.error.unavailable why"]);
+    for session in callers.into_iter().chain([1, 2, 3]) {
+        rig.leave(session);
+    }
+    rig.assert_empty();
+}
+
+#[test]
 fn a_payload_is_passed_through_only_between_those_who_announced_it() {
     let with_ppt = |request| {
         let mut call = CallRequest::new(request, "a.b", "in");

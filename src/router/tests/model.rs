@@ -200,6 +200,7 @@ impl Model {
         let caller = callers[caller % callers.len()];
         self.last_request += 1;
         let mut call = CallRequest::new(self.last_request, PROCEDURES[what], "in");
+        call.payload_bytes = 1000;
         call.options = CallOptions {
             receive_progress: bits & 1 > 0,
             progress: bits & 2 > 0,

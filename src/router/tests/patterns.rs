@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::rig::{Rig, matched};
 use crate::router::Match::{self, Exact, Prefix, Wildcard};
+use crate::router::Refused;
 use crate::router::patterns::PatternIndex;
 use crate::router::uri::{UriRules, is_reserved, matches};
 
@@ -151,6 +153,37 @@ fn shapes_are_counted_once() {
     assert_eq!(index.shapes_with("e..f"), 1);
     index.remove("x", Prefix);
     assert!(index.is_empty());
+}
+
+#[test]
+fn a_session_has_a_share_of_the_shapes() {
+    let mut rig = Rig::of(&[1, 2]);
+    let pattern = |n: usize| format!(".{}", vec!["a"; n].join("."));
+    let refused = Err(Refused::TooMany(
+        "shapes of wildcard patterns of this session",
+    ));
+    for n in 1..=8 {
+        rig.subscribe(1, &pattern(n), Wildcard);
+        rig.register(1, &pattern(n), matched(Wildcard));
+    }
+    assert_eq!(rig.try_subscribe(1, &pattern(9), Wildcard), refused);
+    assert_eq!(rig.try_register(1, &pattern(9), matched(Wildcard)), refused);
+    // What others were the first to have does not count.
+    let theirs = rig.subscribe(2, &pattern(9), Wildcard);
+    rig.register(2, &pattern(9), matched(Wildcard));
+    rig.subscribe(1, ".b.b.b.b.b.b.b.b.b", Wildcard);
+    rig.register(1, ".b.b.b.b.b.b.b.b.b", matched(Wildcard));
+    rig.unsubscribe(2, theirs).unwrap();
+    // One that is gone makes room.
+    rig.unsubscribe(1, 1).unwrap();
+    rig.unregister(1, 1).unwrap();
+    assert!(rig.try_subscribe(1, &pattern(10), Wildcard).is_ok());
+    assert!(rig.try_register(1, &pattern(10), matched(Wildcard)).is_ok());
+    assert_eq!(rig.try_subscribe(1, &pattern(11), Wildcard), refused);
+    for session in [1, 2] {
+        rig.leave(session);
+    }
+    rig.assert_empty();
 }
 
 /// What the rule says in so many words: compare the lengths of runs of literals.

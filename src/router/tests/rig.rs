@@ -88,8 +88,10 @@ pub(super) fn line((party, message): &(Party, ToSession<Payload>)) -> String {
         ToSession::Unregistered {
             registration,
             reason,
+            is_told,
         } => {
-            format!("unregistered {} {reason}", registration.get())
+            let silent = if *is_told { "" } else { " silent" };
+            format!("unregistered {} {reason}{silent}", registration.get())
         }
         ToSession::Unsubscribed {
             subscription,
@@ -333,7 +335,11 @@ impl Rig {
 
     /// All that was said since the last time.
     pub(super) fn read(&mut self) -> Vec<String> {
-        let messages = std::mem::take(&mut self.sink.messages);
+        let mut messages = std::mem::take(&mut self.sink.messages);
+        while self.router.has_news() {
+            self.router.tell_news(1, &mut self.sink);
+            messages.append(&mut self.sink.messages);
+        }
         messages.iter().map(line).collect()
     }
 
@@ -351,6 +357,7 @@ impl Rig {
         let router = &self.router;
         assert_eq!(router.counts(), crate::router::Counts::default());
         assert!(router.doors.is_empty());
+        assert_eq!(router.kept_bytes, 0);
         assert!(router.registrations.index.is_empty());
         assert!(router.subscriptions.index.is_empty());
     }

@@ -52,18 +52,70 @@ fn a_session_that_leaves_takes_everything_with_it() {
     rig.read();
     rig.leave(1);
     rig.expect(&[
+        "2 interrupt 1 killnowait wamp.error.canceled",
+        "2 error 1 wamp.error.canceled",
         "9 subscription.on_unsubscribe [1,2]",
         "9 subscription.on_delete [1,2]",
         "9 registration.on_unregister [1,1]",
         "9 registration.on_delete [1,1]",
-        "2 interrupt 1 killnowait wamp.error.canceled",
-        "2 error 1 wamp.error.canceled",
         r#"9 session.on_leave [1,"u1","guest"]"#,
     ]);
     for session in [2, 9] {
         rig.leave(session);
     }
     rig.read();
+    rig.assert_empty();
+}
+
+#[test]
+fn an_end_is_told_a_few_events_at_a_time() {
+    let mut rig = Rig::of(&[1, 9]);
+    for how in [Match::Prefix, Match::Exact] {
+        rig.subscribe(9, "wamp.subscription.on_delete", how);
+    }
+    for n in 0..2000 {
+        rig.subscribe(1, &format!("a.{n}"), Match::Exact);
+    }
+    rig.read();
+    rig.leave(1);
+    assert_eq!(rig.router.counts().subscriptions, 2, "all is over at once");
+    assert_eq!(rig.sink.messages.len(), 0);
+    let mut n_messages = 0;
+    while rig.router.tell_news(256, &mut rig.sink) {
+        let n_now = std::mem::take(&mut rig.sink.messages).len();
+        assert_eq!(n_now, 512);
+        n_messages += n_now;
+    }
+    n_messages += rig.sink.messages.len();
+    assert_eq!(n_messages, 4000);
+    // Where many listen, fewer at a time.
+    rig.read();
+    for session in 100..700 {
+        rig.join(session, all_features());
+        rig.subscribe(session, "wamp.session.on_leave", Match::Exact);
+    }
+    for session in 100..102 {
+        rig.leave(session);
+        rig.join(session, all_features());
+        rig.leave(session);
+    }
+    rig.read();
+    rig.leave(102);
+    rig.leave(103);
+    rig.leave(104);
+    assert!(rig.router.tell_news(256, &mut rig.sink));
+    assert_eq!(rig.sink.messages.len(), 2 * 595);
+}
+
+#[test]
+fn nothing_is_kept_to_be_told_where_nobody_listens() {
+    let mut rig = Rig::of(&[1]);
+    rig.subscribe(1, "wamp.", Match::Prefix);
+    rig.subscribe(1, "a", Match::Exact);
+    rig.procedure(1, "b");
+    rig.read();
+    rig.leave(1);
+    assert!(!rig.router.has_news());
     rig.assert_empty();
 }
 
@@ -128,7 +180,7 @@ fn sessions_are_killed_by_what_they_are() {
             "kill_by_authrole",
             json!(["guest"]),
             json!([2]),
-            vec![&gone2, &two, &gone3, &three],
+            vec![&gone2, &gone3, &two, &three],
         ),
         ("kill_by_authrole", json!(["nobody"]), json!([0]), vec![]),
         (

@@ -207,6 +207,28 @@ fn a_kept_subscription_stays_without_subscribers() {
 }
 
 #[test]
+fn subscriptions_to_meta_events_are_limited() {
+    let mut rig = Rig::of(&[1, 2]);
+    for n in 0..64 {
+        rig.subscribe(1, &format!("wamp.a{n}"), Exact);
+    }
+    let refused = Refused::TooMany("subscriptions of this session to meta events");
+    assert_eq!(rig.try_subscribe(1, "wamp.b", Prefix), Err(refused));
+    assert_eq!(refused.uri(), "restante.error.limit_exceeded");
+    // What it has, and all others, are not meant.
+    assert_eq!(rig.try_subscribe(1, "wamp.a0", Exact), Ok(1));
+    rig.subscribe(1, "b", Exact);
+    rig.subscribe(2, "wamp.b", Prefix);
+    rig.unsubscribe(1, 1).unwrap();
+    assert!(rig.try_subscribe(1, "wamp.b", Prefix).is_ok());
+    assert_eq!(rig.try_subscribe(1, "wamp.a0", Exact), Err(refused));
+    for session in [1, 2] {
+        rig.leave(session);
+    }
+    rig.assert_empty();
+}
+
+#[test]
 fn subscriptions_are_limited() {
     let mut rig = Rig::with(Limits {
         subscriptions_per_session_max: 2,

@@ -47,6 +47,7 @@ pub(super) fn consume(consume: Consume) -> Call {
     }
     Call::Consume(broker::Consume {
         retained: false,
+        shard: None,
         consumer: consume.consumer,
         address: consume.address,
         source,

@@ -13,9 +13,13 @@ const BROKER: &[&str] = &[
     "event_retention",
     "pattern_based_subscription",
     "payload_passthru_mode",
+    "publication_trustlevels",
     "publisher_exclusion",
     "publisher_identification",
     "session_meta_api",
+    "sharded_subscription",
+    // The specification's own spelling, in one place.
+    "shareded_subscriptions",
     "subscriber_blackwhite_listing",
     "subscription_meta_api",
     "subscription_revocation",
@@ -28,6 +32,7 @@ const DEALER: &[&str] = &[
     "call_canceling",
     "call_reroute",
     "call_timeout",
+    "call_trustlevels",
     "caller_identification",
     "pattern_based_registration",
     "payload_passthru_mode",
@@ -41,11 +46,13 @@ const DEALER: &[&str] = &[
     "testament_meta_api",
 ];
 
-/// `roles` of WELCOME: every feature that is there, and no other.
+/// `roles` of WELCOME: every feature that is there, and no other. The specification has reflection beside the features.
 pub fn announced() -> Dict {
     let role = |features: &[&str]| {
         let features: Dict = features.iter().map(|it| (*it, true)).collect();
-        Dict::new().with("features", features)
+        Dict::new()
+            .with("features", features)
+            .with("reflection", true)
     };
     Dict::new()
         .with("broker", role(BROKER))
@@ -117,13 +124,10 @@ mod tests {
             .collect();
         let mut announced_ones = BTreeSet::new();
         for (role, details) in announced().iter() {
-            let features = details
-                .as_dict()
-                .unwrap()
-                .dict("features")
-                .unwrap()
-                .unwrap();
-            for (feature, value) in features.iter() {
+            let details = details.as_dict().unwrap();
+            let features = details.dict("features").unwrap().unwrap();
+            let beside = details.iter().filter(|(name, _)| *name != "features");
+            for (feature, value) in features.iter().chain(beside) {
                 assert_eq!(
                     value,
                     &Value::Bool(true),

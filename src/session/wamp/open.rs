@@ -172,6 +172,8 @@ impl Session {
         }
         let Opened { hello, known } = *opened;
         self.attached = true;
+        // Many do nothing from here on.
+        self.rest();
         self.me = Some(Box::new(Me {
             session: hello.session,
             authid: Arc::clone(&known.authid),

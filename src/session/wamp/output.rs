@@ -11,7 +11,7 @@ use restante_proto::wamp::{EncodeError, EventTail, Message, Serializer, encode, 
 use super::wish::Tally;
 use crate::wamp::code;
 
-/// Room that an idle session may keep.
+/// Room that is kept for what comes next.
 const IDLE_CAPACITY: usize = 8;
 
 /// Something to be written.
@@ -21,14 +21,31 @@ enum Out {
     Event {
         subscription: u64,
         tail: Arc<EventTail>,
+        queued: Option<Queued>,
     },
+}
+
+/// Of an event that comes from a queue: which it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Queued {
+    pub(super) publication: u64,
+    pub(super) offset: u64,
+    pub(super) attempt: u32,
 }
 
 /// What could not be written, for the session to see to.
 #[derive(Debug)]
-pub(super) struct Unwritten {
-    pub(super) message: Box<Message>,
-    pub(super) why: Why,
+pub(super) enum Unwritten {
+    Message {
+        message: Box<Message>,
+        why: Why,
+    },
+    /// It is larger than what the client takes, so many bytes.
+    Event {
+        subscription: u64,
+        queued: Queued,
+        peer_max: usize,
+    },
 }
 
 /// Why it could not.
@@ -63,9 +80,19 @@ impl Output {
         self.queue.push_back(Out::Message(Box::new(message)));
     }
 
-    pub(super) fn event(&mut self, subscription: u64, tail: Arc<EventTail>) {
+    /// `queued`: which it is in its queue, if it comes from one.
+    pub(super) fn event(
+        &mut self,
+        subscription: u64,
+        tail: Arc<EventTail>,
+        queued: Option<Queued>,
+    ) {
         self.n_bytes += tail.len();
-        self.queue.push_back(Out::Event { subscription, tail });
+        self.queue.push_back(Out::Event {
+            subscription,
+            tail,
+            queued,
+        });
     }
 
     /// Takes back what waits of a call's answers; whether the last of them is among it.
@@ -86,6 +113,11 @@ impl Output {
         is_over
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to(0);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -94,8 +126,8 @@ impl Output {
         self.n_bytes
     }
 
-    /// Encodes the next message, in `room`, and splits it off. `peer_max`: what the client takes in one message. An event that cannot
-    /// be written is passed over; any other message is given back.
+    /// Encodes the next message, in `room`, and splits it off. `peer_max`: what the client takes in one message. An event of no queue
+    /// that cannot be written is passed over; all else is given back.
     pub(super) fn next(
         &mut self,
         peer_max: usize,
@@ -103,34 +135,45 @@ impl Output {
         tally: &mut Tally,
     ) -> Option<Result<Bytes, Unwritten>> {
         while let Some(out) = self.queue.pop_front() {
-            let (encoded, message) = match out {
+            let unwritten = match out {
                 Out::Message(message) => {
                     self.n_bytes = self.n_bytes.saturating_sub(weight(&message));
-                    (encode(self.serializer, &message, room), Some(message))
+                    let why = match encode(self.serializer, &message, room) {
+                        Ok(()) if room.len() <= peer_max => None,
+                        Ok(()) => Some(Why::TooLarge(peer_max)),
+                        Err(error) => Some(Why::Unspeakable(error)),
+                    };
+                    why.map(|why| Some(Unwritten::Message { message, why }))
                 }
-                Out::Event { subscription, tail } => {
+                Out::Event {
+                    subscription,
+                    tail,
+                    queued,
+                } => {
                     self.n_bytes = self.n_bytes.saturating_sub(tail.len());
                     write_event(room, subscription, &tail);
-                    (Ok(()), None)
+                    let event = |queued| Unwritten::Event {
+                        subscription,
+                        queued,
+                        peer_max,
+                    };
+                    (room.len() > peer_max).then(|| queued.map(event))
                 }
             };
-            let why = match encoded {
-                Ok(()) if room.len() <= peer_max => {
-                    tally.written += 1;
-                    return Some(Ok(room.split().freeze()));
-                }
-                Ok(()) => {
-                    tally.too_large += 1;
-                    Why::TooLarge(peer_max)
-                }
-                Err(error) => {
-                    tally.unspeakable += 1;
-                    Why::Unspeakable(error)
-                }
+            let Some(unwritten) = unwritten else {
+                tally.written += 1;
+                return Some(Ok(room.split().freeze()));
             };
             room.clear();
-            if let Some(message) = message {
-                return Some(Err(Unwritten { message, why }));
+            match &unwritten {
+                Some(Unwritten::Message {
+                    why: Why::Unspeakable(_),
+                    ..
+                }) => tally.unspeakable += 1,
+                _ => tally.too_large += 1,
+            }
+            if let Some(unwritten) = unwritten {
+                return Some(Err(unwritten));
             }
         }
         if self.queue.capacity() > IDLE_CAPACITY {

@@ -109,9 +109,14 @@ impl Session {
         self.settings.uris.allow(text, how)
     }
 
+    /// Whether request ids must ascend by one: what overtakes on its way says nothing of the order in which it was sent.
+    pub(super) fn ids_ascend(&self) -> bool {
+        self.settings.sequential_ids && self.transport.keeps_order
+    }
+
     /// Whether it is that request's turn; if not, the session is over.
     pub(super) fn is_next(&mut self, request: u64) -> bool {
-        let strict = self.settings.sequential_ids;
+        let strict = self.ids_ascend();
         let expected = self.requests.next();
         if self.requests.turn(request, strict) == Turn::New || !strict {
             return true;

@@ -61,7 +61,8 @@ impl Requests {
         }
     }
 
-    /// Whether it is that id's turn; if so, the next one's is next. `strict`: ids ascend by one.
+    /// Whether it is that id's turn; if so, the next one's is next. `strict`: ids ascend by one. Else they tell requests apart and
+    /// nothing more.
     pub(super) fn turn(&mut self, id: u64, strict: bool) -> Turn {
         let next = self.next();
         if id == next || (self.last == 0 && id == self.before + 1) {
@@ -92,6 +93,11 @@ impl Requests {
         self.tag
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn rest(&mut self) {
+        self.pending.shrink_to(0);
+    }
+
     pub(super) fn in_flight(&self) -> u64 {
         self.pending.len() as u64
     }
@@ -116,5 +122,5 @@ impl Requests {
     }
 }
 
-/// Room that an idle session may keep.
+/// Room that is kept for what comes next.
 const IDLE_CAPACITY: usize = 8;

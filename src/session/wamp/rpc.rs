@@ -82,7 +82,7 @@ impl Session {
         procedure: String,
         payload: Payload,
     ) {
-        let strict = self.settings.sequential_ids;
+        let strict = self.ids_ascend();
         let turn = self.requests.turn(request, strict);
         if turn == Turn::Wrong {
             let why = format!("request id {request} is ahead of its turn: ids ascend by one");
@@ -269,20 +269,26 @@ impl Session {
             WampTold::Registered {
                 request,
                 registration,
+                procedure,
+                how,
             } => {
-                if self.authorizing.offers == Some(request) {
-                    self.authorizing.is_it = true;
-                }
+                self.has_registered(registration, &procedure, how);
                 self.output.message(Message::Registered {
                     request,
                     registration,
                 });
             }
-            WampTold::Authorized(said) => self.authorized(now, said),
-            WampTold::Unregistered { request } => self.output.message(Message::Unregistered {
+            WampTold::Authorized { question, said } => self.authorized(now, question, said),
+            WampTold::Unregistered {
                 request,
-                details: None,
-            }),
+                registration,
+            } => {
+                self.has_lost_registration(registration);
+                self.output.message(Message::Unregistered {
+                    request,
+                    details: None,
+                });
+            }
             WampTold::Refused {
                 request_type,
                 request,
@@ -320,6 +326,7 @@ impl Session {
             auto_settle: true,
             exclusive: true,
             retained: false,
+            shard: None,
         });
         self.wishes.push_back(Wish::Call { tag, call });
     }
@@ -360,7 +367,12 @@ impl Session {
             ToSession::Unregistered {
                 registration,
                 reason,
+                is_told,
             } => {
+                self.has_lost_registration(registration.get());
+                if !is_told {
+                    return;
+                }
                 let details = Dict::new()
                     .with("registration", registration.get())
                     .with("reason", &*reason);
@@ -464,14 +476,22 @@ impl Session {
 
     /// A message could not be written: too large for the client, or nothing that its serializer has words for.
     pub(super) fn see_to(&mut self, unwritten: Unwritten) {
-        let (uri, why) = match &unwritten.why {
+        let (message, why) = match unwritten {
+            Unwritten::Message { message, why } => (message, why),
+            Unwritten::Event {
+                subscription,
+                queued,
+                peer_max,
+            } => return self.takes_less(subscription, queued, peer_max),
+        };
+        let (uri, why) = match &why {
             Why::TooLarge(max) => (
                 "wamp.error.payload_size_exceeded",
                 format!("the message is larger than the {max} bytes that its receiver takes"),
             ),
             Why::Unspeakable(error) => ("wamp.error.invalid_argument", error.to_string()),
         };
-        match *unwritten.message {
+        match *message {
             Message::Invocation { request, .. } => {
                 let payload = self.explained(&why);
                 self.ask(WampAsk::Error {
@@ -503,7 +523,7 @@ impl Session {
                 error,
                 payload: Payload::none(),
             }),
-            // Events, and answers that are too large for what is hardly a client.
+            // Meta events, and answers that are too large for what is hardly a client.
             _ => {}
         }
     }

@@ -4,8 +4,8 @@
 //! SUBSCRIBE ─▶ router: an id ─▶ broker: a consumer of that name ─▶ confirmed ─▶ SUBSCRIBED
 //! ```
 //!
-//! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation". Durable
-//! subscriptions are our own (`x_durable`).
+//! Rules: the WAMP specification, "Subscribing and Unsubscribing", "Pattern-based Subscription", "Subscription Revocation", "Sharded
+//! Subscription". Durable subscriptions are our own (`x_durable`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::requests::Answer;
 use super::{Session, Wish};
 use crate::broker::{Call, Consume, Settle, Source, WampAsk};
 use crate::refusal::Refusal;
-use crate::router::{Match, is_reserved};
+use crate::router::{Match, ShardKey, is_reserved};
 use crate::wamp::code;
 use crate::wamp::event::{invalid_argument, invalid_uri};
 use crate::wamp::options::SubscribeOptions;
@@ -47,13 +47,18 @@ pub(super) struct Topic {
     state: State,
     /// Requests that are answered once it has begun.
     waiting: Vec<u64>,
+    /// Why the broker has ended it before we have heard that it began.
+    lost: Option<Refusal>,
     pub(super) durable: Option<Durable>,
+    /// Its name among the subscribers that share it by key.
+    nkey: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Beginning,
     Begun,
+    /// It ends once the broker has answered.
     Ending,
 }
 
@@ -90,6 +95,12 @@ impl Topics {
     pub(super) fn is_out(&mut self, publication: u64, subscription: u64, offset: u64) {
         self.unacknowledged
             .insert((publication, subscription, offset));
+    }
+
+    /// The client was not sent that delivery after all; false: nothing is known of it any more.
+    pub(super) fn is_back(&mut self, publication: u64, subscription: u64, offset: u64) -> bool {
+        self.unacknowledged
+            .remove(&(publication, subscription, offset))
     }
 
     /// The router does not give that subscription an id.
@@ -136,6 +147,10 @@ impl Session {
                     "what the router tells of itself is not kept",
                 ));
             }
+            if options.durable.is_some() && options.nkey.is_some() {
+                let why = "whoever consumes from the queue of an x_durable shares what is in it already, without nkey";
+                return Err(("wamp.error.option_not_allowed", why.to_owned()));
+            }
             Ok((options, filter))
         });
         let (options, filter) = match checked {
@@ -167,9 +182,9 @@ impl Session {
         };
         if let Some(known) = self.topics.by_id.get_mut(&subscription) {
             let queue = known.durable.as_ref().map(|it| &*it.queue);
-            if queue != asked.options.durable.as_deref() {
+            if queue != asked.options.durable.as_deref() || known.nkey != asked.options.nkey {
                 let uri = "wamp.error.option_not_allowed";
-                let why = "this session has subscribed to that already, with another x_durable, or without";
+                let why = "this session has subscribed to that already, with another x_durable or nkey, or without";
                 return self.refuse(code::SUBSCRIBE, request, uri, why);
             }
             match known.state {
@@ -209,7 +224,9 @@ impl Session {
                     State::Beginning
                 },
                 waiting: vec![request],
+                lost: None,
                 durable,
+                nkey: asked.options.nkey,
             },
         );
         match wish {
@@ -235,6 +252,17 @@ impl Session {
         let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
             return;
         };
+        if topic.state == State::Ending {
+            return self.end_subscription(subscription, None);
+        }
+        if let Some(why) = topic.lost {
+            let (uri, text) = of_refusal(why);
+            for request in std::mem::take(&mut topic.waiting) {
+                self.refuse(code::SUBSCRIBE, request, uri, text);
+            }
+            // What was ended may have been another of the same name, just before.
+            return self.end_subscription(subscription, None);
+        }
         topic.state = State::Begun;
         for request in std::mem::take(&mut topic.waiting) {
             self.output.message(Message::Subscribed {
@@ -273,7 +301,16 @@ impl Session {
 
     /// The router has taken a subscription away.
     pub(super) fn revoked(&mut self, subscription: u64, reason: &str, is_told: bool) {
-        if !self.topics.by_id.contains_key(&subscription) {
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        if topic.state != State::Begun {
+            // The client does not know of it yet, and the broker will answer first.
+            topic.state = State::Ending;
+            for request in std::mem::take(&mut topic.waiting) {
+                let why = "the subscription was taken away before it had begun";
+                self.refuse(code::SUBSCRIBE, request, reason, why);
+            }
             return;
         }
         if is_told {
@@ -316,9 +353,17 @@ impl Session {
 
     /// The broker has ended a consumer: the right is gone, or the queue.
     pub(super) fn lost(&mut self, consumer: &str, why: Refusal) {
-        let Some((subscription, _)) = self.topics.of_consumer(consumer) else {
+        let Ok(subscription) = consumer.parse() else {
             return;
         };
+        let Some(topic) = self.topics.by_id.get_mut(&subscription) else {
+            return;
+        };
+        if topic.state != State::Begun {
+            // Of that it began we hear only now.
+            topic.lost = Some(why);
+            return;
+        }
         let (uri, _) = of_refusal(why);
         let announced = self.me.as_ref().map(|me| me.announced.subscriber);
         if announced.is_some_and(|it| it.subscription_revocation) {
@@ -345,19 +390,26 @@ impl Session {
         }
         let n_settles = settles.len();
         for (n, (subscription, accepted)) in settles.into_iter().enumerate() {
-            let n_accepted = accepted.count();
             // The last of them answers for all: confirms are in order.
             let request = request.filter(|_| n + 1 == n_settles);
-            let tag = self.requests.tag(Answer::Received { request });
-            let call = Call::Settle(Settle {
+            let settle = Settle {
                 consumer: subscription.to_string(),
                 accepted,
                 ..Settle::default()
-            });
-            self.wishes.push_back(Wish::Call { tag, call });
-            self.grant(subscription, n_accepted);
+            };
+            self.settle(subscription, settle, request);
         }
         n_settles > 0
+    }
+
+    /// Settles deliveries of a durable subscription, in whose place others may come. `request`: the call that this answers.
+    pub(super) fn settle(&mut self, subscription: u64, settle: Settle, request: Option<u64>) {
+        let all = [&settle.accepted, &settle.released, &settle.rejected];
+        let n_settled = all.iter().map(|it| it.count()).sum();
+        let tag = self.requests.tag(Answer::Received { request });
+        let call = Call::Settle(settle);
+        self.wishes.push_back(Wish::Call { tag, call });
+        self.grant(subscription, n_settled);
     }
 
     /// So many of a durable subscription may come besides.
@@ -395,5 +447,6 @@ fn consume(consumer: &str, asked: &Asked, durable: Option<&Durable>) -> Result<C
         auto_settle: durable.is_none(),
         exclusive: false,
         retained: asked.options.get_retained,
+        shard: asked.options.nkey.as_deref().map(ShardKey::of),
     })
 }

@@ -16,7 +16,7 @@ pub struct Settings {
     pub limits: Limits,
     /// What a component of a URI may be.
     pub uris: UriRules,
-    /// Whether request ids must ascend by one (wamp-proto, "IDs"); else any will do.
+    /// Whether request ids must ascend by one (wamp-proto, "IDs"), where messages come in order; else any will do.
     pub sequential_ids: bool,
     /// How long a client may take from its connection's beginning, or the end of its last session there, to WELCOME.
     pub open_within: Duration,
@@ -57,6 +57,8 @@ pub struct Transport {
     pub name: &'static str,
     /// How its messages are written.
     pub serializer: Serializer,
+    /// Whether they come in the order in which the client sent them.
+    pub keeps_order: bool,
 }
 
 /// What a HELLO asks for.
@@ -175,6 +177,8 @@ pub struct Tally {
     pub unspeakable: u64,
     /// Deliveries that no subscription wanted any more, or that were not for this client.
     pub unwanted: u64,
+    /// Of all those, the ones of durable subscriptions: they went back to their queue, or were rejected.
+    pub given_back: u64,
     /// Publishes without acknowledgement that were refused: nobody hears of it.
     pub refused_unheard: u64,
 }

@@ -202,14 +202,19 @@ impl LogReader {
         if let Some(file) = latest(&mut files.lock(), number) {
             return Ok(file);
         }
-        // First the segments, then the files, as in a release: no file of a released segment stays open.
-        let segments = segments.read();
-        let salt = segments.get(&number).copied();
-        let salt = salt.ok_or_else(|| Arc::new(LogError::damage(number, 0, Damage::Missing)))?;
+        let missing = || Arc::new(LogError::damage(number, 0, Damage::Missing));
+        let salt = segments.read().get(&number).copied();
+        let salt = salt.ok_or_else(missing)?;
         let path = segment_path(wal, number);
+        // Without a lock: the writer waits for it at the end of a segment, and the disk may take its time.
         let file = disk
             .open_read(&path)
             .map_err(LogError::io("opening", &path))?;
+        // First the segments, then the files, as in a release: no file of a released segment stays open.
+        let segments = segments.read();
+        if segments.get(&number) != Some(&salt) {
+            return Err(missing());
+        }
         let mut files = files.lock();
         if let Some(file) = latest(&mut files, number) {
             return Ok(file);

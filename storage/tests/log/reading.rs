@@ -1,9 +1,18 @@
 //! Reading records back.
 
-use restante_storage::sim::{Fault, Op, SimDisk, Why};
-use restante_storage::{Damage, LogError, LogOptions, Lsn, ReadError, RecordRef};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::world::{Kept, body, open, open_with, segment, small};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use restante_storage::sim::{Fault, Op, SimDisk, Why};
+use restante_storage::{
+    Damage, Disk, DiskFile, DiskLock, LogError, LogOptions, Lsn, ReadError, RecordRef,
+};
+
+use crate::world::{Kept, body, open, open_on, open_with, segment, small};
 
 /// A log of several segments, and what is in it.
 fn filled(disk: &SimDisk) -> (crate::world::World, Vec<Kept>) {
@@ -131,6 +140,91 @@ fn segments_are_opened_while_others_are_released() {
     is_done
         .recv_timeout(std::time::Duration::from_secs(60))
         .expect("one waits for the other");
+}
+
+/// A disk that opens a file for reading only once it is told to, from when on it is shut.
+struct Slow {
+    disk: SimDisk,
+    shut: Arc<AtomicBool>,
+    opens: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Disk for Slow {
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.create_new(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.disk.open(path)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let opened = self.disk.open_read(path);
+        if self.shut.load(Ordering::SeqCst) {
+            self.opens.send(()).unwrap();
+            self.go_on.recv_timeout(Duration::from_secs(60)).unwrap();
+        }
+        opened
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
+}
+
+/// The writer and a release go on; what was released meanwhile is gone, and its file does not stay open.
+#[test]
+fn nobody_waits_for_a_file_that_opens_slowly() {
+    let shut = Arc::new(AtomicBool::new(false));
+    let ((opens, is_opening), (go, go_on)) = (unbounded(), unbounded());
+    let disk = Slow {
+        disk: SimDisk::new(),
+        shut: Arc::clone(&shut),
+        opens,
+        go_on,
+    };
+    let (mut world, _) = open_on(Arc::new(disk), small()).unwrap();
+    let kept: Vec<Kept> = (0..60).flat_map(|n| world.keep(&[body(n, 900)])).collect();
+    shut.store(true, Ordering::SeqCst);
+    let (reader, first) = (world.log.reader(), kept[0].lsn);
+    let reading = std::thread::spawn(move || reader.read(first, 0));
+    let within = Duration::from_secs(20);
+    is_opening.recv_timeout(within).unwrap();
+    let (done, is_done) = unbounded();
+    let (log, upto) = (world.log.clone(), kept[40].lsn);
+    std::thread::spawn(move || {
+        log.release(upto);
+        done.send(()).unwrap();
+    });
+    let released = is_done.recv_timeout(within);
+    go.send(()).unwrap();
+    released.expect("it waits for the reader");
+    assert!(matches!(reading.join().unwrap(), Err(ReadError::Gone(lsn)) if lsn == first));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use restante_storage::sim::SimDisk;
 use restante_storage::{
-    Commit, Draft, DraftBatch, Kind, Log, LogError, LogOptions, Lsn, Offset, QueueId, Raw,
+    Commit, Disk, Draft, DraftBatch, Kind, Log, LogError, LogOptions, Lsn, Offset, QueueId, Raw,
     RecordRef, SyncPolicy, TailEnd, UnixMillis,
 };
 
@@ -92,7 +92,14 @@ pub(crate) fn open(disk: &SimDisk) -> Result<(World, Found), LogError> {
 }
 
 pub(crate) fn open_with(disk: &SimDisk, options: LogOptions) -> Result<(World, Found), LogError> {
-    let mut scan = Log::scan(Arc::new(disk.clone()), Path::new(DIR), options)?;
+    open_on(Arc::new(disk.clone()), options)
+}
+
+pub(crate) fn open_on(
+    disk: Arc<dyn Disk>,
+    options: LogOptions,
+) -> Result<(World, Found), LogError> {
+    let mut scan = Log::scan(disk, Path::new(DIR), options)?;
     let oldest = scan.oldest();
     let mut records = Vec::new();
     let mut offsets = HashMap::new();

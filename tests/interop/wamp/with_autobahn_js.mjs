@@ -1,12 +1,15 @@
 // autobahn for JavaScript in Node.
 
+import http from "node:http";
+
 import autobahn from "autobahn";
 import XMLHttpRequest from "xhr2";
 
 import { clientOf } from "./autobahn_client.mjs";
 import { run } from "./door.mjs";
 
-// Of its long-poll, which is written for browsers.
+// Of its long-poll, which is written for browsers, with as many connections as these have.
+XMLHttpRequest.nodejsSet({ httpAgent: new http.Agent({ keepAlive: true, maxSockets: 6 }) });
 globalThis.XMLHttpRequest = XMLHttpRequest;
 // It tells of every connection that ends.
 console.warn = () => {};

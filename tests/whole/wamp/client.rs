@@ -8,7 +8,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
 use restante_proto::wamp::rawsocket::{
@@ -58,7 +57,7 @@ const SMALL: Way = Way {
 
 /// One connection.
 pub(crate) struct Client {
-    stream: Arc<TcpStream>,
+    stream: TcpStream,
     pub(crate) way: Way,
     life: Life,
     /// Bytes that came and were not taken.
@@ -108,7 +107,7 @@ impl Client {
         stream.set_read_timeout(deadline).expect("a timeout");
         stream.set_write_timeout(deadline).expect("a timeout");
         let mut client = Client {
-            stream: Arc::new(stream),
+            stream,
             way,
             life,
             input: BytesMut::new(),
@@ -285,11 +284,6 @@ impl Client {
         }
     }
 
-    /// Its socket, to be cut from elsewhere.
-    pub(crate) fn stream(&self) -> Weak<TcpStream> {
-        Arc::downgrade(&self.stream)
-    }
-
     fn upgrade(&mut self) -> Result<(), Gone> {
         let batched = self.way.over == Over::Batched;
         let protocol = self.way.serializer.subprotocol(batched);
@@ -409,7 +403,7 @@ impl Client {
         if room.is_empty() {
             return Err(self.cut());
         }
-        match (&*self.stream).read(room) {
+        match (&self.stream).read(room) {
             Ok(0) => Err(Gone::Lost),
             Ok(n) => {
                 self.life.read -= n;
@@ -426,7 +420,7 @@ impl Client {
         let n = self.life.written.min(bytes.len());
         let (written, rest) = bytes.split_at(n);
         self.life.written -= n;
-        match (&*self.stream).write_all(written) {
+        match (&self.stream).write_all(written) {
             Err(error) if is_timeout(&error) => panic!("nothing is read within the deadline"),
             Err(_) => Err(Gone::Lost),
             Ok(()) if !rest.is_empty() => Err(self.cut()),
@@ -440,7 +434,7 @@ impl Client {
         self.stream.set_write_timeout(moment).expect("a timeout");
         let mut poured = 0;
         for _ in 0..n_max {
-            match (&*self.stream).write_all(bytes) {
+            match (&self.stream).write_all(bytes) {
                 Ok(()) => poured += bytes.len(),
                 Err(_) => break,
             }

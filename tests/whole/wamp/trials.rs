@@ -1,47 +1,41 @@
 //! Durable subscriptions through kills: publishers that send again what was not answered, and subscribers of one queue that acknowledge
-//! what they get, while the broker is killed and connections are cut at random points. Nothing is lost, nothing comes again once its
-//! acknowledgement is confirmed, and no PUBLISH comes to more than one place in the queue.
+//! what they get, while the broker and subscribers are killed (-9) and connections are cut at random points, also within messages.
+//!
+//! What was acknowledged to its publisher is in the queue, in the order in which its session published, and each publish once; and
+//! what was told to be settled is never delivered again, and never told of again.
+
+mod book;
+mod subscriber;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::thread::{ScopedJoinHandle, scope};
+use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use restante_proto::wamp::{Dict, Message, Serializer, Value};
+use restante_proto::wamp::{Dict, Message, Serializer};
 
-use super::client::{Client, Over, Way, args, call, hello, publish};
+use super::client::{Client, Over, Way, args, hello, publish};
 use crate::peer::{Gone, Life};
+use crate::server::Server;
 use crate::trials::{Place, all, each, random_of, start};
+use crate::wait;
 use crate::walk::seed;
+use book::{Book, Sent};
+use subscriber::{Crew, Subscriber};
 
 const QUEUE: &str = "trial.inbox";
 const TOPICS: &str = "trial.topic.";
 const RECEIVED: &str = "restante.event.received";
 /// Publishes of one client that are not answered, at most.
 const WINDOW: usize = 12;
-
-/// What subscribers know together.
-#[derive(Default)]
-struct Ledger {
-    /// By its place in the queue: the publication and what it says.
-    seen: BTreeMap<u64, (u64, String)>,
-    /// Places whose acknowledgement was confirmed.
-    confirmed: BTreeSet<u64>,
-}
-
-impl Ledger {
-    fn note(&mut self, offset: u64, publication: u64, text: String) {
-        assert!(
-            !self.confirmed.contains(&offset),
-            "{offset} comes again: {text}"
-        );
-        let now = (publication, text);
-        let before = self.seen.entry(offset).or_insert_with(|| now.clone());
-        assert_eq!(*before, now, "{offset} is something else now");
-    }
-}
+/// Kills of the broker, and of subscribers, at least; and connections of publishers and of subscribers that are cut.
+const KILLS_MIN: u32 = 100;
+/// Subscribers at a time.
+const CREW: usize = 3;
+/// The longest time between two kills.
+const BETWEEN_MS_MAX: u64 = 120;
 
 fn any_way(random: &mut StdRng) -> Way {
     let serializers = [
@@ -81,11 +75,20 @@ fn receive(client: &mut Client) -> Result<Message, Gone> {
 struct Publisher {
     name: &'static str,
     random: StdRng,
-    /// What was sent and not answered.
+    /// What was published and not answered.
     unanswered: BTreeSet<u64>,
     n_messages: u64,
-    /// How often each was sent.
-    times: BTreeMap<String, usize>,
+    n_sessions: u64,
+    /// All that was sent, or at least begun to be.
+    sent: BTreeSet<Sent>,
+}
+
+/// One session of a publisher.
+struct Run {
+    client: Client,
+    n_sent: u64,
+    /// The message, by the request.
+    asked: BTreeMap<u64, u64>,
 }
 
 impl Publisher {
@@ -95,7 +98,8 @@ impl Publisher {
             random,
             unanswered: BTreeSet::new(),
             n_messages: 0,
-            times: BTreeMap::new(),
+            n_sessions: 0,
+            sent: BTreeSet::new(),
         }
     }
 
@@ -111,28 +115,32 @@ impl Publisher {
 
     fn live(&mut self, place: &Place) -> Result<(), Gone> {
         let life = place.life(&mut self.random);
-        let mut client = join(place, &mut self.random, life)?;
-        let mut asked = BTreeMap::new();
+        self.n_sessions += 1;
+        let mut run = Run {
+            client: join(place, &mut self.random, life)?,
+            n_sent: 0,
+            asked: BTreeMap::new(),
+        };
         for n in self.unanswered.clone() {
-            self.send(&mut client, n, &mut asked)?;
+            self.send(&mut run, n)?;
         }
         loop {
             let stops = place.stops.load(Ordering::Relaxed);
-            while !stops && asked.len() < WINDOW && self.random.random_bool(0.9) {
+            while !stops && run.asked.len() < WINDOW && self.random.random_bool(0.9) {
                 let n = self.n_messages;
                 self.n_messages += 1;
                 self.unanswered.insert(n);
-                self.send(&mut client, n, &mut asked)?;
+                self.send(&mut run, n)?;
             }
-            if asked.is_empty() {
+            if run.asked.is_empty() {
                 match stops {
                     true => return Ok(()),
                     false => continue,
                 }
             }
-            match receive(&mut client)? {
+            match receive(&mut run.client)? {
                 Message::Published { request, .. } => {
-                    let n = asked.remove(&request).expect("a request");
+                    let n = run.asked.remove(&request).expect("a request");
                     self.unanswered.remove(&n);
                 }
                 other => panic!("{}: {other:?}", self.name),
@@ -140,175 +148,77 @@ impl Publisher {
         }
     }
 
-    fn send(
-        &mut self,
-        client: &mut Client,
-        n: u64,
-        asked: &mut BTreeMap<u64, u64>,
-    ) -> Result<(), Gone> {
-        let text = format!("{} {n}", self.name);
-        *self.times.entry(text.clone()).or_default() += 1;
-        let request = client.next_id();
-        asked.insert(request, n);
+    fn send(&mut self, run: &mut Run, number: u64) -> Result<(), Gone> {
+        let sent = Sent {
+            publisher: self.name.to_owned(),
+            session: self.n_sessions,
+            place: run.n_sent,
+            number,
+        };
+        run.n_sent += 1;
+        let text = sent.text();
+        self.sent.insert(sent);
+        let request = run.client.next_id();
+        run.asked.insert(request, number);
         let topic = format!("{TOPICS}{}", self.name);
         let tail = "x".repeat(self.random.random_range(0..100));
         let acknowledge = Dict::new().with("acknowledge", true);
-        client.send(&publish(
-            request,
-            &topic,
-            acknowledge,
-            &[text.into(), tail.into()],
-        ))
+        let given = [text.into(), tail.into()];
+        run.client
+            .send(&publish(request, &topic, acknowledge, &given))
     }
 }
 
-struct Subscriber<'a> {
-    ledger: &'a Mutex<Ledger>,
-    random: StdRng,
-}
-
-/// Events that one session has.
-struct Hand {
-    client: Client,
-    window: usize,
-    /// Not acknowledged: publication and place.
-    held: Vec<(u64, u64)>,
-    /// Places, by the call that acknowledges them.
-    asked: BTreeMap<u64, Vec<u64>>,
-}
-
-impl Subscriber<'_> {
-    fn run(mut self, place: &Place) {
-        loop {
-            let life = place.life(&mut self.random);
-            let ended = self.live(place, life);
-            if place.stops.load(Ordering::Relaxed) {
-                return;
-            }
-            place.count(ended.err().unwrap_or(Gone::Cut), &place.subscriber_cuts);
-        }
-    }
-
-    fn live(&mut self, place: &Place, life: Life) -> Result<(), Gone> {
-        let mut hand = self.subscribe(place, life)?;
-        place.watch(hand.client.stream());
-        loop {
-            self.take(&mut hand)?;
-            if hand.held.len() >= hand.window || self.random.random_bool(0.3) {
-                self.acknowledge(&mut hand)?;
-            }
-        }
-    }
-
-    fn subscribe(&mut self, place: &Place, life: Life) -> Result<Hand, Gone> {
-        let mut client = join(place, &mut self.random, life)?;
-        let window = self.random.random_range(1..30_usize);
-        let request = client.next_id();
-        client.send(&Message::Subscribe {
-            request,
-            options: Dict::new()
-                .with("x_durable", QUEUE)
-                .with("x_window", window as u64)
-                .with("match", "prefix"),
-            topic: TOPICS.to_owned(),
-        })?;
-        match receive(&mut client)? {
-            Message::Subscribed { .. } => {}
-            other => panic!("not SUBSCRIBED: {other:?}"),
-        }
-        Ok(Hand {
-            client,
-            window,
-            held: Vec::new(),
-            asked: BTreeMap::new(),
-        })
-    }
-
-    /// Takes one message; what the event says, if it is one.
-    fn take(&mut self, hand: &mut Hand) -> Result<Option<String>, Gone> {
-        match receive(&mut hand.client)? {
-            Message::Event {
-                publication,
-                details,
-                payload,
-                ..
-            } => {
-                let offset = details.int("_offset").expect("a number").expect("a place");
-                let offset = u64::try_from(offset).expect("a place");
-                let given = payload.args().expect("values");
-                let text = given.first().and_then(Value::as_str).expect("a text");
-                let mut ledger = self.ledger.lock().expect("nobody panics with it");
-                ledger.note(offset, publication, text.to_owned());
-                hand.held.push((publication, offset));
-                Ok(Some(text.to_owned()))
-            }
-            Message::Result { request, .. } => {
-                let offsets = hand.asked.remove(&request).expect("a call of its own");
-                let mut ledger = self.ledger.lock().expect("nobody panics with it");
-                ledger.confirmed.extend(offsets);
-                Ok(None)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// By the procedure, which confirms it, or now and then by EVENT_RECEIVED, which says nothing.
-    fn acknowledge(&mut self, hand: &mut Hand) -> Result<(), Gone> {
-        let held = std::mem::take(&mut hand.held);
-        if self.random.random_bool(0.1) {
-            for (publication, _) in held {
-                hand.client.send(&Message::EventReceived { publication })?;
-            }
-            return Ok(());
-        }
-        if held.is_empty() {
-            return Ok(());
-        }
-        let request = hand.client.next_id();
-        let ids: Vec<Value> = held
-            .iter()
-            .map(|(publication, _)| (*publication).into())
-            .collect();
-        let offsets = held.iter().map(|(_, offset)| *offset).collect();
-        hand.asked.insert(request, offsets);
-        hand.client.send(&call(request, RECEIVED, &ids))
-    }
-
-    /// Takes and acknowledges everything up to what says so, and has it confirmed.
-    fn inherit(&mut self, place: &Place, upto: &str) -> u64 {
-        let mut hand = self.subscribe(place, Life::ENDLESS).expect("subscribed");
-        let mut n_events = 0;
-        loop {
-            let text = self.take(&mut hand).expect("a message");
-            n_events += u64::from(text.is_some());
-            self.acknowledge(&mut hand).expect("sent");
-            if text.as_deref() == Some(upto) {
-                break;
-            }
-        }
-        while !hand.asked.is_empty() {
-            self.take(&mut hand).expect("a confirmation");
-        }
-        // EVENT_RECEIVED is taken in order: what follows it is behind it.
-        hand.client
-            .call("wamp.session.count", &[])
-            .expect("a count");
-        n_events
-    }
-}
-
-fn publish_fence(place: &Place, random: &mut StdRng, text: &str) {
+/// Publishes what comes behind all that was published before; what its event says.
+fn publish_fence(place: &Place, random: &mut StdRng, name: &str) -> String {
     let mut client = join(place, random, Life::ENDLESS).expect("a session");
     let request = client.next_id();
-    let acknowledge = Dict::new().with("acknowledge", true);
-    let fence = Message::Publish {
-        request,
-        options: acknowledge,
-        topic: format!("{TOPICS}fence"),
-        payload: args(&[text.into()]),
+    let fence = Sent {
+        publisher: name.to_owned(),
+        session: 1,
+        place: 0,
+        number: 0,
     };
-    let answer = client.ask(&fence).expect("answered");
+    let message = Message::Publish {
+        request,
+        options: Dict::new().with("acknowledge", true),
+        topic: format!("{TOPICS}{name}"),
+        payload: args(&[fence.text().into()]),
+    };
+    let answer = client.ask(&message).expect("answered");
     assert!(matches!(answer, Message::Published { .. }), "{answer:?}");
+    fence.text()
+}
+
+/// Kills the broker and subscribers at random, until `is_over` says so of how often each was killed, and whether a subscriber has ended
+/// by itself; how often each.
+fn rage(
+    server: &mut Server,
+    crew: &mut Crew<'_>,
+    random: &mut StdRng,
+    is_over: impl Fn([u32; 2], bool) -> bool,
+) -> [u32; 2] {
+    let mut kills = [0, 0];
+    while !is_over(kills, crew.has_lost_one()) {
+        let pause = Duration::from_millis(random.random_range(0..BETWEEN_MS_MAX));
+        wait::until_or_after(pause, || false);
+        // Now and then it is stopped as it should be.
+        if random.random_bool(0.05) {
+            server.terminate();
+            server.run();
+            continue;
+        }
+        let [broker, subscribers] = &mut kills;
+        // Mostly whoever was spared so far.
+        if random.random_bool(if broker < subscribers { 0.7 } else { 0.3 }) {
+            server.crash();
+            *broker += 1;
+        } else {
+            crew.kill(random);
+            *subscribers += 1;
+        }
+    }
+    kills
 }
 
 #[test]
@@ -316,65 +226,57 @@ fn what_a_durable_subscription_has_is_settled_once_through_100_kills() {
     let seed = seed();
     let mut server = start();
     let place = Place::of(&server);
-    let ledger = Mutex::new(Ledger::default());
-    let subscriber = |n| Subscriber {
-        ledger: &ledger,
-        random: random_of(seed, n),
-    };
+    let book = Book::open(&server.file("book"));
     // The queue is there before anything is published.
-    let mut heir = subscriber(1);
-    heir.subscribe(&place, Life::ENDLESS).expect("subscribed");
+    let mut heir = Subscriber::new("heir", book.pen(), random_of(seed, 1));
+    heir.begin(&place);
     let publishers = vec![
         Publisher::new("ann", random_of(seed, 2)),
         Publisher::new("bob", random_of(seed, 3)),
     ];
-    let subscribers = vec![subscriber(4), subscriber(5)];
-    let publishers = scope(|scope| {
-        let place = &place;
+    let (kills, publishers) = scope(|scope| {
+        let (place, book) = (&place, &book);
         let publishers = each(scope, publishers, move |it| it.run(place));
-        let subscribers = each(scope, subscribers, move |it| it.run(place));
-        let died = || {
-            publishers.iter().any(ScopedJoinHandle::is_finished)
-                || subscribers.iter().any(ScopedJoinHandle::is_finished)
+        let mut crew = Crew::new(place, book, seed, CREW);
+        let is_over = |kills: [u32; 2], has_lost_one: bool| {
+            let publisher_cuts = place.publisher_cuts.load(Ordering::Relaxed);
+            // A fault is told at the end.
+            let subscriber_cuts = book.n_cuts().unwrap_or(u32::MAX);
+            let counts = [kills[0], kills[1], publisher_cuts, subscriber_cuts];
+            let has_died = has_lost_one || publishers.iter().any(ScopedJoinHandle::is_finished);
+            has_died || subscriber_cuts == u32::MAX || counts.iter().all(|it| *it >= KILLS_MIN)
         };
-        place.rage(&mut server, &mut random_of(seed, 0), [40, 60], died);
-        all(subscribers);
-        all(publishers)
+        let kills = rage(&mut server, &mut crew, &mut random_of(seed, 0), is_over);
+        place.stop();
+        let publishers = all(publishers);
+        crew.kill_all();
+        (kills, publishers)
     });
+    let n_cuts = book.n_cuts();
     server.crash();
-    let mut random = random_of(seed, 6);
-    publish_fence(&place, &mut random, "fence");
-    let n_left = heir.inherit(&place, "fence");
+    let mut random = random_of(seed, 4);
+    let fence = publish_fence(&place, &mut random, "fence");
+    let n_left = heir.inherit(&place, &fence);
     // All of that is settled, also after another kill.
     server.crash();
-    publish_fence(&place, &mut random, "last");
-    assert_eq!(heir.inherit(&place, "last"), 1, "seed {seed}");
-    let times: BTreeMap<String, usize> = publishers.into_iter().flat_map(|it| it.times).collect();
-    let ledger = ledger.into_inner().expect("nobody panicked with it");
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, text) in ledger.seen.values() {
-        *places.entry(text).or_default() += 1;
-    }
-    for fence in ["fence", "last"] {
-        assert_eq!(places.remove(fence), Some(1));
-    }
+    let last = publish_fence(&place, &mut random, "last");
+    let n_again = heir.inherit(&place, &last) - 1;
+    let ledger = book.close();
     println!(
-        "{} messages, {} places, {} confirmed, {n_left} left at the end",
-        times.len(),
-        ledger.seen.len(),
-        ledger.confirmed.len()
+        "kills of the broker and of subscribers: {kills:?}, cuts of publishers {}, of subscribers {n_cuts:?}; {}, \
+         {n_left} left at the end",
+        place.publisher_cuts.load(Ordering::Relaxed),
+        ledger.summary(),
     );
-    let lost: Vec<_> = times
-        .keys()
-        .filter(|it| !places.contains_key(it.as_str()))
+    let mut answered: BTreeMap<String, u64> = publishers
+        .iter()
+        .map(|it| (it.name.to_owned(), it.n_messages))
         .collect();
-    assert!(lost.is_empty(), "seed {seed}: lost {lost:?}");
-    for (text, n) in places {
-        let sent = times.get(text).copied().unwrap_or(0);
-        assert!(
-            n <= sent,
-            "seed {seed}: {text} was sent {sent} times, and is there {n} times"
-        );
-    }
+    answered.extend(["fence", "last"].map(|name| (name.to_owned(), 1)));
+    let sent: BTreeSet<&Sent> = publishers.iter().flat_map(|it| &it.sent).collect();
+    let is_fence = |it: &Sent| it.text() == fence || it.text() == last;
+    let faults = ledger.faults(&answered, |it| sent.contains(it) || is_fence(it));
+    assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
+    assert_eq!(n_again, 0, "seed {seed}: events that were acknowledged");
     server.terminate();
 }

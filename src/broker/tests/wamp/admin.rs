@@ -32,6 +32,7 @@ async fn subscribe(client: &mut Client, topic: &str) -> u64 {
         auto_settle: true,
         exclusive: false,
         retained: false,
+        shard: None,
     };
     client.next_call(Call::Consume(consume)).await;
     client.ask(WampAsk::Begun { subscription });
@@ -158,6 +159,20 @@ async fn what_an_administrator_takes_back_is_gone() {
     // What is on its way is answered.
     client.give(invocation, "y");
     assert!(matches!(caller.said().await, ToSession::Result(_)));
+    match client.said().await {
+        ToSession::Unregistered {
+            registration: gone, ..
+        } => assert_eq!(gone.get(), registration),
+        other => panic!("{other:?}"),
+    }
+    // Of what is gone, no right is looked at.
+    client.register("com.sub").await;
+    let looked_at = std::cell::RefCell::new(Vec::new());
+    client.it.lose_registrations(|_, filter| {
+        looked_at.borrow_mut().push(filter.to_owned());
+        true
+    });
+    assert_eq!(looked_at.into_inner(), ["com/sub"]);
 
     broker
         .revoke_subscription(DEFAULT_REALM, subscription)

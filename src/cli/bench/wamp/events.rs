@@ -10,6 +10,7 @@ use super::super::pool::{Meter, Pool, Times, quiet};
 use super::super::row::Row;
 use super::Wamp;
 use super::door::Door;
+use super::pace::Pace;
 use super::peer::{Offer, Peer};
 use super::rpc::Task;
 use super::template::{Template, time_of};
@@ -51,6 +52,7 @@ pub(super) async fn run_events(
     for (number, topic) in topics.into_iter().enumerate() {
         let entrance = Arc::clone(&door.entrance);
         let (shared, size, window) = (Arc::clone(&meter), args.size, u64::from(args.window));
+        let rate = args.rate;
         pairs.push(pool.spawn(number, async move {
             let mut subscriber = Peer::connect(&entrance).await?;
             let pattern = (topic.clone(), "exact");
@@ -59,6 +61,7 @@ pub(super) async fn run_events(
             let pair = Pair {
                 publisher: Peer::connect(&entrance).await?,
                 subscriber,
+                pace: Pace::new(rate, number, n_pairs as usize, shared.nanos()),
                 acknowledge,
                 n_sent: 0,
                 n_acknowledged: 0,
@@ -104,6 +107,7 @@ pub(super) fn publish(
 struct Pair {
     publisher: Peer,
     subscriber: Peer,
+    pace: Pace,
     acknowledge: bool,
     n_sent: u64,
     n_acknowledged: u64,
@@ -121,18 +125,26 @@ impl Pair {
         let mut stop = meter.stopped();
         let mut times = Times::new();
         loop {
-            if !*stop.borrow() {
-                while self.n_sent - self.n_done() < window {
-                    self.publisher.put(&mut template, meter.nanos());
+            let stopped = *stop.borrow();
+            if !stopped {
+                while self.n_sent - self.n_done() < window
+                    && let Some(time) = self.pace.next(meter.nanos())
+                {
+                    self.publisher.put(&mut template, time);
                     self.n_sent += 1;
                 }
                 self.publisher.flush().await?;
             } else if self.n_sent == self.n_done() {
                 break;
             }
+            let has_room = self.n_sent - self.n_done() < window;
+            if !has_room {
+                self.pace.hold();
+            }
             tokio::select! {
                 heard = self.publisher.hear() => heard?,
                 heard = self.subscriber.hear() => heard?,
+                () = self.pace.due(&meter), if has_room && !stopped => continue,
                 () = quiet(&mut stop) => break,
             }
             self.take(&meter, &mut times)?;

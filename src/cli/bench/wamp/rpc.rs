@@ -11,6 +11,7 @@ use super::super::pool::{Counted, Meter, Pool, Times, quiet};
 use super::super::row::Row;
 use super::Wamp;
 use super::door::Door;
+use super::pace::Pace;
 use super::peer::{Offer, Pattern, Peer};
 use super::template::{Template, time_of};
 
@@ -69,6 +70,7 @@ pub(super) async fn run_calls(
         callees.push(pool.spawn(number, answer(peer, over.subscribe())));
     }
     let mut callers: Vec<Task<u64>> = Vec::new();
+    let (n_callers, rate) = (calling.called.len(), args.rate);
     for (number, procedure) in calling.called.into_iter().enumerate() {
         let entrance = Arc::clone(&door.entrance);
         let (shared, size, window) = (Arc::clone(&meter), args.size, u64::from(args.window));
@@ -81,7 +83,8 @@ pub(super) async fn run_calls(
             };
             let template = Template::new(&entrance, size, make)?;
             let peer = Peer::connect(&entrance).await?;
-            call(peer, template, window, shared).await
+            let pace = Pace::new(rate, number, n_callers, shared.nanos());
+            call(peer, template, (pace, window), shared).await
         }));
     }
     let counted = meter
@@ -117,24 +120,32 @@ fn row(
 async fn call(
     mut peer: Peer,
     mut template: Template,
-    window: u64,
+    (mut pace, window): (Pace, u64),
     meter: Arc<Meter>,
 ) -> anyhow::Result<u64> {
     let mut stop = meter.stopped();
     let mut times = Times::new();
     let (mut n_called, mut n_returned) = (0, 0);
     loop {
-        if !*stop.borrow() {
-            while n_called - n_returned < window {
-                peer.put(&mut template, meter.nanos());
+        let stopped = *stop.borrow();
+        if !stopped {
+            while n_called - n_returned < window
+                && let Some(time) = pace.next(meter.nanos())
+            {
+                peer.put(&mut template, time);
                 n_called += 1;
             }
             peer.flush().await?;
         } else if n_called == n_returned {
             break;
         }
+        let has_room = n_called - n_returned < window;
+        if !has_room {
+            pace.hold();
+        }
         tokio::select! {
             heard = peer.hear() => heard?,
+            () = pace.due(&meter), if has_room && !stopped => continue,
             () = quiet(&mut stop) => break,
         }
         let counting = meter.is_counting();

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::super::server::Server;
 use super::client::{Http, start, with};
 use super::echo::Seen;
+use crate::front::wamp::ENDED_WITHIN;
 use crate::front::{LongPoll, Settings};
 
 // All shorter than a test's patience.
@@ -237,6 +238,40 @@ async fn what_was_said_last_can_be_fetched() {
     let answer = http.post(&format!("{path}/receive"), b"").await;
     assert_eq!((answer.status, &*answer.body), (200, &b"bye"[..]));
     assert_eq!(http.post(&format!("{path}/receive"), b"").await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_router_has_ended_may_be_closed_for_a_while() {
+    let (server, mut sight) = start().await;
+    let mut http = Http::connect(&server).await;
+    let path = http.open("wamp.2.json").await;
+    http.post(&format!("{path}/send"), b"bye").await;
+    sight.expect_ended("bye").await;
+    // Before the client has heard of it, nothing of this waits for anybody.
+    for n in 0..10 {
+        let late = format!("[{n}]");
+        let answer = http.post(&format!("{path}/send"), late.as_bytes()).await;
+        assert_eq!(answer.status, 204);
+    }
+    let answer = http.post(&format!("{path}/receive"), b"").await;
+    assert_eq!((answer.status, &*answer.body), (200, &b"bye"[..]));
+    for (wish, status) in [
+        ("receive", 404),
+        ("send", 204),
+        ("close", 204),
+        ("close", 204),
+        ("send", 204),
+        ("receive", 404),
+    ] {
+        let answer = http.post(&format!("{path}/{wish}"), b"[1]").await;
+        assert_eq!(answer.status, status, "{wish}");
+    }
+    tokio::time::advance(ENDED_WITHIN).await;
+    let mut http = Http::connect(&server).await;
+    for wish in ["send", "close"] {
+        let answer = http.post(&format!("{path}/{wish}"), b"[1]").await;
+        assert_eq!(answer.status, 404, "{wish}");
+    }
 }
 
 #[tokio::test]

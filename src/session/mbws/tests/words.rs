@@ -61,6 +61,7 @@ fn a_send_is_published() {
 fn a_consume_starts_a_consumer() {
     let consume = Consume {
         retained: false,
+        shard: None,
         consumer: "c".to_owned(),
         address: "a".to_owned(),
         source: Source::Queue,

@@ -383,6 +383,7 @@ fn a_registration_that_is_taken_away_is_told() {
     rig.router(ToSession::Unregistered {
         registration: RegistrationId::new(9),
         reason: "a.b".into(),
+        is_told: true,
     });
     let details = Dict::new().with("registration", 9).with("reason", "a.b");
     let told = Message::Unregistered {
@@ -390,6 +391,12 @@ fn a_registration_that_is_taken_away_is_told() {
         details: Some(details),
     };
     assert_eq!(rig.take_said(), [told]);
+    rig.router(ToSession::Unregistered {
+        registration: RegistrationId::new(9),
+        reason: "a.b".into(),
+        is_told: false,
+    });
+    assert!(rig.said.is_empty(), "it does not understand");
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use restante_proto::wamp::{Dict, Message, Payload, Serializer, Value};
 use restante_storage::payload::{WampNames, WampPart, WampPassthru, WampPeer};
 
-use super::rig::{Rig, error};
+use super::rig::{Rig, error, publish};
 use crate::broker::{Call, Delivery, Event, Settle, WampAsk, WampTold};
 use crate::message::Message as Stored;
 use crate::refusal::Refusal;
-use crate::router::{SubscriptionId, ToSession};
+use crate::router::{ShardKey, SubscriptionId, ToSession};
 use crate::session::wamp::Wish;
 
 fn delivery(offset: u64, message: Stored) -> Event {
@@ -25,6 +25,10 @@ fn delivery(offset: u64, message: Stored) -> Event {
 
 /// A WAMP client's message.
 fn wamp(part: WampPart) -> Stored {
+    let part = WampPart {
+        publication: part.publication.max(1),
+        ..part
+    };
     Stored {
         address: "a/b".to_owned(),
         message_id: "m".to_owned(),
@@ -82,6 +86,10 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         .with("ppt_scheme", "x_a")
         .with("ppt_serializer", "cbor");
     let own = Dict::new().with("k", "v");
+    let trusted = Box::new(WampPart {
+        trust: 10,
+        ..WampPart::default()
+    });
     #[rustfmt::skip]
     let cases = [
         (plain(), id()),
@@ -92,6 +100,7 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         (Stored { key: Some("k".into()), ..plain() }, id().with("_key", "k")),
         (Stored { priority: 9, ..plain() }, id().with("_priority", 9)),
         (Stored { properties: BTreeMap::from(properties), ..plain() }, id().with("_properties", own)),
+        (Stored { wamp: Some(trusted), ..plain() }, Dict::new().with("trustlevel", 9).with("_message_id", "m")),
         (wamp(WampPart::default()), Dict::new()),
         (wamp(WampPart { publisher: Some(peer), ..WampPart::default() }), publisher),
         (wamp(WampPart { trust: 1, ..WampPart::default() }), Dict::new().with("trustlevel", 0)),
@@ -109,6 +118,69 @@ fn an_event_says_what_its_message_has_in_other_doors() {
         rig.broker(delivery(1, message));
         assert_eq!(details(&mut rig).text("topic"), Ok(Some("a.b")));
     }
+}
+
+#[test]
+fn a_subscription_is_shared_by_one_name() {
+    let subscribe = |rig: &mut Rig, request, options: Dict| {
+        rig.client(Message::Subscribe {
+            request,
+            options,
+            topic: "a.b".to_owned(),
+        });
+    };
+    let named = |name: &str| Dict::new().with("nkey", name);
+    let mut rig = Rig::open();
+    subscribe(&mut rig, 1, named("n"));
+    rig.told(WampTold::Subscribed {
+        request: 1,
+        subscription: 9,
+    });
+    let Some((tag, Call::Consume(consume))) = rig.calls().pop() else {
+        panic!("{:?}", rig.wishes)
+    };
+    assert_eq!(consume.shard, Some(ShardKey::of("n")));
+    rig.confirm(tag, &[]);
+    rig.said.clear();
+    // Again by the same name, it is the same; by another, it is refused.
+    for (request, options, refused) in [
+        (2, named("n"), false),
+        (3, named("m"), true),
+        (4, Dict::new(), true),
+    ] {
+        subscribe(&mut rig, request, options);
+        rig.told(WampTold::Subscribed {
+            request,
+            subscription: 9,
+        });
+        let said = rig.take_said();
+        let why = "wamp.error.option_not_allowed";
+        let expected = refused.then_some((32, request, why));
+        assert_eq!(error(&said[0]), expected);
+    }
+    for (request, options, why) in [
+        (
+            5,
+            durable("q").with("nkey", "n"),
+            "wamp.error.option_not_allowed",
+        ),
+        (6, named(&"n".repeat(257)), "wamp.error.invalid_argument"),
+        (
+            7,
+            Dict::new().with("nkey", 1),
+            "wamp.error.invalid_argument",
+        ),
+    ] {
+        subscribe(&mut rig, request, options);
+        assert_eq!(error(&rig.take_said()[0]), Some((32, request, why)));
+    }
+    // What is published belongs to somebody if it says so.
+    rig.wishes.clear();
+    rig.client(publish(8, "a.b", Dict::new().with("rkey", "k")));
+    let Some((_, Call::Publish(message))) = rig.calls().pop() else {
+        panic!("{:?}", rig.wishes)
+    };
+    assert_eq!(message.wamp.as_ref().unwrap().rkey.as_deref(), Some("k"));
 }
 
 #[test]
@@ -141,42 +213,105 @@ fn what_is_retained_is_for_whom_it_was_meant() {
         if is_for_it {
             assert_eq!(details(&mut rig).flag("retained"), Ok(Some(true)));
         }
-        // From a queue, whoever it is not for has done with it.
+        // From a queue, it goes back for whoever else consumes from that, and never is rejected. But not at once: it would come again.
         let mut rig = Rig::open();
         rig.subscribe(1, "a.b", durable("q"), 9);
-        rig.broker(delivery(5, wamp(part)));
+        let Event::Delivery(mut often) = delivery(5, wamp(part)) else {
+            unreachable!("it is one")
+        };
+        often.attempt = 9;
+        rig.broker(Event::Delivery(often));
         assert_eq!(rig.said.len(), usize::from(is_for_it));
-        let settled = rig.calls().into_iter().any(|(_, call)| {
-            matches!(call, Call::Settle(Settle { accepted, .. }) if accepted.contains(5))
-        });
-        assert_eq!(settled, !is_for_it);
+        assert!(settled(&mut rig).is_empty());
+        if let Some(until) = rig.session.poll_timeout() {
+            rig.now = until;
+            rig.session.handle_timeout(until);
+            rig.settle();
+        }
+        let back = settled(&mut rig);
+        assert_eq!(back.len(), usize::from(!is_for_it));
+        assert!(back.iter().all(|it| it.released.contains(5)));
+    }
+}
+
+/// What was settled since the last call.
+fn settled(rig: &mut Rig) -> Vec<Settle> {
+    let wishes = std::mem::take(&mut rig.wishes).into_iter();
+    let settled = wishes.filter_map(|wish| match wish {
+        Wish::Call {
+            call: Call::Settle(settle),
+            ..
+        } => Some(settle),
+        _ => None,
+    });
+    settled.collect()
+}
+
+/// One that JSON has no words for.
+fn unspeakable() -> Stored {
+    let given = [Value::Float(f64::NAN)];
+    let payload = Payload::from_values(Serializer::Cbor, &given, &Dict::new()).unwrap();
+    Stored {
+        content_type: Some("application/cbor".to_owned()),
+        body: payload.single().unwrap().raw,
+        ..wamp(WampPart::default())
+    }
+}
+
+fn large() -> Stored {
+    Stored {
+        body: "x".repeat(200).into(),
+        text: true,
+        ..wamp(WampPart::default())
+    }
+}
+
+#[test]
+fn what_a_client_cannot_be_told_of_a_queue_goes_back_and_is_rejected_in_the_end() {
+    for (message, why) in [
+        (unspeakable as fn() -> Stored, "no words"),
+        (large, "larger than the 150 bytes"),
+    ] {
+        let mut rig = Rig::open();
+        rig.subscribe(1, "a.b", durable("q"), 9);
+        rig.peer_max = 150;
+        for attempt in 1..=5 {
+            let Event::Delivery(mut delivery) = delivery(5, message()) else {
+                unreachable!("it is one")
+            };
+            delivery.attempt = attempt;
+            rig.broker(Event::Delivery(delivery));
+            assert!(rig.said.is_empty());
+            // Another may come in its place.
+            let limit = 4 + u64::from(attempt);
+            assert!(matches!(rig.wishes[1], Wish::Credit { limit: told, .. } if told == limit));
+            let [back] = &settled(&mut rig)[..] else {
+                panic!("it is settled once")
+            };
+            assert!(back.reason.as_ref().is_some_and(|it| it.contains(why)));
+            let (accepted, released) = (&back.accepted, &back.released);
+            assert!(accepted.is_empty());
+            assert_eq!(released.contains(5), attempt < 4);
+            assert_eq!(back.rejected.contains(5), attempt >= 4);
+            assert_eq!(rig.session.take_tally().given_back, 1);
+        }
+        // What the client was not sent it cannot acknowledge.
+        let publication = crate::wamp::publication_of(&message());
+        rig.client(Message::EventReceived { publication });
+        assert!(rig.wishes.is_empty());
     }
 }
 
 #[test]
 fn what_a_client_s_serializer_cannot_say_is_passed_over() {
-    let message = || {
-        let given = [Value::Float(f64::NAN)];
-        let payload = Payload::from_values(Serializer::Cbor, &given, &Dict::new()).unwrap();
-        Stored {
-            content_type: Some("application/cbor".to_owned()),
-            body: payload.single().unwrap().raw,
-            ..wamp(WampPart::default())
-        }
-    };
     let mut rig = Rig::open();
     rig.subscribe(1, "a.b", Dict::new(), 9);
-    rig.broker(delivery(1, message()));
+    rig.broker(delivery(1, unspeakable()));
     assert!(rig.said.is_empty());
     assert_eq!(rig.session.take_tally().unspeakable, 1);
     // What is too large as well.
     rig.peer_max = 100;
-    let large = Stored {
-        body: "x".repeat(200).into(),
-        text: true,
-        ..wamp(WampPart::default())
-    };
-    rig.broker(delivery(2, large));
+    rig.broker(delivery(2, large()));
     assert!(rig.said.is_empty());
     assert_eq!(rig.session.take_tally().too_large, 1);
 }
@@ -286,6 +421,36 @@ fn messages_with_one_id_are_acknowledged_one_by_one() {
 }
 
 #[test]
+fn a_durable_subscription_is_asked_for_by_either_name() {
+    let short = || Dict::new().with("_durable", "q");
+    #[rustfmt::skip]
+    let cases = [
+        (durable("q"), 4),
+        (short(), 4),
+        (short().with("_window", 2), 2),
+        (short().with("x_window", 3), 3),
+        (durable("q").with("_durable", "r").with("_window", 2), 2),
+        (durable("q").with("x_window", 3).with("_window", 2), 3),
+    ];
+    for (options, window) in cases {
+        let mut rig = Rig::open();
+        rig.client(Message::Subscribe {
+            request: 1,
+            options: options.clone(),
+            topic: "a.b".to_owned(),
+        });
+        rig.told(WampTold::Subscribed {
+            request: 1,
+            subscription: 9,
+        });
+        let (_, Call::Consume(wish)) = rig.calls()[0] else {
+            panic!("no consumer: {options:?}")
+        };
+        assert_eq!((&*wish.address, wish.limit), ("q", window), "{options:?}");
+    }
+}
+
+#[test]
 fn a_call_that_acknowledges_is_answered_once_that_is_durable() {
     let mut rig = Rig::open();
     rig.subscribe(1, "a.b", durable("q"), 9);
@@ -372,4 +537,69 @@ fn nothing_is_kept_of_a_subscription_that_was_refused() {
     assert_eq!(error(&rig.take_said()[0]), Some((32, 1, refused)));
     assert!(!format!("{:?}", rig.session).contains("secret.topic"));
     assert!(!rig.wishes.iter().any(|it| matches!(it, Wish::Call { .. })));
+}
+
+/// One that has asked for subscription 9, as requests 1 and 2, of whose consumer the broker has said nothing yet.
+fn beginning() -> Rig {
+    let mut rig = Rig::open_for_revocation();
+    for request in [1, 2] {
+        rig.client(Message::Subscribe {
+            request,
+            options: Dict::new(),
+            topic: "a.b".to_owned(),
+        });
+        rig.told(WampTold::Subscribed {
+            request,
+            subscription: 9,
+        });
+    }
+    assert!(matches!(rig.calls()[..], [(1, Call::Consume(_))]));
+    rig
+}
+
+/// The consumer is cancelled, and nothing is known of the subscription any more.
+fn is_over(mut rig: Rig) {
+    let calls = rig.calls();
+    assert!(matches!(calls.last(), Some((_, Call::Cancel { consumer })) if consumer == "9"));
+    let asked = rig.asked();
+    let last = asked.last();
+    assert!(matches!(
+        last,
+        Some(WampAsk::Unsubscribe { subscription: 9 })
+    ));
+    assert!(!asked.iter().any(|it| matches!(it, WampAsk::Begun { .. })));
+    rig.wishes.clear();
+    rig.subscribe(3, "a.b", Dict::new(), 9);
+}
+
+#[test]
+fn a_consumer_that_is_ended_before_it_is_confirmed_is_no_subscription() {
+    let mut rig = beginning();
+    rig.broker(Event::Cancelled {
+        consumer: "9".into(),
+        why: Refusal::Denied,
+    });
+    assert!(rig.said.is_empty(), "the broker's answer is still to come");
+    rig.confirm(1, &[]);
+    let refused = "wamp.error.not_authorized";
+    let said = rig.take_said();
+    let said: Vec<_> = said.iter().map(error).collect();
+    assert_eq!(said, [1, 2].map(|request| Some((32, request, refused))));
+    is_over(rig);
+}
+
+#[test]
+fn a_subscription_that_is_taken_away_before_it_is_confirmed_is_refused() {
+    let mut rig = beginning();
+    rig.router(ToSession::Unsubscribed {
+        subscription: SubscriptionId::new(9),
+        reason: "x.y".into(),
+        is_told: true,
+    });
+    let said = rig.take_said();
+    let said: Vec<_> = said.iter().map(error).collect();
+    assert_eq!(said, [1, 2].map(|request| Some((32, request, "x.y"))));
+    rig.confirm(1, &[]);
+    assert!(rig.said.is_empty(), "each is answered once");
+    is_over(rig);
 }

@@ -42,10 +42,15 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(settings: Settings) -> Self {
+        Rig::over(settings, "websocket")
+    }
+
+    fn over(settings: Settings, transport: &'static str) -> Self {
         let now = Instant::now();
         let transport = Transport {
-            name: "websocket",
+            name: transport,
             serializer: Serializer::Json,
+            keeps_order: transport != "longpoll",
         };
         Rig {
             session: Session::new(Arc::new(settings), transport, 7, now),
@@ -64,6 +69,17 @@ impl Rig {
 
     pub(super) fn open_with(settings: Settings) -> Self {
         let mut rig = Rig::new(settings);
+        rig.open_anew();
+        rig
+    }
+
+    /// One whose client's messages overtake one another.
+    pub(super) fn open_over_long_poll() -> Self {
+        Rig::open_over_long_poll_with(settings())
+    }
+
+    pub(super) fn open_over_long_poll_with(settings: Settings) -> Self {
+        let mut rig = Rig::over(settings, "longpoll");
         rig.open_anew();
         rig
     }

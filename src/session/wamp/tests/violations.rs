@@ -119,6 +119,16 @@ fn ids_of_requests_ascend_by_one() {
 }
 
 #[test]
+fn over_long_poll_messages_may_overtake_one_another() {
+    let mut rig = Rig::open_over_long_poll();
+    for id in [2, 4, 1, 3] {
+        rig.client(publish(id, "a", Dict::new()));
+    }
+    assert!(rig.said.is_empty());
+    assert_eq!(rig.calls().len(), 4);
+}
+
+#[test]
 fn an_error_is_to_an_invocation_or_a_violation() {
     for request_type in [16, 32, 48, 64] {
         let mut rig = Rig::open();
