@@ -358,7 +358,9 @@ impl Broker {
 
     /// Whether somebody may do that with an address: the one decision.
     pub fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool {
-        self.shared.may(who, None, verb, realm, address)
+        self.shared
+            .permit(who, None, verb, realm, address)
+            .is_some()
     }
 
     /// What addresses may be.

@@ -101,7 +101,7 @@ pub(super) fn check_rights<B: Inside>(
 /// Serves an upgraded connection to its end.
 pub(super) async fn drive<B: Inside>(
     front: &Front<B>,
-    arrival: Arrival,
+    arrival: Box<Arrival>,
     began: Instant,
     newcomer: Newcomer,
 ) {
@@ -109,7 +109,7 @@ pub(super) async fn drive<B: Inside>(
         stream,
         early,
         mut client,
-    } = arrival;
+    } = *arrival;
     let (Some(door), Some(settings)) = (&front.settings.sp, &front.sp) else {
         return;
     };

@@ -313,6 +313,7 @@ impl Session {
                     auto_settle: true,
                     exclusive: true,
                     retained: false,
+                    shard: None,
                 };
                 self.call(Call::Consume(wish));
                 self.beginning = Some(self.last);
@@ -337,6 +338,7 @@ impl Session {
             limit,
             auto_settle: false,
             retained: false,
+            shard: None,
         };
         self.call(Call::Consume(wish));
         self.beginning = Some(self.last);

@@ -48,6 +48,7 @@ impl Client {
             auto_settle: false,
             exclusive: false,
             retained: false,
+            shard: None,
         };
         self.call(Call::Consume(wish)).await
     }

@@ -90,7 +90,7 @@ impl Scribe {
             message,
             id: &[],
         };
-        let mut landings = match shared.place(realm, &address, &sent, false, Care::Kept, None) {
+        let mut landings = match shared.place(realm, &address, &sent, false, Care::KEPT, None) {
             Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
             Placed::Dropped => return shared.stats.dropped_by_route(),
             Placed::NoRoute => return,
