@@ -51,6 +51,11 @@ impl Rationed {
         })
     }
 
+    /// Bytes that were written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Ends the connection, without what is spoken over it.
     pub(super) async fn shut(mut self) -> io::Result<()> {
         self.stream.shutdown().await

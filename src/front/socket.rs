@@ -134,7 +134,11 @@ impl Socket {
     /// # Errors
     /// The system does not say.
     pub(super) fn arrived(&self) -> std::io::Result<u64> {
-        Ok(self.ws.get_ref().arrived(!self.blocked)?.unwrap_or(0))
+        let stream = self.ws.get_ref();
+        let arrived = stream.arrived(!self.blocked)?.unwrap_or(0);
+        // A pong that another has replaced was counted, and is not among what was written.
+        let is_all = !self.blocked && arrived == stream.written();
+        Ok(if is_all { self.queued } else { arrived })
     }
 
     /// Ends the connection without a word of WebSocket's.

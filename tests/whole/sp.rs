@@ -128,9 +128,7 @@ impl<'a> Receivers<'a> {
             "rest" => {
                 let path = format!("/api/v1/realms/default/queues/{queue}/messages");
                 wait::until("it is in the queue", || {
-                    let listed: serde_json::Value =
-                        serde_json::from_str(&self.server.get(&path)).expect("JSON");
-                    let items = listed["items"].as_array().expect("a list").clone();
+                    let items = listed(self.server, &path);
                     let it = items.get(n)?;
                     let text = it["body"].as_str().map(str::to_owned);
                     text.or_else(|| Some(decoded(it["body_base64"].as_str()?)))
@@ -197,6 +195,15 @@ fn what_any_door_sends_to_a_queue_is_pulled_once() {
     emptied(&server, "jobs");
 }
 
+/// The items of a list of the admin API.
+fn listed(server: &Server, path: &str) -> Vec<serde_json::Value> {
+    let mut listed: serde_json::Value = serde_json::from_str(&server.get(path)).expect("JSON");
+    match listed.get_mut("items").map(serde_json::Value::take) {
+        Some(serde_json::Value::Array(items)) => items,
+        other => panic!("not a list: {other:?}"),
+    }
+}
+
 /// Waits until nothing is left in a queue.
 fn emptied(server: &Server, queue: &str) {
     wait::until("all is settled", || {
@@ -206,9 +213,7 @@ fn emptied(server: &Server, queue: &str) {
 
 /// Messages of a queue; 0 of one that is not there, as its first message makes it.
 fn n_waiting(server: &Server, queue: &str) -> u64 {
-    let listed = server.get("/api/v1/realms/default/queues");
-    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-    let items = listed["items"].as_array().expect("a list");
+    let items = listed(server, "/api/v1/realms/default/queues");
     let Some(it) = items.iter().find(|it| it["name"] == queue) else {
         return 0;
     };
@@ -302,10 +307,8 @@ fn administrators_see_what_a_client_is_and_where() {
         .into_iter()
         .map(|role| Client::new(&server, role, &format!("at/{role}")))
         .collect();
-    let listed = wait::until("all are listed", || {
-        let listed = server.get("/api/v1/connections?protocol=sp");
-        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-        let items = listed["items"].as_array().expect("a list").clone();
+    let all = wait::until("all are listed", || {
+        let items = listed(&server, "/api/v1/connections?protocol=sp");
         let settled = |it: &serde_json::Value| {
             let gets = ["pull", "rep", "pair", "pair1"];
             let is_one = gets.iter().any(|role| it["sp"]["role"] == *role);
@@ -314,7 +317,7 @@ fn administrators_see_what_a_client_is_and_where() {
         (items.len() == clients.len() && items.iter().all(settled)).then_some(items)
     });
     for role in Role::ALL {
-        let it = listed.iter().find(|it| it["sp"]["role"] == role.name());
+        let it = all.iter().find(|it| it["sp"]["role"] == role.name());
         let sp = &it.expect("it is listed")["sp"];
         assert_eq!(sp["pattern"], role.pattern());
         assert_eq!(sp["address"], format!("at/{role}"));
