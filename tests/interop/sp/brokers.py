@@ -22,13 +22,21 @@ ROLE = "guest"
 CLOSED = "closed"
 
 
+def has_own_broker(function):
+    """Of a scenario that stops the broker, or loads it."""
+    function.has_own_broker = True
+    return function
+
+
 class Restante(Broker):
     """The program, which lets strangers use every address but those below `closed`."""
 
     def __init__(self, program, folder):
         folder.mkdir()
         super().__init__(program, folder, "http://127.0.0.1")
-        self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE}
+        # Messages of 16 MiB are scenarios.
+        self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_STORAGE_SEGMENT_BYTES": "64MiB",
+                             "RESTANTE_STORAGE_TAIL_BYTES": "4MiB", "RESTANTE_STORAGE_IN_FLIGHT_BYTES": "32MiB"}
 
     def prepare(self):
         self.start()
@@ -67,9 +75,9 @@ class Restante(Broker):
         return self.process.poll() is None
 
     def memory(self):
-        """Resident bytes."""
+        """Resident bytes that are no file's."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+        return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
 
     def faults(self):
         return [line for line in self.log.read_text().splitlines() if " ERROR " in line or "panicked" in line]

@@ -3,16 +3,11 @@
 import base64
 import re
 
+from brokers import has_own_broker
 from rig import until
 
 # Much less than the minute after which a REQ asks again by itself.
 AT_ONCE_S = 10
-
-
-def has_own_broker(function):
-    function.has_own_broker = True
-    function.takes_s = 10
-    return function
 
 
 def numbered(since, until_, size=0):

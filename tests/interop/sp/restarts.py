@@ -2,7 +2,7 @@
 
 import os
 
-from brokers import attached
+from brokers import attached, has_own_broker
 from ends import LIBRARIES
 from rig import until
 
@@ -11,12 +11,6 @@ ROLES = ("push", "pull", "pub", "sub", "req", "rep", "surveyor", "respondent", "
 CLIENTS = [(library, role) for library in LIBRARIES for role in ROLES] + [("pynng", "pair1")]
 TOOLS = [("nanocat", role) for role in ("pull", "sub", "rep", "respondent", "bus", "pair")] + [
     ("nngcat", role) for role in ("pull", "sub", "rep", "respondent", "bus", "pair", "pair1")]
-
-
-def has_own_broker(function):
-    function.has_own_broker = True
-    function.takes_s = 60
-    return function
 
 
 def standing(t):
