@@ -1,11 +1,11 @@
 """The broker of the scenarios, and what a scenario has of it: addresses of its own, clients that end with it, and the admin API's view."""
 
+import collections
 import contextlib
 import json
 import re
 import secrets
 import sys
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -107,15 +107,19 @@ class Trial:
 
     def connected(self, library, role, name="a", options="", **more):
         """The same; the broker has it."""
-        broker = self.broker
-        before = attached(broker, role, self.address(name))
+        before = self.clients()[role, name]
         end = self.start(library, role, name, options, **more)
         try:
-            until(f"{end.what} is attached", lambda: attached(broker, role, self.address(name)) > before or not end.is_alive())
+            until(f"{end.what} is connected", lambda: self.clients()[role, name] > before)
         except AssertionError as error:
             raise AssertionError(f"{error}; it said {end.lines[-3:]}") from None
-        assert end.is_alive() or library == "nngcat", f"{end.what} ended with {end.process.returncode}: {end.lines[-3:]}"
         return end
+
+    def clients(self):
+        """How many of its clients are connected, by role and address."""
+        shown = [item["sp"] for item in self.broker.all_of("connections") if item["sp"]]
+        begin = f"{self.prefix}/"
+        return collections.Counter((it["role"], it["address"].removeprefix(begin)) for it in shown if it["address"].startswith(begin))
 
     def receiving(self, library, role, name="a", options="", **more):
         """The same; whatever is sent from now on reaches it."""
@@ -159,29 +163,3 @@ class Trial:
         for socket in self.sockets:
             with contextlib.suppress(OSError):
                 socket.drop()
-
-
-# Of what the broker logs: connections by what they are for, as far as the log was read.
-_logs = {}
-_lock = threading.Lock()
-ATTACHED = re.compile(r" attached .*?conn=(\S+).*? role=(\S+) address=\"?([^\"\s]+)\"?")
-ENDED = re.compile(r" connection ended .*?conn=(\S+)")
-
-
-def attached(broker, role, address):
-    """How many clients are attached to an address in that role."""
-    with _lock:
-        at, live = _logs.setdefault(broker.log, [0, {}])
-        with broker.log.open("rb") as log:
-            log.seek(at)
-            new = log.read()
-        new = new[:new.rfind(b"\n") + 1]
-        for line in new.decode().splitlines():
-            if found := ATTACHED.search(line):
-                live[found[1]] = (found[2].lower(), found[3])
-            elif found := ENDED.search(line):
-                live.pop(found[1], None)
-            elif " recovered " in line:
-                live.clear()
-        _logs[broker.log][0] = at + len(new)
-        return sum(it == (role, address) for it in live.values())
