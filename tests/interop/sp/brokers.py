@@ -34,12 +34,13 @@ class Restante(Broker):
     def __init__(self, program, folder):
         folder.mkdir()
         super().__init__(program, folder, "http://127.0.0.1")
+        self.key = None
         # Messages of 16 MiB are scenarios.
         self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_STORAGE_SEGMENT_BYTES": "64MiB",
                              "RESTANTE_STORAGE_TAIL_BYTES": "4MiB", "RESTANTE_STORAGE_IN_FLIGHT_BYTES": "32MiB"}
 
     def prepare(self):
-        self.start()
+        """Roles, rules and a user."""
         self.command("role", "add", ROLE)
         self.command("rule", "add", "all", "#", "--role", ROLE, "--allow", "send,consume,call,register")
         self.command("rule", "add", "none", f"{CLOSED}/#", "--role", ROLE, "--deny", "send,consume")

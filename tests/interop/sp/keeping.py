@@ -162,8 +162,7 @@ def publishes(t, end, bodies):
 
 def durable_holds(t):
     """How many messages wait for the durable subscription."""
-    named = [it for it in t.broker.all_of("queues") if t.address() in it["name"] and "mine" in it["name"]]
-    return sum(it["messages_ready"] + it["messages_unsettled"] for it in named)
+    return sum(it["messages_ready"] + it["messages_unsettled"] for it in t.broker.all_of("queues") if it["name"] == f"{t.address()}!mine")
 
 
 def settle_pong_waits_for_the_application(t):
@@ -195,3 +194,33 @@ def credit_is_how_many_are_out(t):
             t.start("pynng", "req", name).begin(str(k).encode())
         assert {worker.recv()[-1:] for _ in range(n)} <= {b"0", b"1", b"2", b"3"}
         assert worker.is_quiet(0.2), f"a REP has more than {n} requests in hand"
+
+
+def a_prefix_spares_a_sub_the_rest(t, library):
+    everything = t.receiving(library, "sub")
+    # Its own topic matches all: what it does not get was not sent to it.
+    some = t.receiving(library, "sub", options="?prefix=b&prefix=c%20c")
+    publish = t.connected("pynng", "pub")
+    arrives(publish, b"b first", lambda: b"b first" in everything.got and b"b first" in some.got)
+    for body in (b"a", b"bb", b"cc", b"c c", b"b last"):
+        arrives(publish, body, lambda body=body: body in everything.got)
+    some.eventually_gets(b"b last")
+    assert set(some.got) == {b"b first", b"bb", b"c c", b"b last"}, f"it got {set(some.got)}"
+
+
+@has_own_broker
+def an_end_of_a_pair_comes_back_to_its_side(t, one, other):
+    first = t.receiving(one, "pair", options="?side=a")
+    first.send(*numbered(0, 20))
+    until("they are kept", lambda: kept(t) == 20)
+    t.broker.kill()
+    t.broker.start()
+    second = t.start(other, "pair", options="?side=b")
+    second.gets(*numbered(0, 20))
+    second.send(b"an answer")
+    first.gets(b"an answer")
+
+
+def kept(t):
+    """How many messages the queues have whose names begin with the address."""
+    return sum(it["messages_ready"] + it["messages_unsettled"] for it in t.broker.all_of("queues") if t.address() in it["name"])
