@@ -332,15 +332,26 @@ def request_ids_may_be_used_again(t):
 
 
 @disturbs_nobody
-def a_third_end_of_a_pair_is_refused(t):
+def a_third_end_of_a_pair_is_cut(t):
     for role in ("pair", "pair1"):
         header = b"\0\0\0\1" if role == "pair1" else b""
         one, other = by_hand(t, role, role), t.raw(token(role), role)
         until("both are there", lambda role=role: t.n_consumers(role) == 2)
-        status = refused(t, token(role), role)
-        assert 400 <= status < 500, f"it was answered with {status}"
+        third = t.raw(token(role), role)
+        with contextlib.suppress(ConnectionError):
+            third.send(header + b"from the third")
+        code = third.end()
+        assert code is None, f"it was closed with {code}: libnanomsg would not come back"
         one.send(header + b"to the other")
-        assert other.recv().endswith(b"to the other")
+        other.send(header + b"to the one")
+        assert other.recv().endswith(b"to the other") and one.recv().endswith(b"to the one")
+        # Its place is had by whoever comes next, once there is one.
+        other.drop()
+        until("one is left", lambda role=role: t.n_consumers(role) == 1)
+        other = t.raw(token(role), role)
+        until("both are there again", lambda role=role: t.n_consumers(role) == 2)
+        other.send(header + b"I am new")
+        assert one.recv().endswith(b"I am new")
 
 
 @disturbs_nobody

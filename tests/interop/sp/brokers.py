@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -34,7 +35,7 @@ class Restante(Broker):
     def __init__(self, program, folder):
         folder.mkdir()
         super().__init__(program, folder, "http://127.0.0.1")
-        self.key = None
+        self.key = self.started_in_s = None
         # Messages of 16 MiB are scenarios.
         self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_STORAGE_SEGMENT_BYTES": "64MiB",
                              "RESTANTE_STORAGE_TAIL_BYTES": "4MiB", "RESTANTE_STORAGE_IN_FLIGHT_BYTES": "32MiB"}
@@ -47,6 +48,11 @@ class Restante(Broker):
         (self.folder / "password").write_text("pass, word")
         self.command("user", "add", "tester", "--role", ROLE, "--new-password-file", "password")
         self.key = (self.folder / "data/cli.key").read_text().strip()
+
+    def start(self):
+        begun = time.monotonic()
+        super().start()
+        self.started_in_s = time.monotonic() - begun
 
     def get(self, path):
         """Of the admin API."""
