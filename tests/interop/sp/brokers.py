@@ -32,12 +32,11 @@ def has_own_broker(function):
 class Restante(Broker):
     """The program, which lets strangers use every address but those below `closed`."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, segments="4MiB"):
         folder.mkdir()
         super().__init__(program, folder, "http://127.0.0.1")
         self.key = self.started_in_s = None
-        # Messages of 16 MiB are scenarios.
-        self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_STORAGE_SEGMENT_BYTES": "64MiB",
+        self.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_STORAGE_SEGMENT_BYTES": segments,
                              "RESTANTE_STORAGE_TAIL_BYTES": "4MiB", "RESTANTE_STORAGE_IN_FLIGHT_BYTES": "32MiB"}
 
     def prepare(self):
