@@ -1,7 +1,7 @@
 //! `restante serve`: all wiring, start-up and drain.
 //!
 //! ```text
-//! config ─▶ TLS files ─▶ bind ─▶ lock, recover ─▶ first documents ─▶ serve ─▶ (signal | failed log) ─▶ drain ─▶ checkpoint ─▶ exit
+//! config ─▶ TLS files ─▶ bind ─▶ lock, recover ─▶ first documents ─▶ listen, serve ─▶ (signal | failed log) ─▶ drain ─▶ checkpoint ─▶ exit
 //! ```
 //!
 //! What runs, and who owns it:
@@ -127,10 +127,22 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         logs,
         config: current,
     });
+    let (clients, mqtt, wamp) = {
+        let _entered = runtime.enter();
+        (
+            listeners.listen()?,
+            mqtt_listeners.listen()?,
+            wamp_listeners.listen()?,
+        )
+    };
+    let admin_listeners = {
+        let _entered = admin_runtime.enter();
+        admin_listeners.listen()?
+    };
     let listeners = Listeners {
-        clients: listeners,
-        mqtt: mqtt_listeners,
-        wamp: wamp_listeners,
+        clients,
+        mqtt,
+        wamp,
         wamp_socket,
         admin: admin_listeners,
     };

@@ -1,4 +1,8 @@
-//! The sockets that clients connect to: bound before anything is recovered, and out of the way of all files that are opened later.
+//! The sockets that clients connect to: bound before anything is recovered, so that a wrong address stops the start at once, and heard
+//! only when there is somebody to answer, out of the way of all files that are opened later.
+//!
+//! *Why so late.* From `listen` on the system takes connections, whoever answers them. A libnanomsg client that hears nothing for five
+//! seconds takes that for a refusal and never comes again; one that is not taken tries on. A recovery can take longer.
 //!
 //! *Why out of the way.* When a process is killed, Linux closes its files from the highest number down (seen on 6.18). A listener among
 //! the lowest lives longest: for a moment the kernel still takes connections for it that nobody will answer. A libnanomsg client, which is
@@ -7,16 +11,18 @@
 //!
 //! Always, with a test of its name:
 //! - `listeners_have_higher_numbers_than_what_comes_later`
+//! - `nobody_is_let_in_before_there_is_somebody_to_answer`
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::front::UnixSocket;
 
@@ -24,8 +30,36 @@ use crate::front::UnixSocket;
 const IN_USE_MAX: Duration = Duration::from_secs(3);
 /// Files that are open besides connections, and room for listeners: what the log, the state and the runtime need is far below.
 const OTHER_FILES: u64 = 4096;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// Numbers below the limit that are left free.
 const BELOW_LIMIT: u64 = 64;
+
+/// Addresses that are ours, and that nobody can connect to yet.
+#[derive(Debug)]
+pub(super) struct Bound {
+    sockets: Vec<TcpSocket>,
+    /// The key of the configuration that names them.
+    key: &'static str,
+}
+
+impl Bound {
+    /// Has the system take connections. In a runtime, which is to accept them.
+    ///
+    /// # Errors
+    /// Somebody else has come first.
+    pub(super) fn listen(self) -> Result<Vec<TcpListener>> {
+        let key = self.key;
+        let listens = |socket: TcpSocket| {
+            let address = socket.local_addr();
+            socket.listen(BACKLOG).with_context(|| match address {
+                Ok(address) => in_use(address, key),
+                Err(error) => format!("cannot listen: {error}"),
+            })
+        };
+        self.sockets.into_iter().map(listens).collect()
+    }
+}
 
 /// Binds all of them. `connections`: how many there may be at a time; listeners have numbers above theirs.
 ///
@@ -33,19 +67,20 @@ const BELOW_LIMIT: u64 = 64;
 /// An address cannot be had; the text names it and the `key` of the configuration.
 pub(super) async fn bind(
     addresses: &[SocketAddr],
-    key: &str,
+    key: &'static str,
     connections: usize,
-) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
+) -> Result<Bound> {
+    let mut sockets = Vec::new();
     for address in addresses {
-        let bound = bind_one(*address).await.with_context(|| {
-            format!(
-                "cannot listen on {address}: is another broker running there? ({key} says where)"
-            )
-        })?;
-        listeners.push(out_of_the_way(bound, connections)?);
+        let bound = bind_one(*address).await;
+        let bound = bound.with_context(|| in_use(*address, key))?;
+        sockets.push(out_of_the_way(bound, connections));
     }
-    Ok(listeners)
+    Ok(Bound { sockets, key })
+}
+
+fn in_use(address: SocketAddr, key: &str) -> String {
+    format!("cannot listen on {address}: is another broker running there? ({key} says where)")
 }
 
 /// Binds a Unix socket, if there is a path for one.
@@ -61,10 +96,10 @@ pub(super) fn bind_unix(path: Option<&Path>) -> Result<Option<UnixSocket>> {
     Ok(Some(bound))
 }
 
-async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
+async fn bind_one(address: SocketAddr) -> io::Result<TcpSocket> {
     let begun = Instant::now();
     loop {
-        match TcpListener::bind(address).await {
+        match try_bind(address) {
             Err(error)
                 if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < IN_USE_MAX =>
             {
@@ -75,17 +110,31 @@ async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
+fn try_bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Connections of a broker before may still be in TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 /// The same socket under a high number; under its own, if the system has none to give.
-fn out_of_the_way(listener: TcpListener, connections: usize) -> io::Result<TcpListener> {
-    let listener = listener.into_std()?;
-    let listener = match fcntl_dupfd_cloexec(&listener, lowest_number(connections)) {
-        Ok(moved) => moved.into(),
+fn out_of_the_way(socket: TcpSocket, connections: usize) -> TcpSocket {
+    match fcntl_dupfd_cloexec(&socket, lowest_number(connections)) {
+        Ok(moved) => of_file(moved),
         Err(error) => {
             tracing::debug!(%error, "a listener keeps its number");
-            listener
+            socket
         }
-    };
-    TcpListener::from_std(listener)
+    }
+}
+
+/// Tokio takes over no other socket than a standard stream, connected or not.
+fn of_file(file: OwnedFd) -> TcpSocket {
+    TcpSocket::from_std_stream(TcpStream::from(file))
 }
 
 /// Above what connections can get, and below the limit of this process.
@@ -108,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn listeners_have_higher_numbers_than_what_comes_later() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let listeners = bind(&[any, any], "listen", 100).await.unwrap();
+        let bound = bind(&[any, any], "listen", 100).await.unwrap();
+        let listeners = bound.listen().unwrap();
         let later: Vec<File> = (0..50).map(|_| File::open("/dev/null").unwrap()).collect();
         for listener in &listeners {
             let number = listener.as_raw_fd();
@@ -118,6 +168,25 @@ mod tests {
             let (client, served) = tokio::join!(TcpStream::connect(at), listener.accept());
             assert!(client.is_ok() && served.is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_before_there_is_somebody_to_answer() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let bound = bind(&[any], "listen", 100).await.unwrap();
+        let at = bound.sockets[0].local_addr().unwrap();
+        let refused = TcpStream::connect(at).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let listeners = bound.listen().unwrap();
+        assert!(TcpStream::connect(at).await.is_ok());
+        // Who comes second is told, and which key to look at.
+        let error = bind(&[at], "mqtt.listen", 100).await.unwrap_err();
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("mqtt.listen") && text.contains(&at.to_string()),
+            "{text}"
+        );
+        drop(listeners);
     }
 
     #[test]
