@@ -3,16 +3,14 @@
 
     tests/interop/sp/readme.py PROGRAM
 
-Each block of commands in the section of README.md whose heading has `SP` in it is run, in order, in one folder with one broker, which
-lets strangers in. A block must end with 0, and print what it says: the text behind each `# prints ` in it. Ports are free ones, and the
-program is linked to where README.md has it; nothing else is changed. Run it with the Python that has the client libraries
-(`tests/run interop-sp` does).
+The blocks of bash in the section of README.md whose heading begins with `SP` are run as one script, in a folder with the Python block as
+`jobs.py`. It must print what it says: the text behind each `# prints `, in this order. Ports are free ones, and the program is linked to
+where README.md has it; nothing else is changed. Run it with the Python that has the client libraries (`tests/run interop-sp` does).
 """
 
 import importlib.util
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,21 +18,19 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parent))
-from rig import until  # noqa: E402
 
 # This file has the same name as that of WAMP, of which it has the folder to run commands in.
 SPEC = importlib.util.spec_from_file_location("readme_of_wamp", FOLDER.parent / "wamp" / "readme.py")
 WAMP = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(WAMP)
 README = (FOLDER.parents[2] / "README.md").read_text()
-ROLE = "guest"
-# What was started in the background ends with the block.
-RUN = "set -euo pipefail\ntrap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\n"
+# What was started in the background ends with it.
+SCRIPT = "trap 'kill -9 $(jobs -p) 2>/dev/null' EXIT\n{}\necho 'to the end'\n"
 
 
 def section():
     """What is below the heading, up to the next one of its rank; none if there is no such heading."""
-    heading = re.search(r"^(#+) [^\n]*\bSP\b[^\n]*\n", README, re.MULTILINE)
+    heading = re.search(r"^(#+) SP\b[^\n]*\n", README, re.MULTILINE)
     if not heading:
         return ""
     rest = README[heading.end():]
@@ -44,33 +40,26 @@ def section():
     return rest[:following.start()] if following else rest
 
 
-def show(place, block):
-    out, errors = place.run(f"{RUN}{block}\necho 'ended well'")
-    assert out.endswith("ended well\n"), f"a command failed: {out[-500:]!r} {errors[-500:]}"
-    for text in re.findall(r"# prints (.*)$", block, re.MULTILINE):
-        assert text.strip() in out, f"{text!r} is not in {out!r}: {errors[-500:]}"
-
-
 def main(program):
-    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", section(), re.DOTALL | re.MULTILINE)
-    if not blocks:
-        print("README.md has no commands for SP", flush=True)
-        return 0
+    text = section()
+    commands = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    scripts = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert commands and len(scripts) == 1, f"README.md has {len(commands)} blocks of bash and {len(scripts)} of Python for SP"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = WAMP.Place(program, Path(folder))
-        place.environment |= {"RESTANTE_ACCESS_ANONYMOUS_ROLE": ROLE, "RESTANTE_URL": f"ws://127.0.0.1:{place.port}/mbws",
-                              "RESTANTE_ADMIN_URL": f"http://127.0.0.1:{place.admin_port}"}
-        with place.running("exec target/release/restante", "broker.log"):
-            place.listens(place.port)
-            until("the command line's key is there", lambda: (place.folder / "restante-data/cli.key").exists())
-            place.run(f"target/release/restante role add {ROLE} && target/release/restante rule add {ROLE} '#' --role {ROLE} --allow send,consume")
-            for block in blocks:
-                try:
-                    show(place, block)
-                except (AssertionError, subprocess.TimeoutExpired) as error:
-                    print(f"FAILED README.md:\n{block}\n{error}\n{(place.folder / 'broker.log').read_text()[-1000:]}", flush=True)
-                    return 1
-    print(f"README.md: {len(blocks)} blocks of commands for SP do what they say", flush=True)
+        place.environment |= {"RESTANTE_URL": f"ws://127.0.0.1:{place.port}/mbws", "RESTANTE_ADMIN_URL": f"http://127.0.0.1:{place.admin_port}"}
+        place.write("jobs.py", scripts[0])
+        out, errors = place.run(SCRIPT.format("\n".join(commands)))
+        log = place.folder / "broker.log"
+        at = 0
+        for expected in [*re.findall(r"# prints (.*)$", "\n".join(commands), re.MULTILINE), "to the end"]:
+            found = out.find(expected.strip(), at)
+            if found < 0:
+                print(f"FAILED README.md's commands for SP: {expected!r} is not printed, but {out!r}, and {errors[-500:]}\n"
+                      f"{log.read_text()[-1000:] if log.exists() else ''}", flush=True)
+                return 1
+            at = found + len(expected.strip())
+    print("README.md: nngcat, nanocat and pynng do what it says of SP", flush=True)
     return 0
 
 
