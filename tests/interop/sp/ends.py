@@ -63,7 +63,8 @@ class End:
             raise AssertionError(f"{error}; it got {len(self.got)}: {short(self.got)}, and said {self.lines[-3:]}") from None
         if not self.is_alive():
             self.join()
-        assert len(self.got) >= n, f"{self.what} ended with {self.process.returncode} and {len(self.got)} of {n} messages: {self.lines[-3:]}"
+        ended = f"{self.what} ended with {self.process.returncode}: {self.lines[-3:]}"
+        assert len(self.got) >= n, f"{ended}; it got {len(self.got)} of {n} messages"
 
     def eventually_gets(self, body, seconds=None):
         more = {} if seconds is None else {"seconds": seconds}

@@ -18,28 +18,21 @@ ANSWERING = ("rep", "respondent")
 ASKING = ("req", "surveyor")
 
 
-class Over(Exception):
-    """No more answers to this survey."""
-
-
 def open_nanomsg(role, url, topics):
-    global Over
+    """A socket, and what it raises when there are no more answers to a survey."""
     import libnanomsg
 
-    Over = libnanomsg.Over
-    return libnanomsg.Socket(role, url, topics)
+    return libnanomsg.Socket(role, url, topics), libnanomsg.Over
 
 
 def open_pynng(role, url, topics):
-    global Over
+    """Likewise."""
     import pynng
 
     kinds = {"push": pynng.Push0, "pull": pynng.Pull0, "pub": pynng.Pub0, "sub": pynng.Sub0, "req": pynng.Req0, "rep": pynng.Rep0,
              "surveyor": pynng.Surveyor0, "respondent": pynng.Respondent0, "bus": pynng.Bus0, "pair": pynng.Pair0, "pair1": pynng.Pair1}
-    if role == "surveyor":
-        Over = (pynng.Timeout, pynng.BadState)
-    more = {"topics": list(topics)} if role == "sub" else {}
-    return kinds[role](dial=url, block_on_dial=False, **more)
+    more = {"topics": topics} if role == "sub" else {}
+    return kinds[role](dial=url, block_on_dial=False, **more), (pynng.Timeout, pynng.BadState)
 
 
 def tell(word, body=None):
@@ -47,8 +40,8 @@ def tell(word, body=None):
 
 
 class Peer:
-    def __init__(self, socket, role, hold):
-        self.socket, self.role, self.hold = socket, role, hold
+    def __init__(self, socket, over, role, hold):
+        self.socket, self.over, self.role, self.hold = socket, over, role, hold
         # What is to be sent as an answer; permission to read.
         self.answers, self.takes = queue.Queue(), queue.Queue()
 
@@ -73,7 +66,7 @@ class Peer:
         try:
             while True:
                 tell("got", self.socket.recv())
-        except Over:
+        except self.over:
             tell("over")
 
     def obey(self, line):
@@ -98,8 +91,8 @@ def main():
     parser.add_argument("--hold", action="store_true")
     asked = parser.parse_args()
     opening = {"nanomsg": open_nanomsg, "pynng": open_pynng}[asked.library]
-    socket = opening(asked.role, asked.url, [topic.encode() for topic in asked.topic])
-    peer = Peer(socket, asked.role, asked.hold)
+    socket, over = opening(asked.role, asked.url, [topic.encode() for topic in asked.topic])
+    peer = Peer(socket, over, asked.role, asked.hold)
     tell("ready")
     if asked.role not in (*ASKING, "push", "pub"):
         threading.Thread(target=peer.receive, daemon=True).start()

@@ -47,7 +47,8 @@ def main(program):
     assert commands and len(scripts) == 1, f"README.md has {len(commands)} blocks of bash and {len(scripts)} of Python for SP"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = WAMP.Place(program, Path(folder))
-        place.environment |= {"RESTANTE_URL": f"ws://127.0.0.1:{place.port}/mbws", "RESTANTE_ADMIN_URL": f"http://127.0.0.1:{place.admin_port}"}
+        place.environment |= {"RESTANTE_URL": f"ws://127.0.0.1:{place.port}/mbws",
+                              "RESTANTE_ADMIN_URL": f"http://127.0.0.1:{place.admin_port}"}
         place.write("jobs.py", scripts[0])
         out, errors = place.run(SCRIPT.format("\n".join(commands)))
         log = place.folder / "broker.log"

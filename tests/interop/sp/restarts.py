@@ -46,7 +46,8 @@ class Crowd:
             until("all are there", lambda: not self.missing())
         except AssertionError:
             ended = [f"{end.what}: {end.process.returncode}" for ends in self.ends.values() for end in ends if not end.is_alive()]
-            raise AssertionError(f"after {what}, and {self.t.broker.started_in_s:.1f} s of the broker's start, these did not come back: {self.missing()}; ended: {ended}") from None
+            start = f"{what} (its start took {self.t.broker.started_in_s:.1f} s)"
+            raise AssertionError(f"after {start} these did not come back: {self.missing()}; ended: {ended}") from None
 
     def missing(self):
         """What is not there as often as it should be."""
