@@ -17,6 +17,7 @@
 //!
 //! Always, each with a test of its name in `tests`:
 //! - `what_is_full_is_tried_again_in_order`
+//! - `what_waits_does_not_keep_what_was_read_with_it`
 //! - `a_request_is_asked_once_and_answered_once`
 //! - `a_request_that_nobody_answers_goes_to_another`
 //! - `a_delivery_is_settled_once_the_client_has_it`
