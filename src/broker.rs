@@ -75,8 +75,8 @@ pub use admin::{AdminError, Disposed, QueueChange};
 pub use attachment::Attachment;
 pub use call::{
     Attach, AttachError, Attached, Call, Consume, Delivery, End, Event, LISTENER, Landed,
-    MqttState, NewWill, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, Subscribe, WampClient,
-    shared_consumer,
+    MqttState, NewWill, OWN_CONSUMER, Protocol, SessionWish, Settle, Source, SpClient, Subscribe,
+    WampClient, shared_consumer,
 };
 use card::Card;
 use core::{Ask, AttachOnApply, AttachedSession, Batch, Found};

@@ -1,7 +1,7 @@
 //! `restante serve`: all wiring, start-up and drain.
 //!
 //! ```text
-//! config ─▶ TLS files ─▶ bind ─▶ lock, recover ─▶ first documents ─▶ serve ─▶ (signal | failed log) ─▶ drain ─▶ checkpoint ─▶ exit
+//! config ─▶ TLS files ─▶ bind ─▶ lock, recover ─▶ first documents ─▶ listen, serve ─▶ (signal | failed log) ─▶ drain ─▶ checkpoint ─▶ exit
 //! ```
 //!
 //! What runs, and who owns it:
@@ -26,6 +26,8 @@
 //! log is synced, a last checkpoint is made, and the process exits with 0. A log that failed ends it with 1: what was
 //! not confirmed then is not known to be stored, and the next start finds out.
 
+mod bind;
+
 use std::fmt::Write as _;
 use std::fs::DirBuilder;
 use std::io;
@@ -34,7 +36,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
@@ -48,6 +50,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use self::bind::{bind, bind_unix};
 use crate::access::wamp::{self, Begun, Dict, Hello, Refusal};
 use crate::access::{self, AuthError, Authenticator, Credentials, Exchange, Principal};
 use crate::audit::{self, Audit, Denials, Denied};
@@ -69,9 +72,9 @@ use crate::sys;
 use crate::systemd;
 use crate::tls::{self, Certificates, Gate};
 
-/// Product and version, as clients are told.
 /// How long the answer to our GOODBYE is waited for (WAMP).
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// Product and version, as clients are told.
 const SERVER: &str = concat!("restante/", env!("CARGO_PKG_VERSION"));
 
 /// Runs the broker until it is told to stop; at SIGHUP, `again` reads the configuration anew.
@@ -86,11 +89,13 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
     make_folder(&config.data)?;
     let runtime = Runtime::new().context("the runtime cannot be started")?;
     let admin_runtime = admin_runtime().context("the admin API's runtime cannot be started")?;
-    let listeners = runtime.block_on(bind(&config.listen, "listen"))?;
-    let mqtt_listeners = runtime.block_on(bind(&config.mqtt.listen, "mqtt.listen"))?;
-    let wamp_listeners = runtime.block_on(bind(&config.wamp.listen, "wamp.listen"))?;
+    let connections = config.limits.connections;
+    let listeners = runtime.block_on(bind(&config.listen, "listen", connections))?;
+    let mqtt_listeners = runtime.block_on(bind(&config.mqtt.listen, "mqtt.listen", connections))?;
+    let wamp_listeners = runtime.block_on(bind(&config.wamp.listen, "wamp.listen", connections))?;
     let wamp_socket = runtime.block_on(async { bind_unix(config.wamp.unix_socket.as_deref()) })?;
-    let admin_listeners = admin_runtime.block_on(bind(&config.admin.listen, "admin.listen"))?;
+    let admin_listeners =
+        admin_runtime.block_on(bind(&config.admin.listen, "admin.listen", connections))?;
     systemd::recovering();
     let started = start_broker(config)?;
     // Behind the broker, which holds the data folder's lock.
@@ -122,10 +127,22 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         logs,
         config: current,
     });
+    let (clients, mqtt, wamp) = {
+        let _entered = runtime.enter();
+        (
+            listeners.listen()?,
+            mqtt_listeners.listen()?,
+            wamp_listeners.listen()?,
+        )
+    };
+    let admin_listeners = {
+        let _entered = admin_runtime.enter();
+        admin_listeners.listen()?
+    };
     let listeners = Listeners {
-        clients: listeners,
-        mqtt: mqtt_listeners,
-        wamp: wamp_listeners,
+        clients,
+        mqtt,
+        wamp,
         wamp_socket,
         admin: admin_listeners,
     };
@@ -737,44 +754,6 @@ fn publish_rate(limits: &config::Limits) -> Option<NonZeroU32> {
 
 fn clamp(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// How long an address may still belong to a broker that was killed a moment ago.
-const IN_USE_MAX: Duration = Duration::from_secs(3);
-
-async fn bind(addresses: &[SocketAddr], key: &str) -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        listeners.push(bind_one(*address).await.with_context(|| {
-            format!(
-                "cannot listen on {address}: is another broker running there? ({key} says where)"
-            )
-        })?);
-    }
-    Ok(listeners)
-}
-
-fn bind_unix(path: Option<&Path>) -> Result<Option<UnixSocket>> {
-    let Some(path) = path else { return Ok(None) };
-    let bound = UnixSocket::bind(path).with_context(|| {
-        let path = path.display();
-        format!("cannot listen on {path}: is another broker running there, or is it another file? (wamp.unix-socket says where)")
-    })?;
-    Ok(Some(bound))
-}
-
-async fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let begun = Instant::now();
-    loop {
-        match TcpListener::bind(address).await {
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < IN_USE_MAX =>
-            {
-                tokio::time::sleep(IN_USE_MAX / 30).await;
-            }
-            bound => return bound,
-        }
-    }
 }
 
 /// The data folder is nobody else's business.

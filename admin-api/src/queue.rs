@@ -191,6 +191,21 @@ pub struct ConnectionInfo {
     pub tls: bool,
     /// Since when: milliseconds since 1970 UTC.
     pub since: u64,
+    /// What else is known of an SP client. None: it is none.
+    pub sp: Option<SpConnectionInfo>,
+}
+
+/// An SP client: what it is, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SpConnectionInfo {
+    /// The scalability protocol: `pipeline`, `pubsub`, `reqrep`, `survey`, `bus`, `pair` or `pair1`.
+    pub pattern: String,
+    /// What the client is in it: `push`, `pull`, `pub`, `sub`, `req`, `rep`, `surveyor`, `respondent`, `bus`, `pair` or `pair1`.
+    pub role: String,
+    /// The address that it is connected to.
+    pub address: String,
+    /// The queue that it consumes from; `$req/…` and `$pair…` are in memory. None: it gets nothing, or what nobody keeps for it.
+    pub queue: Option<String>,
 }
 
 /// Where a waiting message stands.

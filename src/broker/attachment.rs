@@ -1065,6 +1065,7 @@ impl Attachment {
         let Some((_, Call::Consume(wish))) = self.deferred.pop_front() else {
             return;
         };
+        self.is_listed_at(&wish);
         self.add(
             wish.consumer.as_str().into(),
             ConsumerKind::Queue {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use restante_proto::mbws::Ranges;
+use restante_proto::sp::Role;
 use restante_storage::payload;
 use thiserror::Error;
 use uuid::Uuid;
@@ -40,8 +41,19 @@ pub struct Attach {
     pub will: Option<Box<NewWill>>,
     /// Who it is to other WAMP clients; always there for [`Protocol::Wamp`], for no other.
     pub wamp: Option<Box<WampClient>>,
+    /// What it is and where, for listings; there for [`Protocol::Sp`] only.
+    pub sp: Option<Box<SpClient>>,
     /// When it asked. Of two MQTT clients with one id, who asked later has the session, however long it took to know them.
     pub asked: Instant,
+}
+
+/// An SP client: its token and its path say all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpClient {
+    /// What it is.
+    pub role: Role,
+    /// The address that it is connected to.
+    pub address: Arc<str>,
 }
 
 /// A WAMP client, as others of its realm may know it.

@@ -1,14 +1,14 @@
 //! Who is attached, and how: what listings, logs and administrators go by.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use restante_storage::UnixMillis;
 use uuid::Uuid;
 
-use super::call::{Attach, Protocol, WampClient};
+use super::call::{Attach, Protocol, SpClient, WampClient};
 use super::now;
 
 /// A client's connection: an outbox has one for as long as it lives.
@@ -27,6 +27,9 @@ pub(crate) struct Card {
     pub(super) client: Option<Arc<str>>,
     /// Who it is to other WAMP clients, where it is one.
     pub(super) wamp: Option<Box<WampClient>>,
+    pub(super) sp: Option<Box<SpClient>>,
+    /// The queue that an SP client consumes from, once it does.
+    pub(super) sp_queue: OnceLock<Arc<str>>,
     pub(super) peer: SocketAddr,
     pub(super) tls: bool,
     pub(super) since: UnixMillis,
@@ -46,6 +49,8 @@ impl Card {
             protocol: wish.protocol,
             client: wish.client.clone(),
             wamp: wish.wamp.clone(),
+            sp: wish.sp.clone(),
+            sp_queue: OnceLock::new(),
             peer: wish.peer,
             tls: wish.tls,
             since: now(),

@@ -167,6 +167,19 @@ impl Attachment {
         address.starts_with('~') && realm.is_none_or(|realm| !realm.names.contains_key(address))
     }
 
+    /// Listings show where an SP client consumes from.
+    pub(super) fn is_listed_at(&self, wish: &Consume) {
+        if self.protocol != Protocol::Sp || wish.address.starts_with('~') {
+            return;
+        }
+        let queue = match &self.joined {
+            Some(joined) => Arc::clone(&joined.own.name),
+            None => wish.address.as_str().into(),
+        };
+        // It has one consumer, and begins it once.
+        self.outbox.card.sp_queue.get_or_init(|| queue);
+    }
+
     /// The core has let the client join; its call is tried again, and finds it.
     pub(super) fn has_joined(&mut self, joined: Joined) {
         self.joined = Some(joined);

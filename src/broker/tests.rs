@@ -95,6 +95,7 @@ pub(super) fn wish(id: Option<Uuid>, expiry: u64) -> Attach {
         client: None,
         will: None,
         wamp: None,
+        sp: None,
         asked: std::time::Instant::now(),
     }
 }

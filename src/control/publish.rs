@@ -93,6 +93,7 @@ impl Controller {
             client: None,
             will: None,
             wamp: None,
+            sp: None,
             asked: Instant::now(),
         };
         let (mut client, _) = self.broker.attach(attach).await.map_err(not_attached)?;

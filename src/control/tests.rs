@@ -1384,6 +1384,7 @@ async fn a_realm_has_as_many_connections_as_it_may_and_none_once_it_is_gone() {
             client: None,
             will: None,
             wamp: None,
+            sp: None,
             asked: std::time::Instant::now(),
         })
     };

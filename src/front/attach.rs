@@ -12,7 +12,7 @@ use super::door::Client;
 use super::port::Inside;
 use super::{Front, metrics};
 use crate::access::Principal;
-use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish, WampClient};
+use crate::broker::{Attach, Attached, NewWill, Protocol, SessionWish, SpClient, WampClient};
 use crate::session::{Credentials, NotAttached, mbws, mqtt};
 
 /// What a client says of itself, and what it wants, whatever it speaks.
@@ -28,6 +28,7 @@ pub(super) struct Wish {
     client: Option<Arc<str>>,
     will: Option<Box<NewWill>>,
     wamp: Option<Box<WampClient>>,
+    sp: Option<Box<SpClient>>,
 }
 
 impl Wish {
@@ -54,13 +55,14 @@ impl Wish {
             client: None,
             will: None,
             wamp: Some(client),
+            sp: None,
         }
     }
 }
 
 impl Wish {
     /// Of an SP client, which was known by its upgrade.
-    pub(super) fn of_sp(principal: Principal) -> Self {
+    pub(super) fn of_sp(principal: Principal, client: SpClient) -> Self {
         Wish {
             credentials: None,
             proved: Some(principal),
@@ -75,6 +77,7 @@ impl Wish {
             client: None,
             will: None,
             wamp: None,
+            sp: Some(Box::new(client)),
         }
     }
 }
@@ -91,6 +94,7 @@ impl From<mbws::AttachWish> for Wish {
             client: None,
             will: None,
             wamp: None,
+            sp: None,
         }
     }
 }
@@ -107,6 +111,7 @@ impl From<mqtt::AttachWish> for Wish {
             client: Some(wish.client),
             will: wish.will,
             wamp: None,
+            sp: None,
         }
     }
 }
@@ -136,6 +141,7 @@ pub(super) async fn attach<B: Inside>(
             client: wish.client,
             will: wish.will,
             wamp: wish.wamp,
+            sp: wish.sp,
             asked: wish.asked.unwrap_or(began),
         };
         let (port, attached) = front.broker.attach(attach).await?;

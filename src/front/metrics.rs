@@ -94,6 +94,18 @@ impl Metrics {
     }
 }
 
+/// One more SP client, until it is dropped.
+pub(super) fn sp_connection(role: &'static str) -> Open {
+    let open = gauge!("restante_sp_connections", "role" => role);
+    open.increment(1.0);
+    Open(open)
+}
+
+/// An SP client's connection has ended.
+pub(super) fn sp_ended(reason: &'static str) {
+    counter!("restante_sp_disconnects_total", "reason" => reason).increment(1);
+}
+
 /// A message of an SP client was dropped.
 pub(super) fn sp_dropped(why: Dropped) {
     counter!("restante_sp_dropped_total", "reason" => why.as_str()).increment(1);

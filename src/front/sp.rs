@@ -44,7 +44,7 @@ use super::refused::Refused;
 use super::socket::{Fault, Heard, Socket, Turn};
 use super::{CLOSE_WITHIN, Front, metrics};
 use crate::access::Principal;
-use crate::broker::Protocol;
+use crate::broker::{Protocol, SpClient};
 use crate::engine::address::Address;
 use crate::front::auth::Proof;
 use crate::logs::seldom;
@@ -122,12 +122,18 @@ pub(super) async fn drive<B: Inside>(
         return;
     };
     let deadline = began + front.mbws.open_within;
-    let attached = Box::pin(attach(front, &client, Wish::of_sp(principal), deadline)).await;
+    let about = SpClient {
+        role: known.role,
+        address: Arc::clone(&known.address),
+    };
+    let wish = Wish::of_sp(principal, about);
+    let attached = Box::pin(attach(front, &client, wish, deadline)).await;
     drop(newcomer);
     let (port, attached) = match attached {
         Ok((port, attached)) => (port, attached),
         Err(why) => return put_off(socket, why, front.shutdown.clone(), &client).await,
     };
+    let listed = metrics::sp_connection(known.role.name());
     socket.admit();
     let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
     let (role, address) = (known.role, &*known.address);
@@ -146,11 +152,12 @@ pub(super) async fn drive<B: Inside>(
         metrics: front.metrics.clone(),
     };
     driver.serve(port, &client).await;
+    drop(listed);
 }
 
 /// What the client wants to speak is not spoken: it is told so, for good.
 async fn turn_away(socket: Socket, client: &Client) {
-    metrics::ended("unknown-subprotocol");
+    metrics::sp_ended("unknown-subprotocol");
     seldom!(60, info, conn = %client.conn, peer = %client.peer, "an SP protocol that is not spoken");
     let code = restante_proto::sp::CloseCode::Protocol.number();
     let bye = socket.close(code, "this scalability protocol is not spoken here");
@@ -166,7 +173,7 @@ async fn put_off(
     mut shutdown: watch::Receiver<bool>,
     client: &Client,
 ) {
-    metrics::ended("not-attached");
+    metrics::sp_ended("not-attached");
     seldom!(60, info, conn = %client.conn, peer = %client.peer, %why, "cannot be attached");
     let rest = tokio::time::timeout(REST, down(&mut shutdown));
     let is_down = rest.await.is_ok();
@@ -381,7 +388,7 @@ impl Driver {
             ..
         } = self;
         let (reason, why) = reason(end, session.closing());
-        metrics::ended(reason);
+        metrics::sp_ended(reason);
         let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
         info!(%realm, %conn, %peer, code = reason, why, "connection ended");
         let bye = async {

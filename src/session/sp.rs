@@ -174,7 +174,7 @@ impl Session {
                 let message = self.message(message, Some(SpSend::ToOthers));
                 self.publish(now, message);
             }
-            Role::Pair | Role::Pair1 => self.to_peer(now, message),
+            Role::Pair | Role::Pair1 => self.tell_peer(now, message),
             Role::Req | Role::Surveyor => self.question(now, &message),
             Role::Rep | Role::Respondent => self.answer(now, &message),
             Role::Pull | Role::Sub => {
@@ -435,7 +435,7 @@ impl Session {
         })
     }
 
-    fn to_peer(&mut self, now: Instant, message: Bytes) {
+    fn tell_peer(&mut self, now: Instant, message: Bytes) {
         let mut hops = None;
         let body = if self.client.role == Role::Pair1 {
             match Hops::split(&message, self.settings.hops_max) {
@@ -627,6 +627,7 @@ impl Session {
             match why(tag) {
                 None => {}
                 Some(Refusal::Denied) => self.cannot(Refusal::Denied),
+                Some(Refusal::TooLarge) => self.close(CloseCode::TooBig, "too long for the log"),
                 Some(Refusal::Full | Refusal::Rate | Refusal::NoRoute | Refusal::TooMany) => {
                     let after = self.settings.retry_after;
                     self.sending.put_back(message, now, after);

@@ -18,6 +18,7 @@ mod scram;
 mod script;
 mod secrets;
 mod server;
+mod sp;
 mod tidy;
 mod tls;
 mod trials;

@@ -269,6 +269,23 @@ impl Server {
         body.unwrap_or_default().to_owned()
     }
 
+    /// The whole answer to `POST path` of the admin listener, with a body in JSON.
+    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
+        let deadline = Some(wait::deadline());
+        stream.set_read_timeout(deadline).expect("a timeout");
+        let (token, length) = (self.token(), body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}",
+            self.admin
+        );
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
     /// The sum of a metric over all its series whose labels contain `label`.
     pub(crate) fn metric(&self, name: &str, label: &str) -> f64 {
         let text = self.get("/metrics");

@@ -1,6 +1,6 @@
 //! WAMP as its clients see it: over every transport and in every serializer, with clients that break rules, do not read, and die.
 
-mod client;
+pub(crate) mod client;
 mod crowd;
 mod fuzz;
 mod refused;

@@ -371,6 +371,7 @@ fn connection(id: &str) -> ConnectionInfo {
         peer: "127.0.0.1:1".into(),
         tls: false,
         since: 5,
+        sp: None,
     }
 }
 

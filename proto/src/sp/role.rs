@@ -107,6 +107,19 @@ impl Role {
         }
     }
 
+    /// The scalability protocol that it is a part of, as nanomsg's manual calls them.
+    pub const fn pattern(self) -> &'static str {
+        match self {
+            Role::Push | Role::Pull => "pipeline",
+            Role::Pub | Role::Sub => "pubsub",
+            Role::Req | Role::Rep => "reqrep",
+            Role::Surveyor | Role::Respondent => "survey",
+            Role::Bus => "bus",
+            Role::Pair => "pair",
+            Role::Pair1 => "pair1",
+        }
+    }
+
     /// The subprotocol that a client of this role offers: it names the peer (`sp-websocket-mapping-01` §2).
     pub const fn token(self) -> &'static str {
         match self {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use restante_admin_api::QueuesWanted;
-use restante_admin_api::queue::{ConnectionInfo, ConsumerInfo, SessionInfo, SubscriptionInfo, Why};
+use restante_admin_api::queue::{
+    ConnectionInfo, ConsumerInfo, SessionInfo, SpConnectionInfo, SubscriptionInfo, Why,
+};
 use restante_storage::payload::EndSession;
 use restante_storage::{Draft, DraftBatch, Kind, Lsn, QueueId, Stamp};
 use rustc_hash::FxHashMap;
@@ -435,5 +437,11 @@ fn connection(card: &Card) -> ConnectionInfo {
         peer: card.peer.to_string(),
         tls: card.tls,
         since: card.since.get(),
+        sp: card.sp.as_ref().map(|sp| SpConnectionInfo {
+            pattern: sp.role.pattern().to_owned(),
+            role: sp.role.name().to_owned(),
+            address: sp.address.to_string(),
+            queue: card.sp_queue.get().map(|it| it.to_string()),
+        }),
     }
 }

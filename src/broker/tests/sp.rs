@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use restante_proto::sp::Role;
+
 use super::*;
 use crate::message::SpSend;
 
@@ -17,6 +19,10 @@ impl Client {
             protocol,
             ..wish(None, 0)
         };
+        Self::attached(house, wish).await
+    }
+
+    async fn attached(house: &House, wish: Attach) -> Client {
         let (it, _) = house.started.broker.attach(wish).await.unwrap();
         Client {
             it,
@@ -349,4 +355,42 @@ async fn who_may_not_does_not_join() {
     ada.ask("a", "allowed").await;
     let refused = ada.send("b", Some(SpSend::Asked), "not").await;
     assert_eq!(refused, Some(Refusal::Denied));
+}
+
+#[tokio::test]
+async fn listings_show_what_a_client_is_and_where() {
+    let house = house();
+    let mut clients = Vec::new();
+    for (role, address, wanted) in [
+        (Role::Rep, "work", Some("$req/work")),
+        (Role::Pair1, "two", Some("$pair1/0/two")),
+        (Role::Push, "jobs", None),
+    ] {
+        let mut wish = wish(None, 0);
+        wish.protocol = Protocol::Sp;
+        wish.sp = Some(Box::new(SpClient {
+            role,
+            address: address.into(),
+        }));
+        let mut client = Client::attached(&house, wish).await;
+        let source = match role {
+            Role::Rep => Some(Source::Requests),
+            Role::Pair1 => Some(Source::Pair { version: 1 }),
+            _ => None,
+        };
+        if let Some(source) = source {
+            assert_eq!(client.consume(address, source, 1).await, None);
+        }
+        clients.push((client, role, address, wanted));
+    }
+    let listed = house.started.broker.connections(None, 10);
+    assert_eq!(listed.len(), clients.len());
+    for (listed, (_, role, address, queue)) in listed.iter().zip(&clients) {
+        let sp = listed.sp.as_ref().unwrap();
+        assert_eq!(listed.protocol, "sp");
+        assert_eq!(
+            (&*sp.pattern, &*sp.role, &*sp.address, sp.queue.as_deref()),
+            (role.pattern(), role.name(), *address, *queue)
+        );
+    }
 }
