@@ -19,6 +19,7 @@ mod raw;
 mod report;
 mod row;
 mod scrape;
+mod sp;
 mod target;
 mod wamp;
 
@@ -41,7 +42,8 @@ Examples:
   restante bench --scenario publish --size 256 --connections 8
   restante bench --url ws://127.0.0.1:7300/mbws --json  # a broker that runs already
   restante bench mqtt --scenario qos1,fanout            # MQTT instead of MBWS, on any broker
-  restante bench wamp --scenario rpc,events             # WAMP, on any router";
+  restante bench wamp --scenario rpc,events             # WAMP, on any router
+  restante bench sp --scenario push,fanout              # SP, beside MBWS and beside nng";
 
 /// `bench`.
 #[derive(Debug, Args)]
@@ -92,6 +94,8 @@ enum Other {
     Mqtt(mqtt::Mqtt),
     /// What a router does for WAMP: ours, or any other one
     Wamp(wamp::Wamp),
+    /// What a broker of ours does for SP, beside MBWS and beside nng
+    Sp(sp::Sp),
 }
 
 /// What is measured.
@@ -144,6 +148,7 @@ pub(super) async fn run(mut args: Bench, global: &Global) -> anyhow::Result<Exit
     match args.door.take() {
         Some(Other::Mqtt(args)) => return mqtt::run(args, global).await,
         Some(Other::Wamp(args)) => return wamp::run(args, global).await,
+        Some(Other::Sp(args)) => return sp::run(args, global).await,
         None => {}
     }
     let plan = plan(&args);

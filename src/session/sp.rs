@@ -17,6 +17,7 @@
 //!
 //! Always, each with a test of its name in `tests`:
 //! - `what_is_full_is_tried_again_in_order`
+//! - `what_waits_does_not_keep_what_was_read_with_it`
 //! - `a_request_is_asked_once_and_answered_once`
 //! - `a_request_that_nobody_answers_goes_to_another`
 //! - `a_delivery_is_settled_once_the_client_has_it`
@@ -59,6 +60,9 @@ const REPLIES_CREDIT: u64 = 1024;
 const WAITING_MAX: usize = 1024;
 /// By this property of a message between the two ends of a pair its hops are counted.
 const HOPS: &str = "sp-hops";
+/// A body that is shorter is copied where it is kept: as a slice of what was read it would keep all that came with it, and as long
+/// as it does the reader has no room for more than a frame at a time.
+const COPIED_BELOW: usize = 16 * 1024;
 /// How long a client that cannot be served now is kept before its connection ends: it comes back at once.
 const CUT_AFTER: Duration = Duration::from_secs(1);
 
@@ -583,8 +587,12 @@ impl Session {
             let after = self.settings.retry_after;
             return self.sending.put_back(message, now, after);
         }
-        self.call(Call::Publish(message.clone()));
-        self.sending.push(self.last, message);
+        let mut kept = message.clone();
+        if kept.body.len() < COPIED_BELOW {
+            kept.body = Bytes::copy_from_slice(&kept.body);
+        }
+        self.call(Call::Publish(message));
+        self.sending.push(self.last, kept);
     }
 
     /// A message that nobody waits for.

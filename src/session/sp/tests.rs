@@ -454,3 +454,16 @@ fn what_is_under_way_at_a_shutdown_is_confirmed_first() {
     rig.it.handle_timeout(rig.now);
     assert!(rig.it.closing().is_some(), "not for ever");
 }
+
+#[test]
+fn what_waits_does_not_keep_what_was_read_with_it() {
+    let mut rig = Rig::new(Role::Push, "");
+    let read = Bytes::from(b"one, and what came behind it".to_vec());
+    rig.it.handle_message(rig.now, read.slice(..3));
+    drop(rig.published());
+    assert!(read.is_unique());
+    rig.confirm(&[(rig.last, Refusal::Full)]);
+    rig.now += settings().retry_after;
+    rig.it.handle_timeout(rig.now);
+    assert_eq!(rig.bodies(), ["one"]);
+}
