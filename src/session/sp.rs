@@ -43,7 +43,7 @@ use smallvec::SmallVec;
 
 pub use wish::{Closing, Dropped, Outgoing, Settings, Wish};
 
-use self::sending::Sending;
+use self::sending::{Kept, Sending};
 use self::table::Table;
 use super::rate::Bucket;
 use crate::broker::{Call, Consume, Delivery, End, Event, Settle, Source};
@@ -583,16 +583,27 @@ impl Session {
     /// A message that waits where it cannot be taken yet: nothing more is read meanwhile.
     fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
         let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
+        let kept = self.kept(&message);
         if !within_rate {
             let after = self.settings.retry_after;
-            return self.sending.put_back(message, now, after);
-        }
-        let mut kept = message.clone();
-        if kept.body.len() < COPIED_BELOW {
-            kept.body = Bytes::copy_from_slice(&kept.body);
+            return self.sending.put_back(kept, now, after);
         }
         self.call(Call::Publish(message));
         self.sending.push(self.last, kept);
+    }
+
+    fn kept(&self, message: &NewMessage) -> Kept {
+        let body = match message.body.len() < COPIED_BELOW {
+            true => Bytes::copy_from_slice(&message.body),
+            false => message.body.clone(),
+        };
+        match self.client.role {
+            Role::Push => Kept::Body(body),
+            _ => Kept::Whole(Box::new(NewMessage {
+                body,
+                ..message.clone()
+            })),
+        }
     }
 
     /// A message that nobody waits for.
@@ -642,7 +653,11 @@ impl Session {
         if matches!(self.state, State::Over(_)) {
             return;
         }
-        for message in self.sending.due(now) {
+        for kept in self.sending.due(now) {
+            let message = match kept {
+                Kept::Body(body) => self.message(body, None),
+                Kept::Whole(message) => message,
+            };
             self.publish_kept(now, message);
         }
     }

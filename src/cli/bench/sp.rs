@@ -100,8 +100,8 @@ pub(super) struct Sp {
     /// Before it is measured
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     warm_up: Duration,
-    /// Threads that make the load
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Threads that make the load of SP; that of MBWS has one for each processor
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
     /// Do not measure the log alone
     #[arg(long)]

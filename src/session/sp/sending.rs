@@ -4,29 +4,40 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::message::NewMessage;
+
+/// What is kept of a message.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// Of a PUSH's: all else is the same for all of them.
+    Body(Bytes),
+    /// Of another.
+    Whole(Box<NewMessage>),
+}
 
 /// Messages on their way into the broker.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
     /// With their tags, ascending.
-    unconfirmed: VecDeque<(u64, Box<NewMessage>)>,
+    unconfirmed: VecDeque<(u64, Kept)>,
     bytes: usize,
     /// To be tried again, in order.
-    again: VecDeque<Box<NewMessage>>,
+    again: VecDeque<Kept>,
     /// When.
     again_at: Option<Instant>,
 }
 
 impl Sending {
     /// It was called with that tag.
-    pub(super) fn push(&mut self, tag: u64, message: Box<NewMessage>) {
+    pub(super) fn push(&mut self, tag: u64, message: Kept) {
         self.bytes += weight(&message);
         self.unconfirmed.push_back((tag, message));
     }
 
     /// Takes what is confirmed up to a tag, in order.
-    pub(super) fn confirmed(&mut self, upto: u64) -> Vec<(u64, Box<NewMessage>)> {
+    pub(super) fn confirmed(&mut self, upto: u64) -> Vec<(u64, Kept)> {
         let n = self.unconfirmed.partition_point(|(tag, _)| *tag <= upto);
         let taken: Vec<_> = self.unconfirmed.drain(..n).collect();
         self.bytes -= taken.iter().map(|(_, it)| weight(it)).sum::<usize>();
@@ -34,7 +45,7 @@ impl Sending {
     }
 
     /// The broker could not take it: it is tried again after a while, behind those that were put here before.
-    pub(super) fn put_back(&mut self, message: Box<NewMessage>, now: Instant, after: Duration) {
+    pub(super) fn put_back(&mut self, message: Kept, now: Instant, after: Duration) {
         self.again.push_back(message);
         self.again_at.get_or_insert(now + after);
     }
@@ -55,7 +66,7 @@ impl Sending {
     }
 
     /// What is to be tried again now. Only once all that was sent behind it is confirmed too, so that the order stays.
-    pub(super) fn due(&mut self, now: Instant) -> VecDeque<Box<NewMessage>> {
+    pub(super) fn due(&mut self, now: Instant) -> VecDeque<Kept> {
         if self.again_at().is_none_or(|at| at > now) {
             return VecDeque::new();
         }
@@ -64,6 +75,9 @@ impl Sending {
     }
 }
 
-fn weight(message: &NewMessage) -> usize {
-    message.body.len()
+fn weight(message: &Kept) -> usize {
+    match message {
+        Kept::Body(body) => body.len(),
+        Kept::Whole(message) => message.body.len(),
+    }
 }

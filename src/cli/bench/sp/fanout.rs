@@ -19,6 +19,9 @@ use super::row::{Round, Row};
 
 /// Every so many subscribers times what it gets.
 const TIMED: usize = 10;
+/// How long all SUBs have for the first message, and how often that is tried.
+const FOUND_WITHIN: Duration = Duration::from_millis(250);
+const TRIES: u64 = 40;
 /// How finely a rate is followed.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -115,7 +118,7 @@ async fn round(hub: &Hub, pool: &Pool, args: &Sp, load: Load) -> anyhow::Result<
         taking.push(pool.spawn(number, take(peer, shared, timed)));
     }
     let peer = connect(pool, 0, &hub.publish, Role::Pub).await?;
-    let sender = Sender {
+    let mut sender = Sender {
         peer,
         frame: template(args.size)?,
         size: args.size,
@@ -124,9 +127,10 @@ async fn round(hub: &Hub, pool: &Pool, args: &Sp, load: Load) -> anyhow::Result<
         pace: Arc::clone(&pace),
     };
     let publishing = pool.spawn(0, async move {
+        let found = sender.find_all().await?;
         match load {
-            Load::Window(window) => sender.keep(window).await,
-            Load::Rate(rate) => sender.keep_on(rate).await,
+            Load::Window(window) => sender.keep(window, found).await,
+            Load::Rate(rate) => sender.keep_on(rate, found).await,
         }
     });
     let counted = meter.count(args.warm_up, args.seconds, hub.process).await?;
@@ -159,10 +163,25 @@ impl Sender {
         Ok(())
     }
 
-    /// Publishes until it is told to stop, never more than `window` ahead of all; how many deliveries were lost.
-    async fn keep(mut self, window: u64) -> anyhow::Result<u64> {
+    /// Publishes until all SUBs get it, for who has been let in may not be known as one yet; how many messages that took, and how
+    /// many deliveries were lost.
+    async fn find_all(&mut self) -> anyhow::Result<(u64, u64)> {
+        for n_sent in 1..=TRIES {
+            let there = self.meter.delivered.load(Ordering::Relaxed);
+            self.publish(1).await?;
+            let all = self.pace.reaches(&self.meter, there + self.n_subscribers);
+            if tokio::time::timeout(FOUND_WITHIN, all).await == Ok(true) {
+                let there = self.meter.delivered.load(Ordering::Relaxed);
+                return Ok((n_sent, n_sent * self.n_subscribers - there));
+            }
+        }
+        anyhow::bail!("not all SUBs hear what is published");
+    }
+
+    /// Publishes until it is told to stop, never more than `window` ahead of all; how many deliveries were lost meanwhile.
+    async fn keep(mut self, window: u64, found: (u64, u64)) -> anyhow::Result<u64> {
         let stop = self.meter.stopped();
-        let (mut n_sent, mut n_lost) = (0, 0);
+        let (mut n_sent, mut n_lost) = found;
         loop {
             let stopped = *stop.borrow();
             let there = self.meter.delivered.load(Ordering::Relaxed) + n_lost;
@@ -181,13 +200,13 @@ impl Sender {
                 n_lost = all - self.meter.delivered.load(Ordering::Relaxed);
             }
             if stopped {
-                return Ok(n_lost);
+                return Ok(n_lost - found.1);
             }
         }
     }
 
-    /// Publishes what is due, until it is told to stop; how many deliveries were lost.
-    async fn keep_on(mut self, rate: u32) -> anyhow::Result<u64> {
+    /// Publishes what is due, until it is told to stop; how many deliveries were lost meanwhile.
+    async fn keep_on(mut self, rate: u32, (n_before, n_lost): (u64, u64)) -> anyhow::Result<u64> {
         let stop = self.meter.stopped();
         let begun = self.meter.nanos();
         let mut n_sent = 0;
@@ -198,7 +217,7 @@ impl Sender {
             n_sent = n_sent.max(due);
             tokio::time::sleep(TICK).await;
         }
-        let all = n_sent * self.n_subscribers;
+        let all = (n_before + n_sent) * self.n_subscribers - n_lost;
         // What does not come in time is missing.
         let is_there = self.pace.reaches(&self.meter, all).await;
         let there = self.meter.delivered.load(Ordering::Relaxed);
