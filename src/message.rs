@@ -72,6 +72,8 @@ pub enum SpSend {
     ToOthers,
     /// REQ: where nobody takes it, it waits in memory for somebody who does.
     Asked,
+    /// REQ that wants its requests kept: as PUSH, and never to a queue in memory alone.
+    AskedDurably,
     /// PAIR: the other end of the sender's pair, and nobody else.
     ToPeer,
 }

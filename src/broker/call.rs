@@ -380,6 +380,8 @@ pub enum End {
     ShuttingDown,
     /// An administrator has closed the connection; the session survives.
     Kicked,
+    /// What it takes from is elsewhere now: it finds it when it comes back (SP).
+    Moved,
     /// It does not take what it has asked for.
     TooSlow,
     /// The log failed: nothing more is confirmed (I7).

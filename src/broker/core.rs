@@ -1009,6 +1009,7 @@ impl Core {
             queues,
             topics: self.topics.clone(),
         }));
+        self.move_requests();
     }
 
     fn ring_later(&mut self, outbox: &Arc<Outbox>) {

@@ -94,13 +94,13 @@ impl Takers {
         if let Some(realm) = routes.queues.get(realm) {
             let mut found: SmallVec<[Arc<QueueHandle>; 4]> = SmallVec::new();
             realm.bindings.collect_unique(address, &mut found);
+            let (mut requests, mut is_named) = (None, false);
             for handle in found {
                 if handle.requests.is_some() {
-                    if !care.asked {
-                        continue;
-                    }
-                    takers.waits_for_answer = true;
+                    requests = Some(handle).filter(|_| care.asked);
+                    continue;
                 }
+                is_named |= !handle.is_transient() && *handle.name == *address;
                 if handle.sheds && takers.leaves_out(&handle, care) {
                     continue;
                 }
@@ -117,6 +117,10 @@ impl Takers {
                     takers.durable.push(handle.id);
                 }
             }
+            // Those who answer take from a durable queue of the address's name as soon as there is one.
+            if let Some(handle) = requests.filter(|_| !is_named) {
+                takers.take_requests(&handle);
+            }
         }
         if let Some(topics) = routes.topics.get(realm).filter(|topics| !topics.is_empty()) {
             let mut found: SmallVec<[Arc<Subscriber>; 4]> = SmallVec::new();
@@ -128,6 +132,16 @@ impl Takers {
             takers.keep_for_absent();
         }
         takers
+    }
+
+    /// A queue for requests takes it.
+    fn take_requests(&mut self, handle: &QueueHandle) {
+        self.waits_for_answer = true;
+        self.attended |= handle.gauges.consumers.load(Ordering::Relaxed) > 0;
+        if handle.is_full() {
+            self.full.push(handle.id);
+        }
+        self.transient.push(handle.id);
     }
 
     /// Whether a queue that sheds is left out, and why.
@@ -328,11 +342,11 @@ impl Shared {
             Some(0) => Keep::Told(self.settings.mqtt.queue_qos0_offline),
             _ => Keep::Wanted,
         };
-        // A survey is for those who are there, and never waits.
-        let surveys = message.sp == Some(SpSend::Told);
+        // A survey is for those who are there, and never waits; what is to be kept is not for queues in memory.
+        let others = matches!(message.sp, Some(SpSend::Told | SpSend::AskedDurably));
         Care {
             keep,
-            asked: message.reply_to.is_some() && !surveys,
+            asked: message.reply_to.is_some() && !others,
         }
     }
 
@@ -421,7 +435,8 @@ impl Attachment {
         }
         let lands_nowhere = self.may_land_nowhere(message);
         // A request that nobody takes waits in memory.
-        let may_make = !lands_nowhere && message.sp.is_none() && self.may_make_queue(tag, address);
+        let is_kept = matches!(message.sp, None | Some(SpSend::AskedDurably));
+        let may_make = !lands_nowhere && is_kept && self.may_make_queue(tag, address);
         let care = self.shared.care(message);
         let mut placed = self
             .shared

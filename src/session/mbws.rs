@@ -356,7 +356,7 @@ impl Session {
 
     fn ended(&mut self, end: End) {
         match end {
-            End::TakenOver => self.fail(
+            End::TakenOver | End::Moved => self.fail(
                 Code::TakenOver,
                 "the session goes on over another socket".to_owned(),
             ),

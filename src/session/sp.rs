@@ -481,7 +481,7 @@ impl Session {
         let sp = match (surveys, self.client.options.keeps_requests) {
             (true, _) => Some(SpSend::Told),
             (false, false) => Some(SpSend::Asked),
-            (false, true) => None,
+            (false, true) => Some(SpSend::AskedDurably),
         };
         let mut message = self.message(body, sp);
         message.reply_to = Some(format!("~{REPLIES}"));
@@ -703,6 +703,7 @@ impl Session {
             End::Kicked => self.cut("an administrator has ended the connection"),
             End::TooSlow => self.cut("the client does not take what it has asked for"),
             End::TakenOver | End::SessionOver => self.cut("somebody else has its place"),
+            End::Moved => self.cut("there is a queue of the address's name now"),
             End::LogFailed => self.cut("the broker's log failed"),
         }
     }

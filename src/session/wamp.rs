@@ -394,7 +394,9 @@ impl Session {
                 reason::KILLED,
                 "the client does not take what it has asked for",
             ),
-            End::TakenOver | End::SessionOver => (reason::KILLED, "the session is over"),
+            End::TakenOver | End::SessionOver | End::Moved => {
+                (reason::KILLED, "the session is over")
+            }
             End::LogFailed => (
                 reason::SYSTEM_SHUTDOWN,
                 "the broker's log failed: what is not confirmed may not be durable",

@@ -3,6 +3,7 @@
 //!
 //! Always, with tests of these names in `broker/tests/sp.rs`:
 //! - `requests_wait_for_who_answers`: for as long as whoever asked is there.
+//! - `who_answers_goes_to_a_durable_queue_once_there_is_one`: who has joined comes back, and finds that.
 //! - `a_pair_has_two_ends`: and what one sends while the other is away waits for who comes in its place.
 
 use std::collections::hash_map::Entry;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Core;
+use crate::broker::End;
 use crate::broker::outbox::Outbox;
 use crate::broker::sp::{Joined, Joint};
 use crate::engine::QueueHandle;
@@ -78,6 +80,29 @@ impl Core {
         let own = joint.queues.get(end).cloned().ok_or(Refusal::NoRoute)?;
         let peer = joint.queues.iter().find(|it| **it != own).cloned();
         Ok(Joined { what, own, peer })
+    }
+
+    /// Whoever has joined requests of an address that has a durable queue of its name now is to come back, and finds that.
+    pub(super) fn move_requests(&self) {
+        if self.joint.is_empty() {
+            return;
+        }
+        let routes = self.shared.routes.load();
+        let has_queue = |realm: &str, address: &str| {
+            let realm = routes.queues.get(realm);
+            let queue = realm.and_then(|realm| realm.names.get(address));
+            queue.is_some_and(|it| !it.is_transient())
+        };
+        for ((realm, what), joint) in &self.joint {
+            if let Joint::Requests(address) = what
+                && has_queue(realm, address)
+            {
+                joint
+                    .members
+                    .iter()
+                    .for_each(|(it, _)| it.close(End::Moved));
+            }
+        }
     }
 
     /// A client leaves what it has joined; with the last one the queues go.

@@ -89,6 +89,19 @@ impl Client {
         self.found.pop_front().unwrap()
     }
 
+    async fn end(&mut self) -> End {
+        loop {
+            self.it.ready().await;
+            let ended = self.it.drain(1 << 20).into_iter().find_map(|it| match it {
+                Event::Ended(end) => Some(end),
+                _ => None,
+            });
+            if let Some(end) = ended {
+                return end;
+            }
+        }
+    }
+
     async fn next_body(&mut self) -> String {
         String::from_utf8(self.next().await.message.body.to_vec()).unwrap()
     }
@@ -355,6 +368,27 @@ async fn who_may_not_does_not_join() {
     ada.ask("a", "allowed").await;
     let refused = ada.send("b", Some(SpSend::Asked), "not").await;
     assert_eq!(refused, Some(Refusal::Denied));
+}
+
+#[tokio::test]
+async fn who_answers_goes_to_a_durable_queue_once_there_is_one() {
+    let house = house();
+    let mut asker = Client::new(&house).await;
+    asker.hears_answers().await;
+    let mut worker = Client::new(&house).await;
+    worker.consume("work", Source::Requests, 10).await;
+    // It is on disk, whoever is there for requests in memory.
+    let refused = asker.send("work", Some(SpSend::AskedDurably), "kept").await;
+    assert_eq!(refused, None);
+    assert_eq!(worker.end().await, End::Moved);
+    drop(worker);
+    let mut worker = Client::new(&house).await;
+    worker.consume("work", Source::Requests, 10).await;
+    assert_eq!(worker.next_body().await, "kept");
+    asker.ask("work", "once").await;
+    assert_eq!(worker.next_body().await, "once");
+    worker.has_nothing(&house).await;
+    settles(&house, &["work"]).await;
 }
 
 #[tokio::test]

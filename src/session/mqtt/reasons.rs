@@ -132,7 +132,7 @@ pub(super) fn of_attach(why: NotAttached, showed_credentials: bool) -> ReasonCod
 /// What a DISCONNECT says of an attachment that the broker has ended.
 pub(super) fn of_end(end: End) -> (&'static str, ReasonCode, &'static str) {
     match end {
-        End::TakenOver => (
+        End::TakenOver | End::Moved => (
             "taken-over",
             ReasonCode::SessionTakenOver,
             "the session goes on over another connection with this client identifier",
