@@ -67,7 +67,7 @@ use uuid::Uuid;
 use crate::access::{Access, Current, Principal};
 use crate::audit::Denials;
 use crate::engine::RealmRoutes;
-use crate::engine::address::{Address, AddressLimits};
+use crate::engine::address::AddressLimits;
 use crate::engine::routing::Router;
 use crate::registry::{DocumentKind, Registry, Verb};
 use crate::routes::{self, RouteTables};
@@ -354,13 +354,6 @@ impl Broker {
     /// Whether there is a realm of that name. `default` always is.
     pub fn has_realm(&self, name: &str) -> bool {
         self.shared.has_realm(name)
-    }
-
-    /// Whether somebody may do that with an address: the one decision.
-    pub fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool {
-        self.shared
-            .permit(who, None, verb, realm, address)
-            .is_some()
     }
 
     /// What addresses may be.

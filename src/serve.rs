@@ -62,7 +62,7 @@ use crate::disk::MeteredDisk;
 use crate::front::{self, Answer, Authenticate, NotBelieved, Proof, Takes, UnixSocket, Welcomed};
 use crate::logs::Logs;
 use crate::meters::Meters;
-use crate::registry::{DocumentId, Registry};
+use crate::registry::{DocumentId, DocumentKind, Registry};
 pub use crate::reload::Load;
 use crate::reload::Reloader;
 use crate::router::UriRules;
@@ -108,6 +108,7 @@ pub fn run(config: &Config, again: Load) -> Result<()> {
         print!("{}", first_password(password.expose()));
     }
     imported?;
+    look_for_role_of_strangers(config, &started.broker);
     started.broker.settle_rights();
     let auth = Authenticator::new(
         started.broker.access().clone(),
@@ -543,6 +544,20 @@ async fn first_documents(
         audit.record_durably(act).await;
     }
     Ok(made.admin_password)
+}
+
+/// Says so if strangers are let in as a role that there is not: they may do nothing then.
+fn look_for_role_of_strangers(config: &Config, broker: &Broker) {
+    let Some(role) = &config.access.anonymous_role else {
+        return;
+    };
+    let known = broker.registry();
+    if known.get(DocumentKind::Role, "", role).is_none() {
+        tracing::warn!(
+            role,
+            "access.anonymous-role names no role: make it with `restante role add`, and rules for it"
+        );
+    }
 }
 
 /// Applies the definitions file that the configuration names, if any.

@@ -19,6 +19,7 @@
 //!
 //! Not here: the decision (access), what a client is told (session).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,13 +33,14 @@ use uuid::Uuid;
 
 use super::admin::AdminAsk;
 use super::attachment::Attachment;
-use super::call::{End, Event};
+use super::call::{End, Event, Protocol};
 use super::core::{Ask, Batch};
 use super::registrar::{SETTLED_WITHIN, until};
 use super::{Broker, DEFAULT_REALM, Shared, now};
 use crate::access::{Access, Principal, RuleRef};
 use crate::audit::Denied;
 use crate::engine::DurableSession;
+use crate::engine::address::Address;
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 
@@ -274,6 +276,56 @@ impl Broker {
     }
 }
 
+impl Shared {
+    /// The audit log has a line of what somebody was denied: at which door, and as which client, if they have an id.
+    fn tell_denied(
+        &self,
+        (peer, door): (SocketAddr, Protocol),
+        (who, client): (&Principal, Option<&str>),
+        verb: Verb,
+        realm: &str,
+        asked: &str,
+    ) {
+        let Some(denials) = self.denials.get() else {
+            return;
+        };
+        let access = self.access.load();
+        let rule = match access.decide(who, client, verb, realm, asked).rule {
+            RuleRef::Rule(name) => name,
+            RuleRef::Admin | RuleRef::Default => "".into(),
+        };
+        denials.denied(&Denied {
+            principal: &who.name,
+            peer,
+            door: door.as_str(),
+            verb: verb.as_str(),
+            realm,
+            address: asked,
+            rule: &rule,
+        });
+    }
+}
+
+impl Broker {
+    /// Whether somebody at a door may do that with an address: the one decision. If not, the audit log has a line of it.
+    pub fn may(
+        &self,
+        from: (SocketAddr, Protocol),
+        who: &Principal,
+        verb: Verb,
+        realm: &str,
+        address: &Address,
+    ) -> bool {
+        let permit = self.shared.permit(who, None, verb, realm, address);
+        if permit.is_none() {
+            let asked = address.as_str();
+            self.shared
+                .tell_denied(from, (who, None), verb, realm, asked);
+        }
+        permit.is_some()
+    }
+}
+
 impl Attachment {
     /// Looks at who the client is and what it consumes, as documents are now: what it may not any more is over.
     pub(super) fn look_again(&mut self) {
@@ -365,26 +417,9 @@ impl Attachment {
 
     /// The audit log has a line of what was denied.
     pub(super) fn tell_denied(&self, verb: Verb, asked: &str) {
-        let Some(denials) = self.shared.denials.get() else {
-            return;
-        };
-        let access = self.shared.access.load();
-        let rule = match access
-            .decide(&self.principal, self.client(), verb, &self.realm, asked)
-            .rule
-        {
-            RuleRef::Rule(name) => name,
-            RuleRef::Admin | RuleRef::Default => "".into(),
-        };
-        denials.denied(&Denied {
-            principal: &self.principal.name,
-            peer: self.outbox.card.peer,
-            door: self.protocol.as_str(),
-            verb: verb.as_str(),
-            realm: &self.realm,
-            address: asked,
-            rule: &rule,
-        });
+        let from = (self.outbox.card.peer, self.protocol);
+        let who = (&self.principal, self.client());
+        self.shared.tell_denied(from, who, verb, &self.realm, asked);
     }
 
     /// How long what the client has shown is still good for; none: for ever.

@@ -8,6 +8,7 @@
 //! The raw figure has as many records outstanding, of the same size, in batches like a client's: the ratio is what
 //! everything that is not the log costs. Figures of a shared machine are indicative; compare within one run.
 
+mod bytes;
 mod door;
 mod idle;
 mod load;

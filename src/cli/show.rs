@@ -30,6 +30,8 @@ pub(super) enum Form {
     Age,
     /// `yes`, or nothing.
     Yes,
+    /// A number; `any`, where it is the largest that there is.
+    Limit,
     /// A route's targets, with their weights where these say something.
     Targets,
 }
@@ -172,6 +174,9 @@ fn cell(value: Option<&Value>, form: Form, now: u64) -> String {
         (Some(Value::Number(millis)), Form::Time) => utc(millis.as_u64().unwrap_or_default()),
         (Some(Value::Number(millis)), Form::Age) => {
             age(now.saturating_sub(millis.as_u64().unwrap_or_default()))
+        }
+        (Some(Value::Number(number)), Form::Limit) if number.as_u64() == Some(u64::MAX) => {
+            "any".into()
         }
         (Some(Value::Array(targets)), Form::Targets) => {
             let all: Vec<String> = targets.iter().map(target).collect();

@@ -299,7 +299,7 @@ pub(super) const KEYS: &[Key] = &[
     key("definitions.prune", Kind::Flag, "false", "Whether what is set and not in that file is removed then, queues with all that waits in them."),
 
     key_or("access.admin-password-file", Kind::File, Default::None, "A file with the password of the user `admin`, read at the first start only. Without one it is random, and printed."),
-    key_or("access.anonymous-role", Kind::Role, Default::None, "The role of WAMP clients that show no credentials. Without one they are refused. Rules for everybody (`*`) deny them things, and allow them none."),
+    key_or("access.anonymous-role", Kind::Role, Default::None, "The role of WAMP and SP clients that show no credentials. Without one they are refused. Rules for everybody (`*`) deny them things, and allow them none."),
     key_or("access.jwt", Kind::Entries(ISSUER), Default::Empty, "Whose JWTs are taken. Each entry names one of secret-file, key-file and jwks-file, which is read again when it changes."),
 ];
 

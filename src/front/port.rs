@@ -3,12 +3,15 @@
 //! Both say nothing that [`Broker`] and [`Attachment`] do not say: see there what each method means.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use restante_proto::mbws::Ranges;
 
 use crate::access::Principal;
-use crate::broker::{Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, WampAsk};
+use crate::broker::{
+    Attach, AttachError, Attached, Attachment, Broker, Call, End, Event, Protocol, WampAsk,
+};
 use crate::engine::address::{Address, AddressLimits};
 use crate::registry::Verb;
 
@@ -20,8 +23,15 @@ pub trait Inside: Clone + Send + Sync + 'static {
     /// Whether there is a realm of that name.
     fn has_realm(&self, name: &str) -> bool;
 
-    /// Whether somebody may do that with an address: the one decision.
-    fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool;
+    /// Whether somebody at a door may do that with an address: the one decision.
+    fn may(
+        &self,
+        from: (SocketAddr, Protocol),
+        who: &Principal,
+        verb: Verb,
+        realm: &str,
+        address: &Address,
+    ) -> bool;
 
     /// What addresses may be.
     fn address_limits(&self) -> AddressLimits;
@@ -92,8 +102,15 @@ impl Inside for Broker {
         Broker::has_realm(self, name)
     }
 
-    fn may(&self, who: &Principal, verb: Verb, realm: &str, address: &Address) -> bool {
-        Broker::may(self, who, verb, realm, address)
+    fn may(
+        &self,
+        from: (SocketAddr, Protocol),
+        who: &Principal,
+        verb: Verb,
+        realm: &str,
+        address: &Address,
+    ) -> bool {
+        Broker::may(self, from, who, verb, realm, address)
     }
 
     fn address_limits(&self) -> AddressLimits {

@@ -24,6 +24,7 @@ pub(super) enum Refused {
     BadOrigin,
     NoSuchRealm,
     Unauthorized,
+    NoCredentials,
     Throttled,
     Busy,
     TooManyConnections,
@@ -49,6 +50,7 @@ impl Refused {
             Refused::BadOrigin => "bad-origin",
             Refused::NoSuchRealm => "no-such-realm",
             Refused::Unauthorized => "unauthorized",
+            Refused::NoCredentials => "no-credentials",
             Refused::Throttled => "throttled",
             Refused::Busy => "busy",
             Refused::TooManyConnections => "too-many-connections",
@@ -117,6 +119,11 @@ impl Refused {
             ),
             Refused::NoSuchRealm => (StatusCode::NOT_FOUND, "No such realm.\n"),
             Refused::Unauthorized => (StatusCode::UNAUTHORIZED, "Wrong credentials.\n"),
+            Refused::NoCredentials => (
+                StatusCode::UNAUTHORIZED,
+                "No credentials were shown, in Authorization. Where programs cannot show any, the operator can let them in as a \
+                 role: access.anonymous-role.\n",
+            ),
             Refused::Throttled => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too many wrong credentials from this address. Wait a minute.\n",
@@ -165,7 +172,7 @@ impl Refused {
         match self {
             Refused::NotAnUpgrade => headers.push((header::UPGRADE, "websocket")),
             Refused::BadVersion => headers.push((header::SEC_WEBSOCKET_VERSION, "13")),
-            Refused::Unauthorized => {
+            Refused::Unauthorized | Refused::NoCredentials => {
                 headers.push((header::WWW_AUTHENTICATE, r#"Basic realm="restante""#));
             }
             Refused::Throttled | Refused::TooManyConnections | Refused::TooManyNewcomers => {

@@ -23,6 +23,7 @@
 
 mod under_way;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ pub(super) async fn known<B>(
     front: &Front<B>,
     shown: Option<Principal>,
     certificate: Option<&[u8]>,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
 ) -> Result<Principal, Refused> {
     match (shown, certificate) {
         (Some(principal), _) => Ok(principal),
@@ -72,13 +73,14 @@ pub(super) async fn known<B>(
             let proof = Proof::Certificate(der);
             Ok(front.auth.verify(proof, peer, Protocol::Sp).await?)
         }
-        (None, None) => front.auth.stranger().ok_or(Refused::Unauthorized),
+        (None, None) => front.auth.stranger().ok_or(Refused::NoCredentials),
     }
 }
 
 /// Whether a client may use its address as what it is.
 pub(super) fn check_rights<B: Inside>(
     broker: &B,
+    peer: SocketAddr,
     who: &Principal,
     realm: &str,
     client: &sp::Client,
@@ -90,7 +92,8 @@ pub(super) fn check_rights<B: Inside>(
         Role::Pull | Role::Sub | Role::Rep | Role::Respondent => &[Verb::Consume],
         Role::Bus | Role::Pair | Role::Pair1 => &[Verb::Send, Verb::Consume],
     };
-    let may = |verb: &Verb| broker.may(who, *verb, realm, &address);
+    let from = (peer, Protocol::Sp);
+    let may = |verb: &Verb| broker.may(from, who, *verb, realm, &address);
     if verbs.iter().all(may) {
         Ok(())
     } else {
@@ -436,6 +439,7 @@ fn reason(end: End, closing: Option<&Closing>) -> (&'static str, &'static str) {
         (End::Over, None) => ("closed", ""),
         (End::PeerClosed, _) => ("peer-closed", ""),
         (End::Gone, _) => ("gone", ""),
+        (End::Bad(1009), _) => ("too-big", "a message longer than sp.message-bytes-max"),
         (End::Bad(_), _) => ("protocol", "rules of WebSocket are broken"),
     }
 }

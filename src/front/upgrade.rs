@@ -19,7 +19,7 @@ use hyper::header;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -44,6 +44,8 @@ use crate::tls::{Admitted, Stream};
 /// Request line and headers, all of them; nobody's upgrade needs a quarter of it.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
+/// Characters of a path that a log line has.
+const PATH_LOGGED_MAX: usize = 200;
 
 /// An upgrade that was answered with 101.
 struct Granted {
@@ -223,10 +225,19 @@ async fn answer<B: Inside>(
             Ok(answer)
         }
         Err(Refusal { why, detail }) => {
-            tell_refused(why, from);
+            tell_refused_path(why, from, &detail, &head.uri);
             Ok(why.answer_with(&detail))
         }
     }
+}
+
+/// Counts and logs it, with what was asked for.
+fn tell_refused_path(refused: Refused, from: Origin, detail: &str, uri: &Uri) {
+    metrics::handshake_refused(refused.as_str());
+    let Origin { peer, conn, .. } = from;
+    let path: String = uri.path().chars().take(PATH_LOGGED_MAX).collect();
+    let reason = refused.as_str();
+    seldom!(60, info, %conn, %peer, reason, path, detail, "upgrade refused");
 }
 
 /// Counts and logs it.
@@ -251,7 +262,7 @@ async fn check<B: Inside>(
     if let Some(client) = &wanted.sp {
         principal = Some(sp::known(front, principal, certificate, from.peer).await?);
         let who = principal.as_ref().ok_or(Refused::Unauthorized)?;
-        sp::check_rights(&front.broker, who, &wanted.realm, client)?;
+        sp::check_rights(&front.broker, from.peer, who, &wanted.realm, client)?;
     }
     Ok((wanted, principal))
 }

@@ -15,6 +15,8 @@ const CONNECTIONS: &[Column] = &[
     Column("NAME", "name", Form::Plain),
     Column("CLIENT", "client", Form::Plain),
     Column("PROTOCOL", "protocol", Form::Plain),
+    Column("SP-ROLE", "sp.role", Form::Plain),
+    Column("SP-ADDRESS", "sp.address", Form::Plain),
     Column("PEER", "peer", Form::Plain),
     Column("TLS", "tls", Form::Yes),
     Column("FOR", "since", Form::Age),
@@ -37,7 +39,7 @@ const CONSUMERS: &[Column] = &[
     Column("PRINCIPAL", "principal", Form::Plain),
     Column("SESSION", "session", Form::Plain),
     Column("NAME", "name", Form::Plain),
-    Column("CREDIT", "credit", Form::Plain),
+    Column("CREDIT", "credit", Form::Limit),
     Column("UNSETTLED", "unsettled", Form::Plain),
     Column("EXCLUSIVE", "exclusive", Form::Yes),
 ];

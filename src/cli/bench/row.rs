@@ -135,21 +135,36 @@ impl Row {
     }
 }
 
-/// All rows, for people: without the columns that none of them has.
+/// All rows, for people.
 pub(super) fn table(rows: &[Row]) -> String {
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+    table_of(rows.iter().map(|row| row.cells().into()).collect())
+}
+
+/// Cells with their columns' heads, the same in each row, for people: without the columns that none has anything in.
+pub(super) fn table_of(rows: Vec<Vec<(&'static str, Option<String>)>>) -> String {
     let is_used = |head: &str| {
-        let mut all = cells.iter().flatten();
+        let mut all = rows.iter().flatten();
         all.any(|(it, cell)| *it == head && cell.is_some())
     };
-    let used = |row: &Row| row.cells().into_iter().filter(|(head, _)| is_used(head));
+    let used: Vec<&str> = match rows.first() {
+        Some(first) => first
+            .iter()
+            .map(|(head, _)| *head)
+            .filter(|it| is_used(it))
+            .collect(),
+        None => Vec::new(),
+    };
     let mut lines = Vec::new();
-    if let Some(first) = rows.first() {
-        lines.push(used(first).map(|(head, _)| head.to_owned()).collect());
+    if !rows.is_empty() {
+        lines.push(used.iter().map(|&head| head.to_owned()).collect());
     }
     for row in rows {
-        let shown = used(row).map(|(_, cell)| cell.unwrap_or_else(|| "-".to_owned()));
-        lines.push(shown.collect());
+        let shown = row.into_iter().filter(|(head, _)| used.contains(head));
+        lines.push(
+            shown
+                .map(|(_, cell)| cell.unwrap_or_else(|| "-".to_owned()))
+                .collect(),
+        );
     }
     aligned(&lines)
 }

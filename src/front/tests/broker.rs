@@ -149,7 +149,14 @@ impl Inside for FakeBroker {
         matches!(name, "default" | "shop 1")
     }
 
-    fn may(&self, who: &Principal, _verb: Verb, _realm: &str, address: &Address) -> bool {
+    fn may(
+        &self,
+        _from: (SocketAddr, Protocol),
+        who: &Principal,
+        _verb: Verb,
+        _realm: &str,
+        address: &Address,
+    ) -> bool {
         &*who.name != "stranger" || address.as_str() != "locked"
     }
 

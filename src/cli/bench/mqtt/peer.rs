@@ -1,11 +1,9 @@
 //! A client of MQTT, as far as load needs one: packets in and out of a socket, in large pieces.
 
-use std::cell::RefCell;
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use restante_proto::mqtt::{
     Ack, Connack, Connect, Decoder, Disconnect, Limits, Packet, PacketId, Publish, Qos, ReasonCode,
     Str, Subscribe, SubscribeProperties, Subscription, Version, encode,
@@ -13,19 +11,13 @@ use restante_proto::mqtt::{
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::super::bytes as wire;
 use super::door::Entrance;
 
-/// The most that one read takes.
-const READ_BYTES: usize = 64 * 1024;
 /// Until the broker has answered.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// Filters in one SUBSCRIBE.
 pub(super) const FILTERS_MAX: usize = 200;
-
-thread_local! {
-    /// What all clients of a thread read into: there may be thousands.
-    static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// Which session a client asks for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -207,17 +199,7 @@ impl Peer {
     /// # Errors
     /// The connection is gone.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
-                Ok(n_bytes) => self.output.advance(n_bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.output.clear();
-        Ok(())
+        wire::flush(&self.stream, &mut self.output).await
     }
 
     /// Waits for bytes, and takes what is there.
@@ -225,23 +207,7 @@ impl Peer {
     /// # Errors
     /// The connection is gone.
     pub(super) async fn hear(&mut self) -> anyhow::Result<()> {
-        loop {
-            self.stream.readable().await?;
-            let read = ROOM.with_borrow_mut(|room| {
-                let read = self.stream.try_read(room);
-                if let Ok(n_bytes) = read {
-                    self.input
-                        .extend_from_slice(room.get(..n_bytes).unwrap_or_default());
-                }
-                read
-            });
-            match read {
-                Ok(0) => bail!("the broker has closed a connection"),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        wire::hear(&self.stream, &mut self.input).await
     }
 
     /// The next packet of those that are here.

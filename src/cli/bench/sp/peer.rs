@@ -1,7 +1,6 @@
 //! A client of SP, as far as load needs one: messages in and out of a socket, in large pieces.
 
-use std::cell::RefCell;
-use std::io::{self, Cursor};
+use std::io::Cursor;
 
 use anyhow::{Context, bail, ensure};
 use bytes::{Buf as _, BytesMut};
@@ -11,10 +10,9 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
+use super::super::bytes as wire;
 use super::door::Place;
 
-/// The most that one read takes.
-const READ_BYTES: usize = 64 * 1024;
 /// Of nothing, for the example of RFC 6455: whom we ask does not share a cache with anybody.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// Bytes of the answer to an upgrade.
@@ -23,11 +21,6 @@ const ANSWER_BYTES_MAX: usize = 8 * 1024;
 const MASK: [u8; 4] = [0; 4];
 /// Bytes of a time in a body.
 const TIME_BYTES: usize = 8;
-
-thread_local! {
-    /// What all clients of a thread read into: there may be thousands.
-    static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// One connection.
 pub(super) struct Peer {
@@ -67,17 +60,7 @@ impl Peer {
     /// # Errors
     /// The connection is gone.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
-                Ok(n_bytes) => self.output.advance(n_bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.output.clear();
-        Ok(())
+        wire::flush(&self.stream, &mut self.output).await
     }
 
     /// Waits for bytes, and takes what is there. Cancel-safe.
@@ -86,23 +69,7 @@ impl Peer {
     /// The connection is gone.
     pub(super) async fn hear(&mut self) -> anyhow::Result<()> {
         self.input.advance(std::mem::take(&mut self.n_taken));
-        loop {
-            self.stream.readable().await?;
-            let read = ROOM.with_borrow_mut(|room| {
-                let read = self.stream.try_read(room);
-                if let Ok(n_bytes) = read {
-                    self.input
-                        .extend_from_slice(room.get(..n_bytes).unwrap_or_default());
-                }
-                read
-            });
-            match read {
-                Ok(0) => bail!("the other end has closed a connection"),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        wire::hear(&self.stream, &mut self.input).await
     }
 
     /// The next message of those that are here.

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::super::pool::Counted;
-use crate::cli::show::aligned;
+use super::super::row::table_of;
 
 /// What one round has measured.
 #[derive(Debug, Clone, Copy, Default)]
@@ -154,23 +154,9 @@ fn median(sorted: &[f64]) -> Option<f64> {
     }
 }
 
-/// All rows, for people: without the columns that none of them has.
+/// All rows, for people.
 pub(super) fn table(rows: &[Row]) -> String {
-    let cells: Vec<_> = rows.iter().map(Row::cells).collect();
-    let is_used = |head: &str| {
-        let mut all = cells.iter().flatten();
-        all.any(|(it, cell)| *it == head && cell.is_some())
-    };
-    let used = |row: &Row| row.cells().into_iter().filter(|(head, _)| is_used(head));
-    let mut lines = Vec::new();
-    if let Some(first) = rows.first() {
-        lines.push(used(first).map(|(head, _)| head.to_owned()).collect());
-    }
-    for row in rows {
-        let shown = used(row).map(|(_, cell)| cell.unwrap_or_else(|| "-".to_owned()));
-        lines.push(shown.collect());
-    }
-    aligned(&lines)
+    table_of(rows.iter().map(|row| row.cells().into()).collect())
 }
 
 #[cfg(test)]

@@ -1,30 +1,22 @@
 //! A client of WAMP, as far as load needs one: messages in and out of a socket, in large pieces.
 
-use std::cell::RefCell;
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use restante_proto::wamp::rawsocket::{FRAME_BYTES_MAX, Frame};
 use restante_proto::wamp::{Dict, Limits, Message, Payload, Value, decode, encode};
 use tokio::net::TcpStream;
 
+use super::super::bytes as wire;
 use super::carrier::Carrier;
 use super::door::Entrance;
 use super::template::Template;
 
-/// The most that one read takes.
-const READ_BYTES: usize = 64 * 1024;
 /// Until the router has answered.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 /// Requests on the way while a session is set up.
 const ASKED_AT_ONCE: usize = 100;
-
-thread_local! {
-    /// What all clients of a thread read into: there may be thousands.
-    static ROOM: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
-}
 
 /// A topic or procedure, and how it is matched.
 pub(super) type Pattern = (String, &'static str);
@@ -162,17 +154,7 @@ impl Peer {
     /// # Errors
     /// The connection is gone.
     pub(super) async fn flush(&mut self) -> anyhow::Result<()> {
-        while !self.output.is_empty() {
-            match self.stream.try_write(&self.output) {
-                Ok(n_bytes) => self.output.advance(n_bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.stream.writable().await?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.output.clear();
-        Ok(())
+        wire::flush(&self.stream, &mut self.output).await
     }
 
     /// Waits for bytes, and takes what is there. Cancel-safe.
@@ -180,23 +162,7 @@ impl Peer {
     /// # Errors
     /// The connection is gone.
     pub(super) async fn hear(&mut self) -> anyhow::Result<()> {
-        loop {
-            self.stream.readable().await?;
-            let read = ROOM.with_borrow_mut(|room| {
-                let read = self.stream.try_read(room);
-                if let Ok(n_bytes) = read {
-                    self.input
-                        .extend_from_slice(room.get(..n_bytes).unwrap_or_default());
-                }
-                read
-            });
-            match read {
-                Ok(0) => bail!("the router has closed a connection"),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        wire::hear(&self.stream, &mut self.input).await
     }
 
     /// The next message of those that are here.
