@@ -83,6 +83,14 @@ impl Refusal {
         Self::NUMBERED.get(at).copied()
     }
 
+    /// Whether the same wish may be granted later.
+    pub fn is_for_now(self) -> bool {
+        matches!(
+            self,
+            Refusal::Full | Refusal::Rate | Refusal::NoRoute | Refusal::TooMany
+        )
+    }
+
     /// The name used in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -382,6 +382,9 @@ pub fn decided_by_space(verb: Verb, asked: &str) -> Option<bool> {
 
 impl Attachment {
     pub(super) fn publish(&mut self, tag: u64, message: &NewMessage) -> Outcome {
+        if let Some(why) = self.waits_behind(message) {
+            return Outcome::Refused(why);
+        }
         let full_name = self.own_temporary(&message.address);
         let text = full_name.as_deref().unwrap_or(&message.address);
         let Ok(address) = Address::parse(text, self.shared.settings.address) else {

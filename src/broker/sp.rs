@@ -29,7 +29,7 @@ use super::publish::trusted;
 use crate::access::Permit;
 use crate::engine::address::{Address, Space};
 use crate::engine::{QueueHandle, is_transient};
-use crate::message::NewMessage;
+use crate::message::{NewMessage, SpSend};
 use crate::refusal::Refusal;
 use crate::registry::Verb;
 
@@ -96,6 +96,16 @@ impl Attachment {
             return None;
         }
         Some(self.ask_to_join(tag, Joint::Requests(address.as_str().into())))
+    }
+
+    /// Why a message is not taken before one in front of it that was refused, of which the client's session has not heard yet.
+    pub(super) fn waits_behind(&self, message: &NewMessage) -> Option<Refusal> {
+        let is_tried_again = matches!(message.sp, None | Some(SpSend::Asked | SpSend::ToPeer));
+        if self.protocol != Protocol::Sp || !is_tried_again {
+            return None;
+        }
+        let mut refused = self.failed.iter().map(|(_, why)| *why);
+        refused.find(|why| why.is_for_now())
     }
 
     /// To the other end of the client's pair, whether somebody is there or not.

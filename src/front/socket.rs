@@ -42,6 +42,8 @@ pub(super) struct Socket {
     ended: bool,
     /// Bytes of all frames so far, on the wire.
     queued: u64,
+    /// Whether something could not be written, and never will be.
+    failed: bool,
 }
 
 /// What a turn brought.
@@ -121,6 +123,7 @@ impl Socket {
             blocked: false,
             ended: false,
             queued: 0,
+            failed: false,
         }
     }
 
@@ -135,9 +138,10 @@ impl Socket {
     /// The system does not say.
     pub(super) fn arrived(&self) -> std::io::Result<u64> {
         let stream = self.ws.get_ref();
-        let arrived = stream.arrived(!self.blocked)?.unwrap_or(0);
+        let flushed = !self.blocked && !self.failed;
+        let arrived = stream.arrived(flushed)?.unwrap_or(0);
         // A pong that another has replaced was counted, and is not among what was written.
-        let is_all = !self.blocked && arrived == stream.written();
+        let is_all = flushed && arrived == stream.written();
         Ok(if is_all { self.queued } else { arrived })
     }
 
@@ -167,6 +171,7 @@ impl Socket {
             && let Poll::Ready(flushed) = self.ws.poll_flush_unpin(cx)
         {
             self.blocked = false;
+            self.failed |= flushed.is_err();
             return Poll::Ready(match flushed {
                 Ok(()) => Turn::Flushed,
                 Err(_) => Turn::Heard(Heard::Gone),
@@ -210,7 +215,9 @@ impl Socket {
                 Message::Frame(frame) => frame.len() as u64,
                 whole => wire_bytes(whole.len()),
             };
-            self.ws.start_send_unpin(message)?;
+            let taken = self.ws.start_send_unpin(message);
+            self.failed |= taken.is_err();
+            taken?;
             self.advance(|ws, cx| ws.poll_ready_unpin(cx))?;
             written += 1;
         }
@@ -278,7 +285,10 @@ impl Socket {
         ) -> Poll<Result<(), WsError>>,
     ) -> Result<(), WsError> {
         match poll_fn(|cx| poll(&mut self.ws, cx)).now_or_never() {
-            Some(done) => done,
+            Some(done) => {
+                self.failed |= done.is_err();
+                done
+            }
             None => {
                 self.blocked = true;
                 Ok(())

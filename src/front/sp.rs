@@ -18,6 +18,8 @@
 //! - `a_message_cut_off_is_not_taken`
 //! - `a_delivery_counts_once_the_peer_s_system_has_it`
 //! - `a_shutdown_cuts_without_a_close`
+//! - `who_leaves_has_its_messages_taken_all_the_same`
+//! - `who_does_not_read_is_let_go_all_the_same`
 //!
 //! Not here: what a message means (session), who may use an address (broker).
 
@@ -217,11 +219,30 @@ impl Driver {
             }
         };
         // What has arrived meanwhile is settled.
+        self.under_way.is_to_look_at_last();
         self.look_at_arrivals();
+        if end != End::Over {
+            self.session.handle_gone();
+        }
         self.carry_out(&mut *port);
         port.flush();
-        drop(port);
-        self.finish(end, client).await;
+        let closing = self.session.closing().copied();
+        let Driver {
+            socket, shutdown, ..
+        } = self;
+        let finish = finish(socket, shutdown.clone(), (end, closing), client);
+        if end == End::Over || self.session.is_done_sending() {
+            drop(port);
+            return finish.await;
+        }
+        let left = Left {
+            session: self.session,
+            alarm: self.alarm,
+            shutdown,
+            told: self.told,
+            drain: self.drain,
+        };
+        tokio::join!(finish, left.serve(port));
     }
 
     /// Writes what is ready, and waits for one thing to happen.
@@ -231,7 +252,8 @@ impl Driver {
         self.look_at_arrivals();
         self.carry_out(port);
         port.flush();
-        if self.session.closing().is_some() && !self.socket.is_blocked() {
+        // Who is let go while it reads nothing is not waited for.
+        if self.session.closing().is_some() {
             return Err(End::Over);
         }
         let reading = self.session.wants_messages() && port.has_room();
@@ -293,11 +315,7 @@ impl Driver {
         match heard {
             Heard::Text(message) | Heard::Binary(message) => {
                 self.session.handle_message(now, message);
-                for why in self.session.take_dropped() {
-                    metrics::sp_dropped(why);
-                    let role = self.session.role();
-                    seldom!(60, info, %role, reason = why.as_str(), "an SP message was dropped");
-                }
+                self.tell_dropped();
             }
             Heard::Alive(Some(pong)) => {
                 let n = self.under_way.ponged(&pong);
@@ -312,12 +330,7 @@ impl Driver {
     }
 
     fn carry_out<P: Port>(&mut self, port: &mut P) {
-        while let Some(wish) = self.session.poll_wish() {
-            match wish {
-                sp::Wish::Call { tag, call } => port.call(tag, call),
-                sp::Wish::Credit { consumer, limit } => port.credit(consumer, limit),
-            }
-        }
+        carry_out(&mut self.session, port);
     }
 
     fn drain<P: Port>(&mut self, port: &mut P, wanted: News) {
@@ -328,6 +341,15 @@ impl Driver {
         };
         for event in port.drain(bytes_max) {
             self.session.handle_event(now, event);
+        }
+        self.tell_dropped();
+    }
+
+    fn tell_dropped(&mut self) {
+        for why in self.session.take_dropped() {
+            metrics::sp_dropped(why);
+            let role = self.session.role();
+            seldom!(60, info, %role, reason = why.as_str(), "an SP message was dropped");
         }
     }
 
@@ -382,45 +404,92 @@ impl Driver {
             Err(error) => tracing::debug!(%error, "the system does not say what has arrived"),
         }
     }
+}
 
-    async fn finish(self, end: End, client: &Client) {
-        let Driver {
-            socket,
-            session,
-            mut shutdown,
-            ..
-        } = self;
-        let (reason, why) = reason(end, session.closing());
-        metrics::sp_ended(reason);
-        let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
-        info!(%realm, %conn, %peer, code = reason, why, "connection ended");
-        let bye = async {
-            match (end, session.closing()) {
-                (End::Over, Some(Closing::Close { code, reason })) => {
-                    socket.close(code.number(), reason).await;
-                }
-                (End::Over, Some(Closing::Cut { after, .. })) => {
-                    let is_down = *shutdown.borrow();
-                    let rest = if is_down { LINGER } else { *after };
-                    let rested = async {
-                        if is_down {
-                            tokio::time::sleep(rest).await;
-                        } else {
-                            down(&mut shutdown).await;
-                        }
-                    };
-                    let rested = tokio::time::timeout(rest, rested).await;
-                    tracing::trace!(early = rested.is_ok(), "rested");
-                    socket.cut().await;
-                }
-                (End::Bad(code), _) => socket.close(code, "").await,
-                (End::PeerClosed, _) => socket.see_out().await,
-                (End::Over | End::Gone, _) => {}
+/// A client that is gone, and messages of it that the broker has read and could not take yet. As long as that is so, it is as if they
+/// had not been read.
+struct Left {
+    session: Session,
+    alarm: Alarm,
+    shutdown: watch::Receiver<bool>,
+    told: bool,
+    drain: Duration,
+}
+
+impl Left {
+    async fn serve<P: Port>(mut self, mut port: Box<P>) {
+        loop {
+            carry_out(&mut self.session, &mut *port);
+            port.flush();
+            if self.session.is_done_sending() || self.session.closing().is_some() {
+                return;
             }
-        };
-        if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
-            tracing::debug!(conn = %client.conn, "the peer did not close in time");
+            let wake = self.session.poll_timeout();
+            tokio::select! {
+                () = heard_of(&mut *port, News::AllButDeliveries) => {
+                    for event in port.drain(0) {
+                        self.session.handle_event(now(), event);
+                    }
+                    for why in self.session.take_dropped() {
+                        metrics::sp_dropped(why);
+                    }
+                }
+                () = reach(&mut self.alarm, wake) => self.session.handle_timeout(now()),
+                () = down(&mut self.shutdown), if !self.told => {
+                    self.told = true;
+                    self.session.handle_shutdown(now() + self.drain);
+                }
+            }
         }
+    }
+}
+
+fn carry_out<P: Port>(session: &mut Session, port: &mut P) {
+    while let Some(wish) = session.poll_wish() {
+        match wish {
+            sp::Wish::Call { tag, call } => port.call(tag, call),
+            sp::Wish::Credit { consumer, limit } => port.credit(consumer, limit),
+        }
+    }
+}
+
+/// Ends the connection, as its end asks for.
+async fn finish(
+    socket: Socket,
+    mut shutdown: watch::Receiver<bool>,
+    (end, closing): (End, Option<Closing>),
+    client: &Client,
+) {
+    let (reason, why) = reason(end, closing.as_ref());
+    metrics::sp_ended(reason);
+    let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
+    info!(%realm, %conn, %peer, code = reason, why, "connection ended");
+    let bye = async {
+        match (end, closing) {
+            (End::Over, Some(Closing::Close { code, reason })) => {
+                socket.close(code.number(), reason).await;
+            }
+            (End::Over, Some(Closing::Cut { after, .. })) => {
+                let is_down = *shutdown.borrow();
+                let rest = if is_down { LINGER } else { after };
+                let rested = async {
+                    if is_down {
+                        tokio::time::sleep(rest).await;
+                    } else {
+                        down(&mut shutdown).await;
+                    }
+                };
+                let rested = tokio::time::timeout(rest, rested).await;
+                tracing::trace!(early = rested.is_ok(), "rested");
+                socket.cut().await;
+            }
+            (End::Bad(code), _) => socket.close(code, "").await,
+            (End::PeerClosed, _) => socket.see_out().await,
+            (End::Over | End::Gone, _) => drop(socket),
+        }
+    };
+    if tokio::time::timeout(CLOSE_WITHIN, bye).await.is_err() {
+        tracing::debug!(conn = %client.conn, "the peer did not close in time");
     }
 }
 

@@ -22,6 +22,7 @@
 //! - `a_request_that_nobody_answers_goes_to_another`
 //! - `a_delivery_is_settled_once_the_client_has_it`
 //! - `nothing_is_said_to_who_gets_nothing`
+//! - `what_was_pushed_is_kept_when_its_client_goes`
 //!
 //! Not here: WebSocket, TCP, when a client has something (front), headers' bytes (`restante_proto`), who waits for whom (broker).
 
@@ -215,6 +216,34 @@ impl Session {
         self.raise_credit(n as u64);
     }
 
+    /// The client is gone: nobody consumes any more. What it has sent and the broker has not taken yet is tried on with, unless it was a
+    /// request that nobody waits for now.
+    pub fn handle_gone(&mut self) {
+        if matches!(self.state, State::Over(_)) {
+            return;
+        }
+        let client = &self.client;
+        let is_kept = match client.role {
+            Role::Push => true,
+            Role::Req => client.options.keeps_requests,
+            Role::Pair | Role::Pair1 => client.options.side.is_some(),
+            _ => false,
+        };
+        if !is_kept {
+            self.sending = Sending::default();
+        } else if self.credit > 0 && !self.sending.is_empty() {
+            // Whoever comes in its place has it.
+            self.call(Call::Cancel {
+                consumer: CONSUMER.to_owned(),
+            });
+        }
+    }
+
+    /// Whether all that the client has sent is taken.
+    pub fn is_done_sending(&self) -> bool {
+        self.sending.is_empty()
+    }
+
     /// The broker goes down: no message is taken any more, and what is under way is confirmed until `deadline`.
     pub fn handle_shutdown(&mut self, deadline: Instant) {
         if self.state == State::Running {
@@ -333,6 +362,9 @@ impl Session {
     }
 
     fn consume(&mut self, address: String, source: Source, limit: u64) {
+        // The pong behind a message says that the one before it was taken: with one message only nothing would be said.
+        let pongs = self.client.options.settle == Some(restante_proto::sp::Settle::Pong);
+        let limit = limit.saturating_add(u64::from(pongs));
         self.credit = limit;
         let wish = Consume {
             consumer: CONSUMER.to_owned(),
@@ -582,14 +614,22 @@ impl Session {
 
     /// A message that waits where it cannot be taken yet: nothing more is read meanwhile.
     fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
+        if let Err(kept) = self.publish_within_rate(now, message) {
+            let after = self.settings.retry_after;
+            self.sending.put_back(vec![kept], now, after);
+        }
+    }
+
+    /// Gives it back where the client has sent too many.
+    fn publish_within_rate(&mut self, now: Instant, message: Box<NewMessage>) -> Result<(), Kept> {
         let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
         let kept = self.kept(&message);
         if !within_rate {
-            let after = self.settings.retry_after;
-            return self.sending.put_back(kept, now, after);
+            return Err(kept);
         }
         self.call(Call::Publish(message));
         self.sending.push(self.last, kept);
+        Ok(())
     }
 
     fn kept(&self, message: &NewMessage) -> Kept {
@@ -634,17 +674,25 @@ impl Session {
                 return self.cannot(why);
             }
         }
-        for (tag, message) in self.sending.confirmed(upto) {
+        let mut refused = Vec::new();
+        let confirmed = self.sending.confirmed(upto);
+        let took_some = !confirmed.is_empty();
+        for (tag, message) in confirmed {
             match why(tag) {
                 None => {}
                 Some(Refusal::Denied) => self.cannot(Refusal::Denied),
                 Some(Refusal::TooLarge) => self.close(CloseCode::TooBig, "too long for the log"),
-                Some(Refusal::Full | Refusal::Rate | Refusal::NoRoute | Refusal::TooMany) => {
-                    let after = self.settings.retry_after;
-                    self.sending.put_back(message, now, after);
+                Some(why) if why.is_for_now() => {
+                    refused.push(message);
                 }
                 Some(_) => self.drop_message(Dropped::Refused),
             }
+        }
+        if !refused.is_empty() {
+            let after = self.settings.retry_after;
+            self.sending.put_back(refused, now, after);
+        } else if took_some {
+            self.sending.go_on(now);
         }
         self.look_whether_drained();
     }
@@ -653,12 +701,17 @@ impl Session {
         if matches!(self.state, State::Over(_)) {
             return;
         }
-        for kept in self.sending.due(now) {
+        let mut due = self.sending.due(now);
+        while let Some(kept) = due.pop_front() {
             let message = match kept {
                 Kept::Body(body) => self.message(body, None),
                 Kept::Whole(message) => message,
             };
-            self.publish_kept(now, message);
+            if let Err(kept) = self.publish_within_rate(now, message) {
+                due.push_front(kept);
+                let after = self.settings.retry_after;
+                return self.sending.put_back(due.into(), now, after);
+            }
         }
     }
 

@@ -86,6 +86,11 @@ impl UnderWay {
         !self.ends.is_empty() && self.look_at.is_none_or(|at| at <= now)
     }
 
+    /// The connection is over: what is there now counts, and what is not never will.
+    pub(super) fn is_to_look_at_last(&mut self) {
+        self.look_at = None;
+    }
+
     /// When to look again.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at.filter(|_| !self.ends.is_empty())

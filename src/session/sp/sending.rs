@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use crate::message::NewMessage;
 
+/// How many are tried again at once: of many clients that wait for room each costs little.
+const AT_ONCE: usize = 16;
+
 /// What is kept of a message.
 #[derive(Debug)]
 pub(super) enum Kept {
@@ -44,10 +47,23 @@ impl Sending {
         taken
     }
 
-    /// The broker could not take it: it is tried again after a while, behind those that were put here before.
-    pub(super) fn put_back(&mut self, message: Kept, now: Instant, after: Duration) {
-        self.again.push_back(message);
-        self.again_at.get_or_insert(now + after);
+    /// The broker could not take them: they are tried again after a while, before those that were put here earlier, which the client
+    /// has sent behind them.
+    pub(super) fn put_back(&mut self, messages: Vec<Kept>, now: Instant, after: Duration) {
+        if messages.is_empty() {
+            return;
+        }
+        for message in messages.into_iter().rev() {
+            self.again.push_front(message);
+        }
+        self.again_at = Some(now + after);
+    }
+
+    /// All that was tried was taken: the next ones are tried at once.
+    pub(super) fn go_on(&mut self, now: Instant) {
+        if !self.again.is_empty() {
+            self.again_at = Some(now);
+        }
     }
 
     /// Whether more may be sent.
@@ -65,13 +81,15 @@ impl Sending {
         self.again_at.filter(|_| self.unconfirmed.is_empty())
     }
 
-    /// What is to be tried again now. Only once all that was sent behind it is confirmed too, so that the order stays.
+    /// What is to be tried again now, the first few of it. Only once all that was sent behind it is confirmed too, so that the order
+    /// stays.
     pub(super) fn due(&mut self, now: Instant) -> VecDeque<Kept> {
         if self.again_at().is_none_or(|at| at > now) {
             return VecDeque::new();
         }
         self.again_at = None;
-        std::mem::take(&mut self.again)
+        let n = self.again.len().min(AT_ONCE);
+        self.again.drain(..n).collect()
     }
 }
 

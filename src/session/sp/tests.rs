@@ -142,6 +142,8 @@ fn each_role_begins_with_what_it_gets() {
     assert_eq!(begins(Role::Pub, ""), None);
     assert_eq!(begins(Role::Pull, ""), is("a", Source::Queue, 4));
     assert_eq!(begins(Role::Pull, "credit=9"), is("a", Source::Queue, 9));
+    let pongs = "credit=1&settle=pong";
+    assert_eq!(begins(Role::Pull, pongs), is("a", Source::Queue, 2));
     assert_eq!(begins(Role::Sub, ""), is("a", Source::Topic, topic));
     let durable = Source::Durable {
         filter: "a".to_owned(),
@@ -180,6 +182,65 @@ fn what_is_full_is_tried_again_in_order() {
     assert_eq!(rig.bodies(), ["2", "3"]);
     rig.confirm(&[]);
     assert!(rig.it.wants_messages() && rig.it.poll_timeout().is_none());
+}
+
+#[test]
+fn a_few_are_tried_again_at_once_and_the_next_when_they_are_taken() {
+    let many = Settings {
+        window: 100,
+        ..settings()
+    };
+    let mut rig = Rig::with(many, Role::Push, "");
+    let all: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    for text in &all {
+        rig.hear(text.as_bytes());
+    }
+    assert_eq!(rig.bodies(), all);
+    let failed: Vec<_> = (1..=40).map(|tag| (tag, Refusal::Full)).collect();
+    rig.confirm(&failed);
+    // The last ones of a batch are refused again: they come before what was not tried.
+    let mut taken = Vec::new();
+    for n_refused in [16, 15, 3, 0, 0] {
+        rig.now = rig.it.poll_timeout().unwrap();
+        rig.it.handle_timeout(rig.now);
+        let tried = rig.bodies();
+        let (first, refused) = (rig.last - tried.len() as u64 + 1, tried.len() - n_refused);
+        let failed = (first + refused as u64..=rig.last).map(|tag| (tag, Refusal::Full));
+        let failed: Vec<_> = failed.collect();
+        taken.extend(tried.into_iter().take(refused));
+        rig.confirm(&failed);
+    }
+    assert_eq!(taken, all);
+    assert!(rig.it.is_done_sending() && rig.it.poll_timeout().is_none());
+}
+
+#[test]
+fn what_was_pushed_is_kept_when_its_client_goes() {
+    for (role, query, is_kept) in [
+        (Role::Push, "", true),
+        (Role::Req, "", false),
+        (Role::Req, "durable=1", true),
+        (Role::Pair, "", false),
+        (Role::Pair, "side=a", true),
+    ] {
+        let mut rig = Rig::new(role, query);
+        rig.hear(&[0x80, 0, 0, 1]);
+        assert_eq!(rig.published().len(), 1);
+        rig.confirm(&[(rig.last, Refusal::Full)]);
+        rig.it.handle_gone();
+        assert_eq!(rig.it.is_done_sending(), !is_kept, "{role} {query}");
+        if !is_kept {
+            continue;
+        }
+        let cancels = rig.calls();
+        assert_eq!(cancels.len(), usize::from(role == Role::Pair), "{role}");
+        rig.confirm(&[]);
+        rig.now = rig.it.poll_timeout().unwrap();
+        rig.it.handle_timeout(rig.now);
+        assert_eq!(rig.published().len(), 1);
+        rig.confirm(&[]);
+        assert!(rig.it.is_done_sending());
+    }
 }
 
 #[test]

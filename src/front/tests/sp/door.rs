@@ -2,14 +2,19 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::protocol::Message as WsMessage;
 
 use super::super::broker::{Asked, Inner};
 use super::super::server::{Server, answer, within};
-use crate::broker::{Call, Delivery, Event, Protocol};
+use crate::broker::{Call, Delivery, End, Event, Protocol};
+use crate::front::socket::Socket;
 use crate::message::Message;
+use crate::refusal::Refusal;
 
 /// Masks with zeros, so that bytes stay readable.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -192,6 +197,7 @@ async fn a_message_cut_off_is_not_taken() {
             panic!("it is published")
         };
         assert_eq!(message.body, "whole");
+        inner.confirms(1);
         assert_eq!(inner.next().await, None, "nothing more");
     }
 }
@@ -247,6 +253,60 @@ async fn what_has_arrived_when_the_peer_goes_is_settled() {
         }
     }
     assert_eq!(n_settled, 3);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_has_not_arrived() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let (client, accepted) = tokio::join!(TcpStream::connect(at), listener.accept());
+    let (client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    // It was reset before anything is written.
+    assert!(within(stream.peek(&mut [0])).await.is_err());
+    let mut socket = Socket::new(stream.into(), Bytes::new(), 1024, 1024).await;
+    let mut message = Some(Bytes::from_static(b"abc"));
+    let written = socket.write(|_| message.take().map(WsMessage::Binary));
+    assert!(written.is_err());
+    assert_eq!((socket.position(), socket.arrived().unwrap()), (5, 0));
+}
+
+#[tokio::test]
+async fn who_leaves_has_its_messages_taken_all_the_same() {
+    let mut server = Server::start().await;
+    for is_closed in [true, false] {
+        let (mut stream, mut inner) = attach(&mut server, "pull.sp.nanomsg.org", "/sp/q").await;
+        let mut sent = masked(0x82, b"kept");
+        if is_closed {
+            sent.extend(masked(0x88, &[0x03, 0xe8]));
+        }
+        stream.write_all(&sent).await.unwrap();
+        stream.shutdown().await.unwrap();
+        for tag in 1..=3 {
+            let Call::Publish(message) = inner.expect_call(tag).await else {
+                panic!("it is published")
+            };
+            assert_eq!(message.body, "kept");
+            let failed = (tag < 3).then_some((tag, Refusal::Full));
+            let failed = failed.into_iter().collect();
+            inner.says(Event::Confirmed { upto: tag, failed });
+        }
+        assert_eq!(inner.next().await, None, "it is there");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_let_go_all_the_same() {
+    let mut server = Server::start().await;
+    let (stream, mut inner) = puller(&mut server).await;
+    // More than the two systems have room for.
+    inner.says(delivery(1, vec![0; 16 << 20]));
+    inner.says(Event::Ended(End::Kicked));
+    while let Some(asked) = inner.next().await {
+        assert!(!matches!(asked, Asked::Call(..)), "{asked:?}");
+    }
+    drop(stream);
 }
 
 #[tokio::test]
