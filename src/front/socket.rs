@@ -145,6 +145,12 @@ impl Socket {
         Ok(if is_all { self.queued } else { arrived })
     }
 
+    /// Says that nothing more is written, without a word of WebSocket's: what the peer has sent can still be read.
+    pub(super) fn end_writing(&mut self) {
+        let shut = self.ws.get_mut().shutdown().now_or_never();
+        tracing::trace!(?shut, "nothing more is written");
+    }
+
     /// Ends the connection without a word of WebSocket's.
     pub(super) async fn cut(self) {
         let shut = self.ws.into_inner().shut().await;

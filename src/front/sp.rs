@@ -17,6 +17,7 @@
 //! - `nobody_is_pinged_and_who_gets_nothing_hears_nothing`
 //! - `a_message_cut_off_is_not_taken`
 //! - `a_delivery_counts_once_the_peer_s_system_has_it`
+//! - `what_is_on_its_way_at_a_shutdown_is_taken`
 //! - `a_shutdown_cuts_without_a_close`
 //! - `who_leaves_has_its_messages_taken_all_the_same`
 //! - `who_does_not_read_is_let_go_all_the_same`
@@ -57,8 +58,10 @@ use crate::session::sp::{self, Closing, Session};
 
 /// What a WebSocket reads into: see [`Socket::new`].
 const READ_BYTES: usize = 8 * 1024;
-/// How long a connection stays at a shutdown, so that no client comes back to a listener that is about to go.
+/// How long a connection stays at a shutdown as if nothing were, so that no client comes back to a listener that is about to go.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long it takes at most until a client that gets nothing has heard that we leave: what it has sent until then comes still.
+const PARTING: Duration = Duration::from_secs(1);
 /// How long one stays whose client cannot be attached now.
 const REST: Duration = Duration::from_secs(1);
 
@@ -152,7 +155,7 @@ pub(super) async fn drive<B: Inside>(
         rest: None,
         alarm: Alarm::new(),
         shutdown: front.shutdown.clone(),
-        told: false,
+        leaving: Leaving::No,
         drain: front.settings.drain,
         metrics: front.metrics.clone(),
     };
@@ -180,10 +183,16 @@ async fn put_off(
 ) {
     metrics::sp_ended("not-attached");
     seldom!(60, info, conn = %client.conn, peer = %client.peer, %why, "cannot be attached");
-    let rest = tokio::time::timeout(REST, down(&mut shutdown));
-    let is_down = rest.await.is_ok();
-    tracing::trace!(is_down, "rested");
+    rest(REST, &mut shutdown).await;
     socket.cut().await;
+}
+
+/// Waits before a connection is cut, so that its client is not back at once; a shutdown cuts that short.
+async fn rest(most: Duration, shutdown: &mut watch::Receiver<bool>) {
+    let is_down = tokio::time::timeout(most, down(shutdown)).await.is_ok();
+    if is_down && most > Duration::ZERO {
+        tokio::time::sleep(LINGER).await;
+    }
 }
 
 /// Why a connection comes to its end.
@@ -197,6 +206,27 @@ enum End {
     Bad(u16),
 }
 
+/// How far a connection is on its way out of a broker that shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It goes on until then.
+    Lingers(Instant),
+    /// The client has been told, and what comes until it is gone, or until then, is taken.
+    Parts(Instant),
+    /// The session knows.
+    Told,
+}
+
+impl Leaving {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Leaving::Lingers(at) | Leaving::Parts(at) => Some(at),
+            Leaving::No | Leaving::Told => None,
+        }
+    }
+}
+
 struct Driver {
     socket: Socket,
     session: Session,
@@ -205,8 +235,7 @@ struct Driver {
     rest: Option<Fragments>,
     alarm: Alarm,
     shutdown: watch::Receiver<bool>,
-    /// Whether the session knows of the shutdown.
-    told: bool,
+    leaving: Leaving,
     drain: Duration,
     metrics: Arc<metrics::Metrics>,
 }
@@ -221,17 +250,21 @@ impl Driver {
         // What has arrived meanwhile is settled.
         self.under_way.is_to_look_at_last();
         self.look_at_arrivals();
-        if end != End::Over {
-            self.session.handle_gone();
-        }
+        let was_sent = end != End::Over && self.session.handle_gone();
         self.carry_out(&mut *port);
         port.flush();
         let closing = self.session.closing().copied();
         let Driver {
             socket, shutdown, ..
         } = self;
+        let note = if was_sent {
+            "a message was on its way to it"
+        } else {
+            ""
+        };
+        let end = (end, note);
         let finish = finish(socket, shutdown.clone(), (end, closing), client);
-        if end == End::Over || self.session.is_done_sending() {
+        if end.0 == End::Over || self.session.is_done_sending() {
             drop(port);
             return finish.await;
         }
@@ -239,7 +272,7 @@ impl Driver {
             session: self.session,
             alarm: self.alarm,
             shutdown,
-            told: self.told,
+            told: self.leaving != Leaving::No,
             drain: self.drain,
         };
         tokio::join!(finish, left.serve(port));
@@ -263,22 +296,44 @@ impl Driver {
             false => News::All,
         };
         let wake = self.session.poll_timeout();
-        let wake = [wake, self.under_way.look_at()].into_iter().flatten().min();
+        let wake = [wake, self.under_way.look_at(), self.leaving.until()];
+        let wake = wake.into_iter().flatten().min();
         tokio::select! {
-            turn = self.socket.turn(reading) => self.read(port, turn),
+            turn = self.socket.turn(reading) => match self.read(port, turn) {
+                Err(End::PeerClosed | End::Gone) if matches!(self.leaving, Leaving::Parts(_)) => {
+                    self.leave(now());
+                    Ok(())
+                }
+                read => read,
+            },
             () = heard_of(port, wanted) => {
                 self.drain(port, wanted);
                 Ok(())
             }
             () = reach(&mut self.alarm, wake) => {
-                self.session.handle_timeout(now());
+                let now = now();
+                self.session.handle_timeout(now);
+                if self.leaving.until().is_some_and(|at| at <= now) {
+                    self.leave(now);
+                }
                 Ok(())
             }
-            () = down(&mut self.shutdown), if !self.told => {
-                self.told = true;
-                self.session.handle_shutdown(now() + self.drain);
+            () = down(&mut self.shutdown), if self.leaving == Leaving::No => {
+                self.leaving = Leaving::Lingers(now() + LINGER);
                 Ok(())
             }
+        }
+    }
+
+    /// The next step on the way out.
+    fn leave(&mut self, now: Instant) {
+        let gets_nothing = matches!(self.session.role(), Role::Push | Role::Pub);
+        if gets_nothing && matches!(self.leaving, Leaving::Lingers(_)) {
+            self.socket.end_writing();
+            self.leaving = Leaving::Parts(now + PARTING);
+        } else {
+            self.leaving = Leaving::Told;
+            self.session.handle_shutdown(now + self.drain);
         }
     }
 
@@ -457,10 +512,10 @@ fn carry_out<P: Port>(session: &mut Session, port: &mut P) {
 async fn finish(
     socket: Socket,
     mut shutdown: watch::Receiver<bool>,
-    (end, closing): (End, Option<Closing>),
+    ((end, note), closing): ((End, &'static str), Option<Closing>),
     client: &Client,
 ) {
-    let (reason, why) = reason(end, closing.as_ref());
+    let (reason, why) = reason(end, note, closing.as_ref());
     metrics::sp_ended(reason);
     let (realm, conn, peer) = (&client.realm, client.conn, client.peer);
     info!(%realm, %conn, %peer, code = reason, why, "connection ended");
@@ -470,17 +525,7 @@ async fn finish(
                 socket.close(code.number(), reason).await;
             }
             (End::Over, Some(Closing::Cut { after, .. })) => {
-                let is_down = *shutdown.borrow();
-                let rest = if is_down { LINGER } else { after };
-                let rested = async {
-                    if is_down {
-                        tokio::time::sleep(rest).await;
-                    } else {
-                        down(&mut shutdown).await;
-                    }
-                };
-                let rested = tokio::time::timeout(rest, rested).await;
-                tracing::trace!(early = rested.is_ok(), "rested");
+                rest(after, &mut shutdown).await;
                 socket.cut().await;
             }
             (End::Bad(code), _) => socket.close(code, "").await,
@@ -501,13 +546,13 @@ async fn reach(alarm: &mut Alarm, at: Option<Instant>) {
     }
 }
 
-fn reason(end: End, closing: Option<&Closing>) -> (&'static str, &'static str) {
+fn reason(end: End, note: &'static str, closing: Option<&Closing>) -> (&'static str, &'static str) {
     match (end, closing) {
         (End::Over, Some(Closing::Close { reason, .. })) => ("closed", reason),
         (End::Over, Some(Closing::Cut { reason, .. })) => ("cut", reason),
         (End::Over, None) => ("closed", ""),
-        (End::PeerClosed, _) => ("peer-closed", ""),
-        (End::Gone, _) => ("gone", ""),
+        (End::PeerClosed, _) => ("peer-closed", note),
+        (End::Gone, _) => ("gone", note),
         (End::Bad(1009), _) => ("too-big", "a message longer than sp.message-bytes-max"),
         (End::Bad(_), _) => ("protocol", "rules of WebSocket are broken"),
     }

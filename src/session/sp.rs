@@ -217,11 +217,13 @@ impl Session {
     }
 
     /// The client is gone: nobody consumes any more. What it has sent and the broker has not taken yet is tried on with, unless it was a
-    /// request that nobody waits for now.
-    pub fn handle_gone(&mut self) {
+    /// request that nobody waits for now. Gives whether it was being sent something, which may be why it is gone: the message in front
+    /// counts as failed then, and so does every request that it had in hand.
+    pub fn handle_gone(&mut self) -> bool {
         if matches!(self.state, State::Over(_)) {
-            return;
+            return false;
         }
+        let was_sent = self.give_up_first();
         let client = &self.client;
         let is_kept = match client.role {
             Role::Push => true,
@@ -237,6 +239,24 @@ impl Session {
                 consumer: CONSUMER.to_owned(),
             });
         }
+        was_sent
+    }
+
+    fn give_up_first(&mut self) -> bool {
+        let mut failed: Vec<u64> = self.under_way.front().copied().into_iter().collect();
+        while let Some(asked) = self.in_hand.pop_oldest() {
+            failed.extend(asked.offset);
+        }
+        failed.sort_unstable();
+        let was_sent = !failed.is_empty();
+        if was_sent {
+            self.settle(Settle {
+                consumer: CONSUMER.to_owned(),
+                released: failed.into_iter().collect(),
+                ..Settle::default()
+            });
+        }
+        was_sent
     }
 
     /// Whether all that the client has sent is taken.

@@ -181,6 +181,23 @@ async fn nobody_is_pinged_and_who_gets_nothing_hears_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_on_its_way_at_a_shutdown_is_taken() {
+    let mut server = Server::start().await;
+    let (mut stream, mut inner) = attach(&mut server, "pull.sp.nanomsg.org", "/sp/q").await;
+    server.shut_down();
+    // It sends on until it has heard of the end, as its system does with what it has.
+    assert_eq!(rest(&mut stream).await, b"");
+    stream.write_all(&masked(0x82, b"late")).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let Call::Publish(message) = inner.expect_call(1).await else {
+        panic!("it is published")
+    };
+    assert_eq!(message.body, "late");
+    inner.confirms(1);
+    server.ends().await;
+}
+
+#[tokio::test]
 async fn a_message_cut_off_is_not_taken() {
     let mut server = Server::start().await;
     let cut = [
