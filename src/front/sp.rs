@@ -398,7 +398,11 @@ impl Driver {
                 let n = self.under_way.arrived(position, now);
                 self.session.handle_delivered(n);
             }
-            Err(error) => tracing::debug!(%error, "the system does not say what has arrived"),
+            Err(error) => {
+                tracing::debug!(%error, "the system does not say what has arrived");
+                // It is asked again as late as if nothing had.
+                self.under_way.arrived(0, now);
+            }
         }
     }
 }

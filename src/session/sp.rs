@@ -286,7 +286,7 @@ impl Session {
         };
         let again = self.sending.again_at();
         let oldest = match self.client.role {
-            Role::Rep => self.in_hand.oldest(),
+            Role::Rep | Role::Respondent => self.in_hand.oldest(),
             _ => None,
         };
         let old = oldest.map(|since| since + self.settings.reply_within);
@@ -585,11 +585,8 @@ impl Session {
         }
     }
 
-    /// Requests that the client does not answer go to somebody else.
+    /// Requests that the client does not answer go to somebody else; surveys are forgotten.
     fn give_back_old(&mut self, now: Instant) {
-        if self.client.role != Role::Rep {
-            return;
-        }
         let within = self.settings.reply_within;
         while self
             .in_hand
@@ -616,7 +613,7 @@ impl Session {
     fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
         if let Err(message) = self.publish_within_rate(now, message) {
             let after = self.settings.retry_after;
-            self.sending.put_back(vec![message], now, after);
+            self.sending.put_back([message].into(), now, after);
         }
     }
 
@@ -667,7 +664,7 @@ impl Session {
                 return self.cannot(why);
             }
         }
-        let mut refused = Vec::new();
+        let mut refused = VecDeque::new();
         let confirmed = self.sending.confirmed(upto);
         let took_some = !confirmed.is_empty();
         for (tag, message) in confirmed {
@@ -676,7 +673,7 @@ impl Session {
                 Some(Refusal::Denied) => self.cannot(Refusal::Denied),
                 Some(Refusal::TooLarge) => self.close(CloseCode::TooBig, "too long for the log"),
                 Some(why) if why.is_for_now() => {
-                    refused.push(message);
+                    refused.push_back(message);
                 }
                 Some(_) => self.drop_message(Dropped::Refused),
             }
@@ -699,7 +696,7 @@ impl Session {
             if let Err(message) = self.publish_within_rate(now, message) {
                 due.push_front(message);
                 let after = self.settings.retry_after;
-                return self.sending.put_back(due.into(), now, after);
+                return self.sending.put_back(due, now, after);
             }
         }
     }

@@ -40,7 +40,7 @@ impl Sending {
     /// has sent behind them.
     pub(super) fn put_back(
         &mut self,
-        messages: Vec<Box<NewMessage>>,
+        messages: VecDeque<Box<NewMessage>>,
         now: Instant,
         after: Duration,
     ) {

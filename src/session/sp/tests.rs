@@ -340,6 +340,19 @@ fn a_request_is_asked_once_and_answered_once() {
 }
 
 #[test]
+fn a_survey_is_forgotten_after_a_while() {
+    let mut rig = Rig::new(Role::Respondent, "");
+    rig.deliver(1, asks("q"));
+    let heard = rig.out().remove(0);
+    rig.now = rig.it.poll_timeout().unwrap();
+    rig.it.handle_timeout(rig.now);
+    assert!(rig.it.poll_timeout().is_none());
+    rig.hear(&heard[..4]);
+    assert!(rig.published().is_empty());
+    assert_eq!(rig.it.take_dropped()[..], [Dropped::NotAsked]);
+}
+
+#[test]
 fn an_answer_that_names_no_request_is_dropped() {
     let mut rig = Rig::new(Role::Req, "");
     rig.hear(b"\x80\0\0\x01Q");
