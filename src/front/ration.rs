@@ -56,6 +56,11 @@ impl Rationed {
         self.written
     }
 
+    /// See [`Stream::is_ended_by_peer`].
+    pub(super) fn is_ended_by_peer(&self) -> bool {
+        self.stream.is_ended_by_peer()
+    }
+
     /// Ends the connection, without what is spoken over it.
     pub(super) async fn shut(mut self) -> io::Result<()> {
         self.stream.shutdown().await

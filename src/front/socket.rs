@@ -145,6 +145,11 @@ impl Socket {
         Ok(if is_all { self.queued } else { arrived })
     }
 
+    /// Whether the peer has ended its side, though not all that it sent was read.
+    pub(super) fn is_ended_by_peer(&self) -> bool {
+        self.ws.get_ref().is_ended_by_peer()
+    }
+
     /// Says that nothing more is written, without a word of WebSocket's: what the peer has sent can still be read.
     pub(super) fn end_writing(&mut self) {
         let shut = self.ws.get_mut().shutdown().now_or_never();

@@ -290,6 +290,10 @@ impl Driver {
             return Err(End::Over);
         }
         let reading = self.session.wants_messages() && port.has_room();
+        // Of who is gone, nobody reads what waits; a place that others want is free.
+        if self.session.waits_for_now() && self.socket.is_ended_by_peer() {
+            return Err(End::Gone);
+        }
         // Who does not read is told of nothing new meanwhile; what it has sent is confirmed all the same.
         let wanted = match self.socket.is_blocked() {
             true => News::AllButDeliveries,
@@ -456,7 +460,11 @@ impl Driver {
                 let n = self.under_way.arrived(position, now);
                 self.session.handle_delivered(n);
             }
-            Err(error) => tracing::debug!(%error, "the system does not say what has arrived"),
+            Err(error) => {
+                tracing::debug!(%error, "the system does not say what has arrived");
+                // It is asked again as late as if nothing had.
+                self.under_way.arrived(0, now);
+            }
         }
     }
 }

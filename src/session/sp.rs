@@ -59,6 +59,8 @@ const REPLIES: &str = "replies";
 const REPLIES_CREDIT: u64 = 1024;
 /// Questions of one client that may wait for an answer, and surveys of which it has heard and not answered.
 const WAITING_MAX: usize = 1024;
+/// After how many times a client may not ask the same thing any less often.
+const REPEATS_MAX: u32 = 10;
 /// By this property of a message between the two ends of a pair its hops are counted.
 const HOPS: &str = "sp-hops";
 /// A body that is shorter is copied where it is kept: as a slice of what was read it would keep all that came with it, and as long
@@ -98,8 +100,8 @@ pub struct Session {
     /// The credit of each consumer, as last said.
     credit: u64,
     replies_credit: u64,
-    /// REQ, SURVEYOR: what was asked and may be answered.
-    asked: Table<Stack, ()>,
+    /// REQ, SURVEYOR: what was asked and may be answered, and how often it was asked.
+    asked: Table<Stack, u32>,
     /// REP, RESPONDENT: what the client was asked, by the id that it has here.
     in_hand: Table<u32, InHand>,
     next_id: u32,
@@ -216,6 +218,22 @@ impl Session {
         self.raise_credit(n as u64);
     }
 
+    /// Whether it waits for room for what is worth nothing once the client is gone: a request, or the end of a pair.
+    pub fn waits_for_now(&self) -> bool {
+        let is_one = matches!(self.client.role, Role::Req | Role::Pair | Role::Pair1);
+        is_one && !self.is_kept() && self.sending.has_to_wait()
+    }
+
+    fn is_kept(&self) -> bool {
+        let client = &self.client;
+        match client.role {
+            Role::Push => true,
+            Role::Req => client.options.keeps_requests,
+            Role::Pair | Role::Pair1 => client.options.side.is_some(),
+            _ => false,
+        }
+    }
+
     /// The client is gone: nobody consumes any more. What it has sent and the broker has not taken yet is tried on with, unless it was a
     /// request that nobody waits for now. Gives whether it was being sent something, which may be why it is gone: the message in front
     /// counts as failed then, and so does every request that it had in hand.
@@ -224,14 +242,7 @@ impl Session {
             return false;
         }
         let was_sent = self.give_up_first();
-        let client = &self.client;
-        let is_kept = match client.role {
-            Role::Push => true,
-            Role::Req => client.options.keeps_requests,
-            Role::Pair | Role::Pair1 => client.options.side.is_some(),
-            _ => false,
-        };
-        if !is_kept {
+        if !self.is_kept() {
             self.sending = Sending::default();
         } else if self.credit > 0 && !self.sending.is_empty() {
             // Whoever comes in its place has it.
@@ -306,7 +317,7 @@ impl Session {
         };
         let again = self.sending.again_at();
         let oldest = match self.client.role {
-            Role::Rep => self.in_hand.oldest(),
+            Role::Rep | Role::Respondent => self.in_hand.oldest(),
             _ => None,
         };
         let old = oldest.map(|since| since + self.settings.reply_within);
@@ -525,9 +536,13 @@ impl Session {
             Err(error) => return self.is_no_header(error),
         };
         let surveys = self.client.role == Role::Surveyor;
-        let since = self.asked.since(&stack);
-        // A client asks again after a while of its own (60 s), and at once after it has lost its connection.
-        if !surveys && since.is_some_and(|since| now - since < self.settings.reply_within) {
+        let (since, n_times) = (self.asked.since(&stack), self.asked.get(&stack));
+        let n_times = n_times.copied().unwrap_or(0);
+        // A client asks again after a while of its own (60 s). What nobody has answered yet waits still: each further copy has to wait
+        // twice as long as the one before.
+        let within = n_times.saturating_sub(1).min(REPEATS_MAX);
+        let within = self.settings.reply_within * 2_u32.pow(within);
+        if !surveys && since.is_some_and(|since| now - since < within) {
             return;
         }
         let sp = match (surveys, self.client.options.keeps_requests) {
@@ -538,7 +553,7 @@ impl Session {
         let mut message = self.message(body, sp);
         message.reply_to = Some(format!("~{REPLIES}"));
         message.correlation_id = Some(spelled(&stack));
-        self.asked.insert(stack, now, ());
+        self.asked.insert(stack, now, n_times.saturating_add(1));
         if surveys {
             self.publish(now, message);
         } else {
@@ -605,11 +620,8 @@ impl Session {
         }
     }
 
-    /// Requests that the client does not answer go to somebody else.
+    /// Requests that the client does not answer go to somebody else; surveys are forgotten.
     fn give_back_old(&mut self, now: Instant) {
-        if self.client.role != Role::Rep {
-            return;
-        }
         let within = self.settings.reply_within;
         while self
             .in_hand
@@ -636,7 +648,7 @@ impl Session {
     fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
         if let Err(kept) = self.publish_within_rate(now, message) {
             let after = self.settings.retry_after;
-            self.sending.put_back(vec![kept], now, after);
+            self.sending.put_back([kept].into(), now, after);
         }
     }
 
@@ -694,7 +706,7 @@ impl Session {
                 return self.cannot(why);
             }
         }
-        let mut refused = Vec::new();
+        let mut refused = VecDeque::new();
         let confirmed = self.sending.confirmed(upto);
         let took_some = !confirmed.is_empty();
         for (tag, message) in confirmed {
@@ -703,7 +715,7 @@ impl Session {
                 Some(Refusal::Denied) => self.cannot(Refusal::Denied),
                 Some(Refusal::TooLarge) => self.close(CloseCode::TooBig, "too long for the log"),
                 Some(why) if why.is_for_now() => {
-                    refused.push(message);
+                    refused.push_back(message);
                 }
                 Some(_) => self.drop_message(Dropped::Refused),
             }
@@ -730,7 +742,7 @@ impl Session {
             if let Err(kept) = self.publish_within_rate(now, message) {
                 due.push_front(kept);
                 let after = self.settings.retry_after;
-                return self.sending.put_back(due.into(), now, after);
+                return self.sending.put_back(due, now, after);
             }
         }
     }

@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rustix::ioctl::{Getter, ioctl};
 use rustix::net::sockopt;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -76,6 +77,16 @@ impl Stream {
             Stream::Unix(unix) => outgoing(unix.as_fd())?,
         };
         Ok(u64::from(bytes.unsigned_abs()))
+    }
+
+    /// Whether the peer has said that it sends nothing more, or is gone, whatever there is to be read of it still. Looks, and does not wait.
+    pub fn is_ended_by_peer(&self) -> bool {
+        let ready = match self {
+            Stream::Plain(tcp) => tcp.ready(Interest::READABLE).now_or_never(),
+            Stream::Tls(stream) => stream.get_ref().0.ready(Interest::READABLE).now_or_never(),
+            Stream::Unix(unix) => unix.ready(Interest::READABLE).now_or_never(),
+        };
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Waits for what it begins with, and leaves it there; none: the peer has closed. Cancel-safe.

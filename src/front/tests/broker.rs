@@ -18,6 +18,7 @@ use crate::access::{Authenticator, Current, Exchange, Identity, Principal};
 use crate::broker::{Attach, AttachError, Attached, Call, Event, MqttState, Protocol, WampAsk};
 use crate::engine::address::{Address, AddressLimits};
 use crate::front::{Answer, Authenticate, Inside, NotBelieved, Port, Proof, Welcomed};
+use crate::refusal;
 use crate::registry::Verb;
 use crate::session::Credentials;
 
@@ -134,6 +135,12 @@ impl Inner {
     pub(super) fn confirms(&self, upto: u64) {
         let failed = Vec::new();
         self.says(Event::Confirmed { upto, failed });
+    }
+
+    /// All up to `tag` is confirmed, but that is refused.
+    pub(super) fn refuses(&self, tag: u64, why: refusal::Refusal) {
+        let failed = vec![(tag, why)];
+        self.says(Event::Confirmed { upto: tag, failed });
     }
 
     pub(super) fn has_room(&self, room: bool) {

@@ -49,7 +49,7 @@ impl Sending {
 
     /// The broker could not take them: they are tried again after a while, before those that were put here earlier, which the client
     /// has sent behind them.
-    pub(super) fn put_back(&mut self, messages: Vec<Kept>, now: Instant, after: Duration) {
+    pub(super) fn put_back(&mut self, messages: VecDeque<Kept>, now: Instant, after: Duration) {
         if messages.is_empty() {
             return;
         }
@@ -69,6 +69,11 @@ impl Sending {
     /// Whether more may be sent.
     pub(super) fn has_room(&self, window: usize, bytes: usize) -> bool {
         self.again.is_empty() && self.unconfirmed.len() < window && self.bytes < bytes
+    }
+
+    /// Whether something could not be taken yet.
+    pub(super) fn has_to_wait(&self) -> bool {
+        !self.again.is_empty()
     }
 
     /// Whether all is confirmed, and nothing is to be tried again.

@@ -334,9 +334,27 @@ fn a_request_is_asked_once_and_answered_once() {
     // Once it is answered, or was not for long, the same may be asked again.
     rig.hear(request);
     assert_eq!(rig.bodies(), ["Q"]);
-    rig.now += Duration::from_secs(61);
-    rig.hear(request);
-    assert_eq!(rig.bodies(), ["Q"]);
+    // Each time it has to wait twice as long: what nobody answers waits as often as it was asked.
+    let mut taken_after = Vec::new();
+    for minutes in 1..=40 {
+        rig.now += Duration::from_secs(60);
+        rig.hear(request);
+        taken_after.extend(rig.bodies().iter().map(|_| minutes));
+    }
+    assert_eq!(taken_after, [1, 3, 7, 15, 31]);
+}
+
+#[test]
+fn a_survey_is_forgotten_after_a_while() {
+    let mut rig = Rig::new(Role::Respondent, "");
+    rig.deliver(1, asks("q"));
+    let heard = rig.out().remove(0);
+    rig.now = rig.it.poll_timeout().unwrap();
+    rig.it.handle_timeout(rig.now);
+    assert!(rig.it.poll_timeout().is_none());
+    rig.hear(&heard[..4]);
+    assert!(rig.published().is_empty());
+    assert_eq!(rig.it.take_dropped()[..], [Dropped::NotAsked]);
 }
 
 #[test]

@@ -356,3 +356,18 @@ async fn broken_rules_of_websocket_have_their_codes() {
         );
     }
 }
+
+#[tokio::test]
+async fn who_leaves_while_nothing_is_read_of_it_is_let_go() {
+    let mut server = Server::start().await;
+    let (mut stream, mut inner) = attach(&mut server, "pair.sp.nanomsg.org", "/sp/p").await;
+    assert!(matches!(inner.expect_call(1).await, Call::Consume(_)));
+    inner.confirms(1);
+    stream.write_all(&masked(0x82, b"one")).await.unwrap();
+    assert!(matches!(inner.expect_call(2).await, Call::Publish(_)));
+    inner.refuses(2, Refusal::Full);
+    // Nothing more is read, and yet its place is free soon.
+    stream.write_all(&masked(0x82, b"two")).await.unwrap();
+    drop(stream);
+    while inner.next().await.is_some() {}
+}
