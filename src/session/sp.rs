@@ -253,8 +253,14 @@ impl Session {
         was_sent
     }
 
+    fn has_pongs(&self) -> bool {
+        self.client.options.settle == Some(restante_proto::sp::Settle::Pong)
+    }
+
     fn give_up_first(&mut self) -> bool {
-        let mut failed: Vec<u64> = self.under_way.front().copied().into_iter().collect();
+        // The last one that was taken is always among those that no pong has spoken of.
+        let first = self.under_way.front().filter(|_| !self.has_pongs());
+        let mut failed: Vec<u64> = first.copied().into_iter().collect();
         while let Some(asked) = self.in_hand.pop_oldest() {
             failed.extend(asked.offset);
         }
@@ -394,7 +400,7 @@ impl Session {
 
     fn consume(&mut self, address: String, source: Source, limit: u64) {
         // The pong behind a message says that the one before it was taken: with one message only nothing would be said.
-        let pongs = self.client.options.settle == Some(restante_proto::sp::Settle::Pong);
+        let pongs = self.has_pongs();
         let limit = limit.saturating_add(u64::from(pongs));
         self.credit = limit;
         let wish = Consume {

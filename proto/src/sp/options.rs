@@ -7,7 +7,7 @@
 //! | `prefix` | SUB | messages that begin otherwise are not sent; may be there several times, and one of them suffices |
 //! | `settle` | PULL; SUB with `durable`; PAIR with `side` | `tcp` or `pong`: when a message counts as delivered |
 //! | `side` | PAIR | `a` or `b`: which end of the pair, so that a client can come back to its own |
-//! | `credit` | PULL; REP; SUB with `durable`; PAIR with `side` | how many messages may be out at a time: 1 to 1024 |
+//! | `credit` | PULL; REP; SUB with `durable`; PAIR with `side` | how many messages may be out at a time: 1 to 1024; with `settle=pong` one more |
 //!
 //! `name=value` between `&`, values with percent-escapes; a `+` is a `+`. libnanomsg takes URLs of 127 bytes, so all is short.
 

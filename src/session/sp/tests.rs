@@ -546,3 +546,31 @@ fn what_waits_does_not_keep_what_was_read_with_it() {
     rig.it.handle_timeout(rig.now);
     assert_eq!(rig.bodies(), ["one"]);
 }
+
+#[test]
+fn what_a_client_was_being_sent_when_it_left_counts_as_failed() {
+    for (query, failed) in [("", vec![(7, 7)]), ("settle=pong", vec![])] {
+        let mut rig = Rig::new(Role::Pull, query);
+        rig.deliver(7, body("one"));
+        rig.deliver(8, body("two"));
+        rig.out();
+        rig.calls();
+        assert_eq!(rig.it.handle_gone(), !failed.is_empty(), "{query}");
+        let released = rig.calls().into_iter().find_map(|call| match call {
+            Call::Settle(settle) => Some(settle.released.iter().collect::<Vec<_>>()),
+            _ => None,
+        });
+        assert_eq!(released.unwrap_or_default(), failed, "{query}");
+    }
+    // A request in hand, when its worker dies, likewise.
+    let mut rig = Rig::new(Role::Rep, "");
+    rig.deliver(3, asks("q"));
+    rig.out();
+    rig.calls();
+    assert!(rig.it.handle_gone());
+    let calls = rig.calls();
+    let released = calls
+        .iter()
+        .any(|call| matches!(call, Call::Settle(it) if it.released.iter().eq([(3, 3)])));
+    assert!(released, "{calls:?}");
+}
