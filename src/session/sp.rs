@@ -26,6 +26,9 @@
 //!
 //! Not here: WebSocket, TCP, when a client has something (front), headers' bytes (`restante_proto`), who waits for whom (broker).
 
+mod asking;
+mod publishing;
+mod receiving;
 mod sending;
 mod table;
 #[cfg(test)]
@@ -33,22 +36,21 @@ mod tests;
 mod wish;
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use restante_proto::mbws::Ranges;
-use restante_proto::sp::{CloseCode, HeaderError, Hops, Options, Role, Side, Stack, Verdict};
+use restante_proto::sp::{CloseCode, HeaderError, Options, Role, Side, Stack, Verdict};
 use smallvec::SmallVec;
 
 pub use wish::{Closing, Dropped, Outgoing, Settings, Wish};
 
-use self::sending::{Kept, Sending};
+use self::sending::Sending;
 use self::table::Table;
 use super::rate::Bucket;
-use crate::broker::{Call, Consume, Delivery, End, Event, Settle, Source};
-use crate::message::{NewMessage, PRIORITY_DEFAULT, SpSend};
+use crate::broker::{Call, End, Event, Settle};
+use crate::message::SpSend;
 use crate::refusal::Refusal;
 
 /// The name of the session's consumer of what the client gets.
@@ -59,13 +61,8 @@ const REPLIES: &str = "replies";
 const REPLIES_CREDIT: u64 = 1024;
 /// Questions of one client that may wait for an answer, and surveys of which it has heard and not answered.
 const WAITING_MAX: usize = 1024;
-/// After how many times a client may not ask the same thing any less often.
-const REPEATS_MAX: u32 = 10;
 /// By this property of a message between the two ends of a pair its hops are counted.
 const HOPS: &str = "sp-hops";
-/// A body that is shorter is copied where it is kept: as a slice of what was read it would keep all that came with it, and as long
-/// as it does the reader has no room for more than a frame at a time.
-const COPIED_BELOW: usize = 16 * 1024;
 /// How long a client that cannot be served now is kept before its connection ends: it comes back at once.
 const CUT_AFTER: Duration = Duration::from_secs(1);
 
@@ -352,405 +349,10 @@ impl Session {
         }
     }
 
-    // What the client gets.
-
-    fn begin(&mut self) {
-        let address = self.client.address.to_string();
-        let credit = self.client.options.credit.map(|it| u64::from(it.get()));
-        let out = credit.unwrap_or(u64::from(self.settings.credit)).max(1);
-        match self.client.role {
-            Role::Push | Role::Pub => {}
-            Role::Pull => self.consume(address, Source::Queue, out),
-            Role::Sub => match self.client.options.durable.clone() {
-                Some(name) => {
-                    let queue = format!("{address}!{name}");
-                    self.consume(queue, Source::Durable { filter: address }, out);
-                }
-                None => self.consume(address, Source::Topic, u64::MAX),
-            },
-            Role::Bus | Role::Respondent => self.consume(address, Source::Topic, u64::MAX),
-            Role::Rep => {
-                let at_once = credit.unwrap_or(u64::from(self.settings.requests)).max(1);
-                self.consume(address, Source::Requests, at_once);
-            }
-            Role::Req | Role::Surveyor => {
-                self.replies_credit = REPLIES_CREDIT;
-                let wish = Consume {
-                    consumer: REPLIES.to_owned(),
-                    address: format!("~{REPLIES}"),
-                    source: Source::Queue,
-                    limit: REPLIES_CREDIT,
-                    auto_settle: true,
-                    exclusive: true,
-                    retained: false,
-                    shard: None,
-                };
-                self.call(Call::Consume(wish));
-                self.beginning = Some(self.last);
-            }
-            Role::Pair | Role::Pair1 => match self.client.options.side {
-                Some(side) => self.consume(end_of_pair(&address, side), Source::Queue, out),
-                None => {
-                    let version = u8::from(self.client.role == Role::Pair1);
-                    self.consume(address, Source::Pair { version }, out);
-                }
-            },
-        }
-    }
-
-    fn consume(&mut self, address: String, source: Source, limit: u64) {
-        // The pong behind a message says that the one before it was taken: with one message only nothing would be said.
-        let pongs = self.has_pongs();
-        let limit = limit.saturating_add(u64::from(pongs));
-        self.credit = limit;
-        let wish = Consume {
-            consumer: CONSUMER.to_owned(),
-            address,
-            exclusive: self.client.options.side.is_some(),
-            source,
-            limit,
-            auto_settle: false,
-            retained: false,
-            shard: None,
-        };
-        self.call(Call::Consume(wish));
-        self.beginning = Some(self.last);
-    }
-
-    fn delivered(&mut self, now: Instant, delivery: &Delivery) {
-        let message = &delivery.message;
-        match self.client.role {
-            Role::Push | Role::Pub => {}
-            Role::Pull => {
-                self.put_out(SmallVec::new(), message.body.clone(), Some(delivery.offset))
-            }
-            Role::Sub => {
-                let is_durable = self.client.options.durable.is_some();
-                let offset = is_durable.then_some(delivery.offset);
-                if self.client.options.wants(&message.body) {
-                    self.put_out(SmallVec::new(), message.body.clone(), offset);
-                } else if let Some(offset) = offset {
-                    self.pass_over(offset);
-                }
-            }
-            Role::Bus => self.put_out(SmallVec::new(), message.body.clone(), None),
-            Role::Pair => {
-                self.put_out(SmallVec::new(), message.body.clone(), Some(delivery.offset))
-            }
-            Role::Pair1 => {
-                let hops = message.properties.get(HOPS);
-                let hops = hops.and_then(|it| it.parse().ok()).map(Hops::of);
-                match hops.map_or(Some(Hops::FIRST), |it| it.next(self.settings.hops_max)) {
-                    Some(hops) => {
-                        let header = SmallVec::from_slice(&hops.to_bytes());
-                        self.put_out(header, message.body.clone(), Some(delivery.offset));
-                    }
-                    None => {
-                        self.drop_message(Dropped::TooDeep);
-                        self.pass_over(delivery.offset);
-                    }
-                }
-            }
-            Role::Req | Role::Surveyor => self.answered(delivery),
-            Role::Rep => self.is_asked(now, delivery, Some(delivery.offset)),
-            Role::Respondent => {
-                if message.reply_to.is_some() {
-                    self.is_asked(now, delivery, None);
-                }
-            }
-        }
-    }
-
-    fn put_out(&mut self, header: SmallVec<[u8; 32]>, body: Bytes, offset: Option<u64>) {
-        self.under_way.extend(offset);
-        self.out.push_back(Outgoing {
-            header,
-            body,
-            is_counted: offset.is_some(),
-        });
-    }
-
-    /// A delivery that is not for the client is settled at once.
-    fn pass_over(&mut self, offset: u64) {
-        self.settle(Settle {
-            consumer: CONSUMER.to_owned(),
-            accepted: [offset].into_iter().collect(),
-            ..Settle::default()
-        });
-        self.raise_credit(1);
-    }
-
-    fn raise_credit(&mut self, by: u64) {
-        self.credit = self.credit.saturating_add(by);
-        self.wishes.push_back(Wish::Credit {
-            consumer: CONSUMER,
-            limit: self.credit,
-        });
-    }
-
-    fn settle(&mut self, settle: Settle) {
-        self.call(Call::Settle(settle));
-    }
-
-    // What the client sends.
-
-    fn message(&self, body: Bytes, sp: Option<SpSend>) -> Box<NewMessage> {
-        Box::new(NewMessage {
-            address: self.client.address.to_string(),
-            priority: PRIORITY_DEFAULT,
-            body,
-            sp,
-            ..NewMessage::default()
-        })
-    }
-
-    fn tell_peer(&mut self, now: Instant, message: Bytes) {
-        let mut hops = None;
-        let body = if self.client.role == Role::Pair1 {
-            match Hops::split(&message, self.settings.hops_max) {
-                Ok((count, body)) => {
-                    hops = Some(count);
-                    body
-                }
-                Err(error) => return self.is_no_header(error),
-            }
-        } else {
-            message
-        };
-        let mut message = match self.client.options.side {
-            Some(side) => {
-                let address = end_of_pair(&self.client.address, side.other());
-                let message = self.message(body, None);
-                Box::new(NewMessage {
-                    address,
-                    ..*message
-                })
-            }
-            None => self.message(body, Some(SpSend::ToPeer)),
-        };
-        if let Some(hops) = hops {
-            let hops = hops.number().to_string();
-            message.properties.insert(HOPS.to_owned(), hops);
-        }
-        self.publish_kept(now, message);
-    }
-
-    /// A request or a survey.
-    fn question(&mut self, now: Instant, message: &Bytes) {
-        let (stack, body) = match Stack::split(message, self.settings.hops_max) {
-            Ok(split) => split,
-            Err(error) => return self.is_no_header(error),
-        };
-        let surveys = self.client.role == Role::Surveyor;
-        let (since, n_times) = (self.asked.since(&stack), self.asked.get(&stack));
-        let n_times = n_times.copied().unwrap_or(0);
-        // A client asks again after a while of its own (60 s). What nobody has answered yet waits still: each further copy has to wait
-        // twice as long as the one before.
-        let within = n_times.saturating_sub(1).min(REPEATS_MAX);
-        let within = self.settings.reply_within * 2_u32.pow(within);
-        if !surveys && since.is_some_and(|since| now - since < within) {
-            return;
-        }
-        let sp = match (surveys, self.client.options.keeps_requests) {
-            (true, _) => Some(SpSend::Told),
-            (false, false) => Some(SpSend::Asked),
-            (false, true) => Some(SpSend::AskedDurably),
-        };
-        let mut message = self.message(body, sp);
-        message.reply_to = Some(format!("~{REPLIES}"));
-        message.correlation_id = Some(spelled(&stack));
-        self.asked.insert(stack, now, n_times.saturating_add(1));
-        if surveys {
-            self.publish(now, message);
-        } else {
-            self.publish_kept(now, message);
-        }
-    }
-
-    /// Somebody has answered what the client has asked.
-    fn answered(&mut self, delivery: &Delivery) {
-        self.replies_credit += 1;
-        self.wishes.push_back(Wish::Credit {
-            consumer: REPLIES,
-            limit: self.replies_credit,
-        });
-        let message = &delivery.message;
-        let stack = message.correlation_id.as_deref().and_then(read_stack);
-        let is_waited_for = stack.as_ref().is_some_and(|stack| match self.client.role {
-            // Each of those who are asked answers.
-            Role::Surveyor => self.asked.get(stack).is_some(),
-            _ => self.asked.remove(stack).is_some(),
-        });
-        match stack.filter(|_| is_waited_for) {
-            Some(stack) => self.put_out(stack.to_bytes(), message.body.clone(), None),
-            None => self.drop_message(Dropped::NotAsked),
-        }
-    }
-
-    /// The client is to answer something.
-    fn is_asked(&mut self, now: Instant, delivery: &Delivery, offset: Option<u64>) {
-        let id = Stack::of(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        let in_hand = InHand {
-            offset,
-            reply_to: delivery.message.reply_to.clone(),
-            correlation_id: delivery.message.correlation_id.clone(),
-        };
-        if let Some(displaced) = self.in_hand.insert(id.id(), now, in_hand) {
-            self.give_back(&displaced);
-        }
-        self.put_out(id.to_bytes(), delivery.message.body.clone(), None);
-    }
-
-    /// The client answers.
-    fn answer(&mut self, now: Instant, message: &Bytes) {
-        let (stack, body) = match Stack::split(message, self.settings.hops_max) {
-            Ok(split) => split,
-            Err(error) => return self.is_no_header(error),
-        };
-        let known = match stack.words() {
-            [id] => self.in_hand.remove(id),
-            _ => None,
-        };
-        let Some(asked) = known else {
-            return self.drop_message(Dropped::NotAsked);
-        };
-        if let Some(reply_to) = asked.reply_to {
-            let mut message = self.message(body, Some(SpSend::Told));
-            message.address = reply_to;
-            message.correlation_id = asked.correlation_id;
-            self.publish(now, message);
-        }
-        if let Some(offset) = asked.offset {
-            self.pass_over(offset);
-        }
-    }
-
-    /// Requests that the client does not answer go to somebody else; surveys are forgotten.
-    fn give_back_old(&mut self, now: Instant) {
-        let within = self.settings.reply_within;
-        while self
-            .in_hand
-            .oldest()
-            .is_some_and(|since| since + within <= now)
-            && let Some(old) = self.in_hand.pop_oldest()
-        {
-            self.give_back(&old);
-        }
-    }
-
-    fn give_back(&mut self, asked: &InHand) {
-        if let Some(offset) = asked.offset {
-            self.settle(Settle {
-                consumer: CONSUMER.to_owned(),
-                released: [offset].into_iter().collect(),
-                ..Settle::default()
-            });
-            self.raise_credit(1);
-        }
-    }
-
-    /// A message that waits where it cannot be taken yet: nothing more is read meanwhile.
-    fn publish_kept(&mut self, now: Instant, message: Box<NewMessage>) {
-        if let Err(kept) = self.publish_within_rate(now, message) {
-            let after = self.settings.retry_after;
-            self.sending.put_back([kept].into(), now, after);
-        }
-    }
-
-    /// Gives it back where the client has sent too many.
-    fn publish_within_rate(&mut self, now: Instant, message: Box<NewMessage>) -> Result<(), Kept> {
-        let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
-        let kept = self.kept(&message);
-        if !within_rate {
-            return Err(kept);
-        }
-        self.call(Call::Publish(message));
-        self.sending.push(self.last, kept);
-        Ok(())
-    }
-
-    fn kept(&self, message: &NewMessage) -> Kept {
-        let body = match message.body.len() < COPIED_BELOW {
-            true => Bytes::copy_from_slice(&message.body),
-            false => message.body.clone(),
-        };
-        match self.client.role {
-            Role::Push => Kept::Body(body),
-            _ => Kept::Whole(Box::new(NewMessage {
-                body,
-                ..message.clone()
-            })),
-        }
-    }
-
-    /// A message that nobody waits for.
-    fn publish(&mut self, now: Instant, message: Box<NewMessage>) {
-        let within_rate = self.publishing.as_mut().is_none_or(|it| it.take(now));
-        if within_rate {
-            self.call(Call::Publish(message));
-        } else {
-            self.drop_message(Dropped::Refused);
-        }
-    }
-
     fn call(&mut self, call: Call) {
         self.last += 1;
         let tag = self.last;
         self.wishes.push_back(Wish::Call { tag, call });
-    }
-
-    fn handle_confirmed(&mut self, now: Instant, upto: u64, failed: &[(u64, Refusal)]) {
-        self.confirmed = self.confirmed.max(upto);
-        let why = |tag: u64| {
-            let at = failed.binary_search_by_key(&tag, |(tag, _)| *tag).ok()?;
-            failed.get(at).map(|(_, why)| *why)
-        };
-        if let Some(tag) = self.beginning.filter(|tag| *tag <= upto) {
-            self.beginning = None;
-            if let Some(why) = why(tag) {
-                return self.cannot(why);
-            }
-        }
-        let mut refused = VecDeque::new();
-        let confirmed = self.sending.confirmed(upto);
-        let took_some = !confirmed.is_empty();
-        for (tag, message) in confirmed {
-            match why(tag) {
-                None => {}
-                Some(Refusal::Denied) => self.cannot(Refusal::Denied),
-                Some(Refusal::TooLarge) => self.close(CloseCode::TooBig, "too long for the log"),
-                Some(why) if why.is_for_now() => {
-                    refused.push_back(message);
-                }
-                Some(_) => self.drop_message(Dropped::Refused),
-            }
-        }
-        if !refused.is_empty() {
-            let after = self.settings.retry_after;
-            self.sending.put_back(refused, now, after);
-        } else if took_some {
-            self.sending.go_on(now);
-        }
-        self.look_whether_drained();
-    }
-
-    fn try_again(&mut self, now: Instant) {
-        if matches!(self.state, State::Over(_)) {
-            return;
-        }
-        let mut due = self.sending.due(now);
-        while let Some(kept) = due.pop_front() {
-            let message = match kept {
-                Kept::Body(body) => self.message(body, None),
-                Kept::Whole(message) => message,
-            };
-            if let Err(kept) = self.publish_within_rate(now, message) {
-                due.push_front(kept);
-                let after = self.settings.retry_after;
-                return self.sending.put_back(due, now, after);
-            }
-        }
     }
 
     // How it ends.
@@ -837,29 +439,4 @@ fn end_of_pair(address: &str, side: Side) -> String {
         Side::B => 'b',
     };
     format!("{address}!{side}")
-}
-
-/// A stack as a correlation id: its words in hexadecimal.
-fn spelled(stack: &Stack) -> String {
-    let words = stack.words();
-    let mut text = String::with_capacity(words.len() * 8);
-    for word in words {
-        // Writing to a string does not fail.
-        write!(text, "{word:08x}").ok();
-    }
-    text
-}
-
-fn read_stack(text: &str) -> Option<Stack> {
-    let (words, rest) = text.as_bytes().as_chunks::<8>();
-    if !rest.is_empty() || words.len() > usize::from(u8::MAX) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(words.len() * 4);
-    for word in words {
-        let word = u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()?;
-        bytes.extend_from_slice(&word.to_be_bytes());
-    }
-    let (stack, body) = Stack::split(&Bytes::from(bytes), u8::MAX).ok()?;
-    body.is_empty().then_some(stack)
 }

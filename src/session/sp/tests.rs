@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 
 use super::*;
+use crate::broker::{Delivery, Source};
 use crate::message::Message;
+use crate::message::NewMessage;
 
 fn settings() -> Settings {
     Settings {
