@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::{at, documented_metrics, metrics_in, read};
 
 const SOURCE: &str = "${datasource}";
-const ROWS: [&str; 8] = [
+const ROWS: [&str; 9] = [
     "Overview",
     "Publish and confirm",
     "Queues",
     "Log and disk",
     "Sessions and connections",
     "WAMP",
+    "SP",
     "Access and refusals",
     "Process",
 ];
