@@ -2,6 +2,7 @@
 
 mod asked;
 mod client;
+mod fuzz;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

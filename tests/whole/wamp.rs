@@ -2,7 +2,7 @@
 
 pub(crate) mod client;
 mod crowd;
-mod fuzz;
+pub(crate) mod fuzz;
 mod refused;
 mod told;
 mod trials;

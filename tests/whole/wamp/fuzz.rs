@@ -294,7 +294,7 @@ fn any_options(random: &mut StdRng) -> Dict {
 }
 
 /// One to four mutations, mostly behind what lets a client in: else it has little to break.
-fn mutate(random: &mut StdRng, parts: &mut Vec<Vec<u8>>) {
+pub(crate) fn mutate(random: &mut StdRng, parts: &mut Vec<Vec<u8>>) {
     for _ in 0..random.random_range(1..5) {
         let from = if random.random_bool(0.9) { 3 } else { 0 };
         let from = from.min(parts.len() - 1);
@@ -342,7 +342,7 @@ fn mutate_byte(random: &mut StdRng, part: &mut [u8], change: impl FnOnce(&mut u8
     }
 }
 
-fn pick<T: Clone>(random: &mut StdRng, of: &[T]) -> T {
+pub(crate) fn pick<T: Clone>(random: &mut StdRng, of: &[T]) -> T {
     let at = random.random_range(0..of.len());
     of.get(at).expect("one of them").clone()
 }
