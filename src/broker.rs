@@ -66,9 +66,9 @@ use uuid::Uuid;
 
 use crate::access::{Access, Current, Principal};
 use crate::audit::Denials;
-use crate::engine::RealmRoutes;
 use crate::engine::address::AddressLimits;
 use crate::engine::routing::Router;
+use crate::engine::{QueueHandle, RealmRoutes};
 use crate::registry::{DocumentKind, Registry, Verb};
 use crate::routes::{self, RouteTables};
 pub use admin::{AdminError, Disposed, QueueChange};
@@ -103,6 +103,14 @@ pub struct Broker {
 pub(crate) struct Routes {
     queues: BTreeMap<Arc<str>, RealmRoutes>,
     topics: BTreeMap<Arc<str>, Router<Arc<Subscriber>>>,
+}
+
+impl Routes {
+    /// The durable queue of that name.
+    fn durable_queue(&self, realm: &str, name: &str) -> Option<&Arc<QueueHandle>> {
+        let queue = self.queues.get(realm)?.names.get(name)?;
+        (!queue.is_transient()).then_some(queue)
+    }
 }
 
 /// What all parts of the broker share.

@@ -1003,13 +1003,16 @@ impl Core {
             return;
         }
         self.topics_changed = false;
+        let has_new_queues = changed.is_some();
         let current = self.shared.routes.load();
         let queues = changed.unwrap_or_else(|| current.queues.clone());
         self.shared.routes.store(Arc::new(Routes {
             queues,
             topics: self.topics.clone(),
         }));
-        self.move_requests();
+        if has_new_queues {
+            self.move_requests();
+        }
     }
 
     fn ring_later(&mut self, outbox: &Arc<Outbox>) {

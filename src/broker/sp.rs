@@ -225,11 +225,8 @@ impl Attachment {
     /// The durable queue of that name.
     fn durable_queue(&self, address: &Address) -> Option<QueueId> {
         let routes = self.shared.routes.load();
-        let queue = routes
-            .queues
-            .get(&self.realm)?
-            .names
-            .get(address.as_str())?;
-        (!queue.is_transient()).then_some(queue.id)
+        routes
+            .durable_queue(&self.realm, address.as_str())
+            .map(|it| it.id)
     }
 }

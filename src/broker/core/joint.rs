@@ -77,6 +77,17 @@ impl Core {
             Joint::Pair(..) => joint.free_end().ok_or(Refusal::InUse)?,
         };
         joint.members.push((Arc::clone(outbox), end));
+        // One that asked before there was a durable queue, and comes here after all others were moved.
+        if let Joint::Requests(address) = &what
+            && self
+                .shared
+                .routes
+                .load()
+                .durable_queue(&realm, address)
+                .is_some()
+        {
+            outbox.close(End::Moved);
+        }
         let own = joint.queues.get(end).cloned().ok_or(Refusal::NoRoute)?;
         let peer = joint.queues.iter().find(|it| **it != own).cloned();
         Ok(Joined { what, own, peer })
@@ -84,18 +95,10 @@ impl Core {
 
     /// Whoever has joined requests of an address that has a durable queue of its name now is to come back, and finds that.
     pub(super) fn move_requests(&self) {
-        if self.joint.is_empty() {
-            return;
-        }
         let routes = self.shared.routes.load();
-        let has_queue = |realm: &str, address: &str| {
-            let realm = routes.queues.get(realm);
-            let queue = realm.and_then(|realm| realm.names.get(address));
-            queue.is_some_and(|it| !it.is_transient())
-        };
         for ((realm, what), joint) in &self.joint {
             if let Joint::Requests(address) = what
-                && has_queue(realm, address)
+                && routes.durable_queue(realm, address).is_some()
             {
                 joint
                     .members
