@@ -36,6 +36,14 @@ pub(super) enum Placed {
 }
 
 impl Placed {
+    /// Where it lands.
+    pub(super) fn landings_mut(&mut self) -> &mut [Landing] {
+        match self {
+            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
+            Placed::Dropped | Placed::NoRoute => &mut [],
+        }
+    }
+
     /// Whether it comes to a queue for requests.
     pub(super) fn waits_for_answer(&self) -> bool {
         match self {

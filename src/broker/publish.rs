@@ -534,11 +534,7 @@ impl Attachment {
 
     /// Leaves out what the client listens to itself.
     fn leave_out_self(&self, placed: &mut Placed) {
-        let landings = match placed {
-            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
-            Placed::Dropped | Placed::NoRoute => return,
-        };
-        for landing in landings {
+        for landing in placed.landings_mut() {
             let topics = &mut landing.takers.topics;
             topics.retain(|it| !Arc::ptr_eq(it.outbox(), &self.outbox));
         }
@@ -546,11 +542,7 @@ impl Attachment {
 
     /// Leaves out whom a WAMP client does not want to be told.
     fn leave_out_unwanted(&self, placed: &mut Placed, wamp: &WampSend) {
-        let landings = match placed {
-            Placed::Lands(landings) | Placed::Makes { landings, .. } => landings,
-            Placed::Dropped | Placed::NoRoute => return,
-        };
-        for landing in landings {
+        for landing in placed.landings_mut() {
             let takers = &mut landing.takers;
             if wamp.is_for_chosen() {
                 takers.leave_out_queues();

@@ -27,6 +27,7 @@ mod wamp;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::notice::progress_bar;
 use super::time::parse_duration;
@@ -177,11 +178,7 @@ pub(super) async fn run(mut args: Bench, global: &Global) -> anyhow::Result<Exit
         rows.push(row);
     }
     bar.finish_and_clear();
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        print!("{}", report::table(&rows));
-    }
+    show(global, &rows, report::table)?;
     target.stop()?;
     Ok(Exit::Ok)
 }
@@ -258,6 +255,20 @@ async fn measure(
         Scenario::Latency => load::latency(target, case.load, args.rate, &address).await,
         Scenario::Idle => idle::measure(target, case.load).await,
     }
+}
+
+/// Prints what was measured: as JSON, or for people.
+fn show<R: Serialize>(
+    global: &Global,
+    rows: &[R],
+    table: impl Fn(&[R]) -> String,
+) -> anyhow::Result<()> {
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(rows)?);
+    } else {
+        print!("{}", table(rows));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

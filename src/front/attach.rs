@@ -36,38 +36,30 @@ impl Wish {
     pub(super) fn shows_token(&self) -> bool {
         matches!(self.credentials, Some(Credentials::Token(_)))
     }
-}
 
-impl Wish {
     /// Of a WAMP client that is known.
     pub(super) fn of_wamp(principal: Principal, client: Box<WampClient>) -> Self {
         Wish {
-            credentials: None,
-            proved: Some(principal),
-            asked: None,
-            protocol: Protocol::Wamp,
-            session: SessionWish {
-                id: None,
-                expiry: std::time::Duration::ZERO,
-                fresh: false,
-            },
-            name: None,
-            client: None,
-            will: None,
             wamp: Some(client),
-            sp: None,
+            ..Wish::of_known(principal, Protocol::Wamp)
         }
     }
-}
 
-impl Wish {
     /// Of an SP client, which was known by its upgrade.
     pub(super) fn of_sp(principal: Principal, client: SpClient) -> Self {
+        Wish {
+            sp: Some(Box::new(client)),
+            ..Wish::of_known(principal, Protocol::Sp)
+        }
+    }
+
+    /// Of somebody who is known, for a session that ends with the connection.
+    fn of_known(principal: Principal, protocol: Protocol) -> Self {
         Wish {
             credentials: None,
             proved: Some(principal),
             asked: None,
-            protocol: Protocol::Sp,
+            protocol,
             session: SessionWish {
                 id: None,
                 expiry: std::time::Duration::ZERO,
@@ -77,7 +69,7 @@ impl Wish {
             client: None,
             will: None,
             wamp: None,
-            sp: Some(Box::new(client)),
+            sp: None,
         }
     }
 }

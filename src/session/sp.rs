@@ -49,7 +49,7 @@ pub use wish::{Closing, Dropped, Outgoing, Settings, Wish};
 use self::sending::Sending;
 use self::table::Table;
 use super::rate::Bucket;
-use crate::broker::{Call, End, Event, Settle};
+use crate::broker::{Call, End, Event};
 use crate::message::SpSend;
 use crate::refusal::Refusal;
 
@@ -207,11 +207,7 @@ impl Session {
             return;
         }
         let accepted: Ranges = self.under_way.drain(..n).collect();
-        self.settle(Settle {
-            consumer: CONSUMER.to_owned(),
-            accepted,
-            ..Settle::default()
-        });
+        self.accept(accepted);
         self.raise_credit(n as u64);
     }
 
@@ -264,11 +260,7 @@ impl Session {
         failed.sort_unstable();
         let was_sent = !failed.is_empty();
         if was_sent {
-            self.settle(Settle {
-                consumer: CONSUMER.to_owned(),
-                released: failed.into_iter().collect(),
-                ..Settle::default()
-            });
+            self.release(failed.into_iter().collect());
         }
         was_sent
     }

@@ -1,8 +1,6 @@
 //! What administrators set, seen through the doors: rights that bite live clients, revoked tokens, and what those hear who
 //! have no right to ask.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use crate::script::{End, Script};
@@ -35,22 +33,6 @@ fn shop() -> (Server, String) {
     (server, token)
 }
 
-/// Status line, headers and body of a request to the admin API.
-fn ask(server: &Server, method: &str, path: &str, token: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(server.admin()).expect("the admin listener");
-    let deadline = Some(wait::deadline());
-    stream.set_read_timeout(deadline).expect("a timeout");
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: broker\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    stream.write_all(head.as_bytes()).expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
-}
-
 #[test]
 fn a_right_that_is_taken_away_is_gone_for_who_is_connected() {
     let (server, token) = shop();
@@ -81,7 +63,7 @@ fn a_revoked_token_is_worth_nothing_at_any_door() {
     let mut client = Script::open_as(&server, &token, "");
     client.send("orders/eu", "1");
     client.all_confirmed();
-    let overview = ask(&server, "GET", "/api/v1/whoami", &token, "");
+    let overview = server.ask("GET", "/api/v1/whoami", &token, "");
     assert!(overview.starts_with("HTTP/1.1 200"), "{overview}");
     server.administer(&["token", "rm", "backend", "--yes"]);
     let end = End {
@@ -91,7 +73,7 @@ fn a_revoked_token_is_worth_nothing_at_any_door() {
     assert_eq!(client.end(), end);
     let refused = Script::try_dial(&server, &format!("Authorization: Bearer {token}\r\n"));
     assert!(refused.is_err_and(|why| why.contains("401")));
-    let refused = ask(&server, "GET", "/api/v1/whoami", &token, "");
+    let refused = server.ask("GET", "/api/v1/whoami", &token, "");
     assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
 }
 
@@ -188,7 +170,7 @@ fn who_has_no_right_learns_nothing_and_is_written_down() {
         ("GET", "/api/v1/audit", ""),
         ("DELETE", "/api/v1/realms/default/queues/payroll", ""),
     ] {
-        let answer = ask(&server, method, path, &token, body);
+        let answer = server.ask(method, path, &token, body);
         assert!(
             answer.starts_with("HTTP/1.1 403"),
             "{method} {path}: {answer}"

@@ -252,31 +252,20 @@ impl Server {
 
     /// The body of `GET path` of the admin listener.
     pub(crate) fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
-        let token = self.token();
-        let head = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
-            self.admin
-        );
-        stream.write_all(head.as_bytes()).expect("a request");
-        stream
-            .set_read_timeout(Some(wait::deadline()))
-            .expect("a timeout");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
+        let answer = self.ask("GET", path, &self.token(), "");
         assert!(answer.starts_with("HTTP/1.1 200"), "GET {path}: {answer}");
         let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
         body.unwrap_or_default().to_owned()
     }
 
-    /// The whole answer to `POST path` of the admin listener, with a body in JSON.
-    pub(crate) fn post(&self, path: &str, body: &str) -> String {
+    /// Status line, headers and body of the answer to a request to the admin API, with a body in JSON.
+    pub(crate) fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
         let deadline = Some(wait::deadline());
         stream.set_read_timeout(deadline).expect("a timeout");
-        let (token, length) = (self.token(), body.len());
+        let length = body.len();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}",
             self.admin
         );

@@ -64,9 +64,8 @@ impl<'a> Senders<'a> {
             "sp" => Client::new(self.server, Role::Push, address).send(&[], body),
             "rest" => {
                 let request = format!(r#"{{"address":"{address}","body":"{body}"}}"#);
-                let answer = self
-                    .server
-                    .post("/api/v1/realms/default/messages", &request);
+                let (server, path) = (self.server, "/api/v1/realms/default/messages");
+                let answer = server.ask("POST", path, &server.token(), &request);
                 assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
             }
             other => panic!("there is no door {other}"),

@@ -185,6 +185,20 @@ fn answers() -> Call {
     })
 }
 
+/// Where a caller's answers of other doors come.
+fn replies() -> Call {
+    Call::Consume(Consume {
+        consumer: REPLIES.to_owned(),
+        address: format!("~{REPLIES}"),
+        source: Source::Queue,
+        limit: 100,
+        auto_settle: true,
+        exclusive: true,
+        retained: false,
+        shard: None,
+    })
+}
+
 /// A client of another door, which has its queue for answers by its first call.
 async fn asker(house: &House) -> Attachment {
     let (mut asker, _) = house.started.broker.attach(wish(None, 0)).await.unwrap();
@@ -348,17 +362,7 @@ async fn a_call_is_answered_by_other_doors() {
     let WampTold::WantsReplies(call) = caller.told().await else {
         panic!("it needs a queue for answers")
     };
-    let replies = Call::Consume(Consume {
-        consumer: REPLIES.to_owned(),
-        address: format!("~{REPLIES}"),
-        source: Source::Queue,
-        limit: 100,
-        auto_settle: true,
-        exclusive: true,
-        retained: false,
-        shard: None,
-    });
-    caller.next_call(replies).await;
+    caller.next_call(replies()).await;
     caller.ask(WampAsk::Call(call));
     let mut found = Vec::new();
     deliveries(&mut worker, 1, &mut found).await;

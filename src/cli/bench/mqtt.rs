@@ -135,11 +135,7 @@ pub(super) async fn run(args: Mqtt, global: &Global) -> anyhow::Result<Exit> {
         rows.extend(measure(*scenario, &mut door, &pool, &args).await?);
     }
     bar.finish_and_clear();
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        print!("{}", row::table(&rows));
-    }
+    super::show(global, &rows, row::table)?;
     drop(pool);
     door.close()?;
     Ok(Exit::Ok)

@@ -148,11 +148,7 @@ pub(super) async fn run(args: Sp, global: &Global) -> anyhow::Result<Exit> {
         });
     }
     bar.finish_and_clear();
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        print!("{}", row::table(&rows));
-    }
+    super::show(global, &rows, row::table)?;
     drop(pool);
     door.close()?;
     Ok(Exit::Ok)

@@ -6,8 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use restante_proto::sp::{Role, Stack};
 
-use super::{CONSUMER, Dropped, InHand, REPLIES, Session, Wish};
-use crate::broker::{Delivery, Settle};
+use super::{Dropped, InHand, REPLIES, Session, Wish};
+use crate::broker::Delivery;
 use crate::message::SpSend;
 
 /// After how many times a client may not ask the same thing any less often.
@@ -120,11 +120,7 @@ impl Session {
 
     pub(super) fn give_back(&mut self, asked: &InHand) {
         if let Some(offset) = asked.offset {
-            self.settle(Settle {
-                consumer: CONSUMER.to_owned(),
-                released: [offset].into_iter().collect(),
-                ..Settle::default()
-            });
+            self.release([offset].into_iter().collect());
             self.raise_credit(1);
         }
     }

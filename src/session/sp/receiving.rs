@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use restante_proto::mbws::Ranges;
 use restante_proto::sp::{Hops, Role};
 use smallvec::SmallVec;
 
@@ -130,11 +131,7 @@ impl Session {
 
     /// A delivery that is not for the client is settled at once.
     pub(super) fn pass_over(&mut self, offset: u64) {
-        self.settle(Settle {
-            consumer: CONSUMER.to_owned(),
-            accepted: [offset].into_iter().collect(),
-            ..Settle::default()
-        });
+        self.accept([offset].into_iter().collect());
         self.raise_credit(1);
     }
 
@@ -146,7 +143,21 @@ impl Session {
         });
     }
 
-    pub(super) fn settle(&mut self, settle: Settle) {
-        self.call(Call::Settle(settle));
+    /// Deliveries are done with.
+    pub(super) fn accept(&mut self, accepted: Ranges) {
+        self.call(Call::Settle(Settle {
+            consumer: CONSUMER.to_owned(),
+            accepted,
+            ..Settle::default()
+        }));
+    }
+
+    /// They go to somebody else, and count as failed.
+    pub(super) fn release(&mut self, released: Ranges) {
+        self.call(Call::Settle(Settle {
+            consumer: CONSUMER.to_owned(),
+            released,
+            ..Settle::default()
+        }));
     }
 }

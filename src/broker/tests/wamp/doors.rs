@@ -105,17 +105,7 @@ async fn caller_and_worker(house: &House) -> (Client, Attachment) {
     worker.call(1, consume("com/work", false, 10));
     worker.flush();
     until(&mut worker, 1).await;
-    let replies = Call::Consume(Consume {
-        consumer: REPLIES.to_owned(),
-        address: format!("~{REPLIES}"),
-        source: Source::Queue,
-        limit: 100,
-        auto_settle: true,
-        exclusive: true,
-        retained: false,
-        shard: None,
-    });
-    caller.next_call(replies).await;
+    caller.next_call(replies()).await;
     (caller, worker)
 }
 
